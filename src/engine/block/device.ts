@@ -1,0 +1,48 @@
+/**
+ * A BlockDevice is random access to the bytes of one disk. Everything that reads or writes disks (a raw file, a qcow2 file
+ * through its allocation map, an NBD peer) is one; wrappers are named by their effect.
+ *
+ * Offsets and lengths are bytes and any alignment is accepted. All reads of a source that is an instant give the same
+ * bytes for ever. Reads past the end are a caller's error (assertion), never short.
+ */
+import type { Extent } from './extent.ts'
+
+export interface BlockSource {
+  readonly sizeBytes: number
+  /** Largest number of reads worth having in flight; 1 for a plain file read synchronously. */
+  readonly parallelism: number
+  /** Fills `into` from `offset`. @throws BlockError */
+  read(offset: number, into: Uint8Array): Promise<void>
+  /** The states of [offset, offset + length), ascending, covering it completely. @throws BlockError */
+  extents(offset: number, length: number): Promise<Extent[]>
+  close(): Promise<void>
+}
+
+export interface BlockTarget {
+  readonly sizeBytes: number
+  /** Writes `data` at `offset`. @throws BlockError */
+  write(offset: number, data: Uint8Array): Promise<void>
+  /** Makes the range read as zeros, giving its space back where the device can. @throws BlockError */
+  writeZeroes(offset: number, length: number): Promise<void>
+  /** Makes all that was written durable. @throws BlockError */
+  flush(): Promise<void>
+  close(): Promise<void>
+}
+
+export type BlockDevice = BlockSource & BlockTarget
+
+/**
+ * Names a source in a form that another thread or process can open by itself (structured-clone safe). `openSource` turns
+ * it into a BlockSource. Bytes never travel between threads; descriptors do.
+ */
+export type SourceDescriptor =
+  | Readonly<{ kind: 'file'; path: string; sizeBytes: number; map: FileMap }>
+  | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string }>
+  | Readonly<{ kind: 'nbd-tcp'; host: string; port: number; exportName: string; tlsCaFile?: string }>
+
+/**
+ * Where the bytes of a disk lie in a file that can be read directly, as `qemu-img map` tells (raw: identity by SEEK_HOLE).
+ * Runs ascend by `start`; what no run covers is a hole.
+ */
+export type FileMap = Readonly<{ runs: readonly FileRun[] }>
+export type FileRun = Readonly<{ start: number; length: number; kind: 'data' | 'zero'; fileOffset: number }>

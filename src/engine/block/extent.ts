@@ -1,0 +1,40 @@
+/** Extents: runs of bytes of a device in one state. */
+import { assert } from '#base'
+
+/** data: must be read. hole: not allocated, reads as zeros. zero: allocated but known to read as zeros. */
+export type ExtentKind = 'data' | 'hole' | 'zero'
+
+/** `offset` and `length` in bytes; lists of extents are ascending and do not overlap. */
+export type Extent = Readonly<{ offset: number; length: number; kind: ExtentKind }>
+
+/** A run of bytes without a state, such as "changed since". */
+export type ByteRange = Readonly<{ offset: number; length: number }>
+
+/** Asserts what every list of ranges promises: ascending, not overlapping, not empty, inside `sizeBytes`. */
+export function assertRanges(ranges: readonly ByteRange[], sizeBytes: number): void {
+  let end = 0
+  for (const range of ranges) {
+    assert(range.length > 0 && range.offset >= end, 'Ranges ascend, do not overlap and are not empty')
+    end = range.offset + range.length
+  }
+  assert(end <= sizeBytes, 'Ranges end inside the device')
+}
+
+/** Sum of the lengths. */
+export function totalBytes(ranges: readonly ByteRange[]): number {
+  return ranges.reduce((sum, range) => sum + range.length, 0)
+}
+
+/** Widens every range to multiples of `unitBytes` (the last one cut at `sizeBytes`) and joins what then touches. */
+export function alignRanges(ranges: readonly ByteRange[], unitBytes: number, sizeBytes: number): ByteRange[] {
+  const aligned: { offset: number; length: number }[] = []
+  for (const range of ranges) {
+    const offset = Math.floor(range.offset / unitBytes) * unitBytes
+    const end = Math.min(Math.ceil((range.offset + range.length) / unitBytes) * unitBytes, sizeBytes)
+    const last = aligned.at(-1)
+    if (last !== undefined && offset <= last.offset + last.length)
+      last.length = Math.max(last.length, end - last.offset)
+    else aligned.push({ offset, length: end - offset })
+  }
+  return aligned
+}

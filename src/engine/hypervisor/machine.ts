@@ -1,0 +1,43 @@
+/** What a machine is, as far as a hypervisor is concerned: enough to create it again elsewhere. */
+
+/** crash: as if power was cut; filesystem: flushed and frozen by the agent; application: and the guest's hooks ran. */
+export type ConsistencyLevel = 'crash' | 'filesystem' | 'application'
+
+export type MachineDisk = Readonly<{
+  /** 0 is the OS disk's position by convention of `holdfast`; data disks follow. Unique in a machine. */
+  lun: number
+  /** UUID, kept for the disk's life. */
+  diskId: string
+  role: 'os' | 'data'
+  /** Absolute path of the image, and its format (always named, never probed by QEMU). */
+  path: string
+  format: 'qcow2' | 'raw'
+  bus: 'virtio-blk' | 'virtio-scsi' | 'ide' | 'nvme' | 'usb'
+  /** Shown to the guest, at most 20 characters (virtio-blk's limit). */
+  serial: string
+}>
+
+export type MachineNetwork =
+  | Readonly<{ kind: 'user'; mac: string; restricted: boolean; forwards: readonly PortForward[] }>
+  | Readonly<{ kind: 'tap'; mac: string; interface: string; namespace?: string }>
+  | Readonly<{ kind: 'none' }>
+
+export type PortForward = Readonly<{ hostPort: number; guestPort: number; protocol: 'tcp' | 'udp' }>
+
+export type MachineDescription = Readonly<{
+  schema: 1
+  name: string
+  /** SMBIOS UUID. */
+  uuid: string
+  firmware: 'bios' | 'uefi'
+  machineType: 'pc' | 'q35'
+  cpuCount: number
+  memoryMib: number
+  disks: readonly MachineDisk[]
+  networks: readonly MachineNetwork[]
+  /** Whether a guest agent channel is present. */
+  agent: boolean
+  tags: Readonly<Record<string, string>>
+}>
+
+export type PowerState = 'running' | 'paused' | 'stopped' | 'crashed'

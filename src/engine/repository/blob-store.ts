@@ -1,0 +1,43 @@
+/**
+ * BlobStore is all that the repository asks of a place to keep things: immutable objects under short keys.
+ *
+ * Promises that every store keeps (held by blob-store.contract.ts, which each must pass):
+ *   1. `put` creates or reports `exists`; it never replaces. Of many concurrent puts of one key exactly one creates.
+ *      When it resolves `created`, the object is durable and whole; a crash before that leaves the object whole or absent.
+ *   2. `get` and `getRange` give exactly the stored bytes or fail; a range past the end is `blob_range_invalid`, never short.
+ *   3. `list` gives every object that existed before the call and was not deleted, in ascending byte order of key, or fails.
+ *      It never silently ends early. Objects created meanwhile may or may not appear.
+ *   4. `delete` of an absent object succeeds. Nothing here deletes on its own.
+ *
+ * Keys are made of [a-z0-9/.-], at most 200 characters, no empty, `.` or `..` segment: safe as a path and as a URL.
+ */
+
+export type BlobKey = string
+
+export type BlobInfo = Readonly<{ key: BlobKey; sizeBytes: number }>
+
+export type StoreCapabilities = Readonly<{
+  /** Whether `lock` is enforced by the store against everyone, its owner included. */
+  objectLock: boolean
+}>
+
+export interface BlobStore {
+  /** Where this is, for people and errors: a path or URL, never with a secret in it. */
+  readonly location: string
+  readonly capabilities: StoreCapabilities
+
+  /** Stores the concatenation of `parts` unless the key exists. @throws StoreError */
+  put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'>
+  /** @throws StoreError `blob_not_found` */
+  get(key: BlobKey): Promise<Uint8Array>
+  /** @throws StoreError `blob_not_found`, `blob_range_invalid` */
+  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>
+  /** The size in bytes, or undefined when there is no such object. */
+  head(key: BlobKey): Promise<number | undefined>
+  /** Objects whose key starts with `prefix` and is greater than `after`, in ascending order. */
+  list(prefix: string, after?: BlobKey): AsyncIterable<BlobInfo>
+  delete(key: BlobKey): Promise<void>
+  /** Forbids deletion until `untilMs` (Unix epoch); only ever extends. @throws StoreError `lock_unsupported` */
+  lock(key: BlobKey, untilMs: number): Promise<void>
+  close(): Promise<void>
+}

@@ -1,0 +1,12 @@
+/** runtime: the parts of Node that others build on. Under no pure part. */
+export {
+  checkCommand,
+  COMMAND_ERROR_CODES,
+  CommandError,
+  type CommandErrorCode,
+  type CommandOptions,
+  type CommandResult,
+  runCommand,
+} from './command.ts'
+export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
+export { systemClock, systemRandom } from './system.ts'

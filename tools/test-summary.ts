@@ -1,0 +1,30 @@
+/** A test reporter: failures in full, skips with their reason, and one closing line of counts. */
+import type { TestEvent } from 'node:test/reporters'
+
+type Counts = { passed: number; failed: number; skipped: number }
+
+function describeFailure(data: { name: string; file?: string; details: { error: Error } }): string {
+  const { error } = data.details
+  const cause = error.cause instanceof Error ? error.cause : error
+  return `
+FAILED ${data.name}
+  ${data.file ?? ''}
+${cause.stack ?? cause.message}
+`
+}
+
+export default async function* summary(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 }
+  for await (const event of source) {
+    if (event.type !== 'test:pass' && event.type !== 'test:fail') continue
+    if (event.data.details.type === 'suite') continue
+    if (event.type === 'test:fail') {
+      counts.failed += 1
+      yield describeFailure(event.data)
+    } else if (event.data.skip !== undefined) {
+      counts.skipped += 1
+      yield `\nSKIPPED ${event.data.name}: ${String(event.data.skip)}\n`
+    } else counts.passed += 1
+  }
+  yield `\n${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped\n`
+}
