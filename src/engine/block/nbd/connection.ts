@@ -7,13 +7,14 @@
  * Dead is a state with a reason: every request in flight and every later one fails with it. Nothing is retried here.
  * In flight at most REQUESTS_MAX requests with IN_FLIGHT_BYTES_MAX of payload; the others wait in order.
  */
-import { assert, BaseError, type Clock, MIB } from '#base'
+import { assert, BaseError, type Clock, HoldfastError, MIB } from '#base'
 import { BlockError } from '../errors.ts'
 import type { ByteChannel, ByteSink } from './byte-channel.ts'
 import type { NbdExportInfo } from './client-handshake.ts'
 import { timeoutError } from './deadline.ts'
 import { PendingRequest, type RequestInput } from './pending-request.ts'
 import { ReplyReader } from './reply-reader.ts'
+import { streamError } from './stream-error.ts'
 import { CMD, encodeRequest, ERRNO, violation } from './wire.ts'
 
 const REQUESTS_MAX = 64
@@ -94,9 +95,7 @@ export class NbdConnection implements ByteSink {
   }
 
   ended(error: Error | undefined): void {
-    if (error instanceof BlockError) return this.#die(error)
-    const message = 'The NBD server closed the connection.'
-    this.#die(new BlockError('nbd_disconnected', message, { retry: 'later', cause: error }))
+    this.#die(error instanceof HoldfastError ? error : streamError(error))
   }
 
   #pump(): void {
