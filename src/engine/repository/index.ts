@@ -8,3 +8,9 @@ export {
   StoreError,
   type StoreErrorCode,
 } from './errors.ts'
+export { FaultyStore, type FaultRates, type StoreFault, type StoreMethod } from './stores/faulty-store.ts'
+export { FolderStore, type FolderStoreOptions, SWEEP_AGE_MS_MIN } from './stores/folder-store.ts'
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.ts'
+export { openStore, type OpenStoreOptions } from './stores/open-store.ts'
+export { RetryingStore, STORE_RETRY_POLICY } from './stores/retrying-store.ts'
+export { formatStoreLocation, parseStoreLocation, type StoreDescriptor } from './stores/store-location.ts'
