@@ -132,13 +132,12 @@ export async function updateTree(
 
 /** The content hash of the leaf at `leafIndex`, following the path from the root. */
 export async function findLeaf(read: ReadContent, root: RootRef, leafIndex: number): Promise<ContentHash | undefined> {
+  if (root === null || leafIndex >= FAN_OUT ** root.level) return undefined
   let at = nodeRef(root)
   while (at !== undefined && at.level > 0) {
     const leavesPerChild = FAN_OUT ** (at.level - 1)
-    const child = Math.floor(leafIndex / leavesPerChild)
-    if (child >= FAN_OUT * FAN_OUT ** Math.max(0, (root?.level ?? 0) - at.level)) return undefined
     const node = await readNode(read, at)
-    at = childRef(at, node, child % FAN_OUT)
+    at = childRef(at, node, Math.floor(leafIndex / leavesPerChild) % FAN_OUT)
   }
   return at?.content
 }
