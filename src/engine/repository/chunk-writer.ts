@@ -28,12 +28,7 @@ export type ChunkWriterParts = Readonly<{
 }>
 
 /** What a flushed writer leaves to be committed. */
-export type Written = Readonly<{
-  packs: readonly PackAdded[]
-  reliesOn: readonly number[]
-  newBytes: number
-  storedBytes: number
-}>
+export type Written = Readonly<{ packs: readonly PackAdded[]; reliesOn: readonly number[] }>
 
 export class ChunkWriter {
   readonly #parts: ChunkWriterParts
@@ -66,17 +61,18 @@ export class ChunkWriter {
     if (pack.isFull) await this.#storePack()
   }
 
+  /** A reading of what has been stored from now on; for saying what one part of a run cost. */
+  storedSince(): () => { newBytes: number; storedBytes: number } {
+    const [newBytes, storedBytes] = [this.#newBytes, this.#storedBytes]
+    return () => ({ newBytes: this.#newBytes - newBytes, storedBytes: this.#storedBytes - storedBytes })
+  }
+
   /** Stores what is left and waits until all is durable. The writer is then done. */
   async flush(): Promise<Written> {
     if (this.#building !== undefined) await this.#storePack()
     await this.#storing
     this.#buffers = []
-    return {
-      packs: this.#packs,
-      reliesOn: [...this.#reliesOn],
-      newBytes: this.#newBytes,
-      storedBytes: this.#storedBytes,
-    }
+    return { packs: this.#packs, reliesOn: [...this.#reliesOn] }
   }
 
   /** A buffer is free when it was never used or its pack is stored; two in all. */

@@ -23,6 +23,22 @@ export { SharedIdSet } from './index/shared-id-set.ts'
 export { addKeySlot, type Credential, type KdfCost, type KeySlot, listKeySlots, removeKeySlot } from './key-slots.ts'
 export { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode, rootLevel } from './manifest/node.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
-export { type AttachmentRecord, type DiskMode, type DiskRecord, type PointId, type PointRecord, type RootRef, worstMode } from './point.ts'
-export { type InitOptions, isoOf, Repository, type RepositoryEnvironment, type ThreadAccess, threadReader } from './repository.ts'
+export {
+  type AttachmentRecord,
+  type DiskMode,
+  type DiskRecord,
+  type PointId,
+  type PointRecord,
+  type RootRef,
+  worstMode,
+} from './point.ts'
+export {
+  type InitOptions,
+  isoOf,
+  Repository,
+  type RepositoryEnvironment,
+  type ThreadAccess,
+  threadReader,
+} from './repository.ts'
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
+export { checkPackWithKey, isPackIntact, type PackRef } from './pack-reader.ts'

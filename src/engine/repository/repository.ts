@@ -172,10 +172,12 @@ export class Repository {
     )
   }
 
-  /** The index of chunks, opened (and caught up with the log) when first asked for. */
-  index(): Promise<ChunkIndex> {
+  /** The index of chunks, caught up with what this process has read of the log. */
+  async index(): Promise<ChunkIndex> {
     this.#index ??= ChunkIndex.open(join(this.#cache, 'index'), this.store, this.keys, this.log)
-    return this.#index
+    const index = await this.#index
+    await index.refresh()
+    return index
   }
 
   async chunkReader(): Promise<ChunkReader> {

@@ -22,7 +22,7 @@ export function planSegments(ranges: readonly ByteRange[], chunkSizeBytes: numbe
   const byLeaf = new Map<number, ByteRange[]>()
   for (const range of ranges) {
     const end = range.offset + range.length
-    for (let at = range.offset; at < end; ) {
+    for (let at = range.offset; at < end;) {
       const leafIndex = Math.floor(at / span)
       const cut = Math.min(end, (leafIndex + 1) * span)
       const list = byLeaf.get(leafIndex) ?? []

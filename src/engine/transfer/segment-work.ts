@@ -8,11 +8,38 @@
  */
 import { assert, MIB } from '#base'
 import type { BlockSource, ByteRange } from '#engine/block'
-import { type ChunkReader, type ChunkWriter, type ContentHash, contentHash, decodeNode, emptyNode, encodeNode, FAN_OUT, isZero, type ManifestNode } from '#engine/repository'
+import {
+  type ChunkReader,
+  type ChunkWriter,
+  type ContentHash,
+  contentHash,
+  decodeNode,
+  emptyNode,
+  encodeNode,
+  FAN_OUT,
+  isZero,
+  type ManifestNode,
+} from '#engine/repository'
 import { leafBytes, type Segment } from './segment-plan.ts'
 
-export type SegmentTask = Readonly<{ disk: number; segment: Segment; mode: 'whole' | 'changes'; parentLeaf?: ContentHash }>
-export type SegmentResult = Readonly<{ disk: number; leafIndex: number; content: ContentHash | undefined; usedBytes: number; usedBytesBefore: number; readBytes: number }>
+export type SegmentTask = Readonly<{
+  disk: number
+  segment: Segment
+  mode: 'whole' | 'changes'
+  parentLeaf?: ContentHash
+}>
+/** What was new to the repository: plain bytes, and what they took in packs. */
+export type Stored = Readonly<{ newBytes: number; storedBytes: number }>
+
+export type SegmentResult = Stored &
+  Readonly<{
+    disk: number
+    leafIndex: number
+    content: ContentHash | undefined
+    usedBytes: number
+    usedBytesBefore: number
+    readBytes: number
+  }>
 
 export type DiskAccess = Readonly<{ source: BlockSource; sizeBytes: number; chunkSizeBytes: number }>
 
@@ -25,7 +52,7 @@ function touchedChunks(task: SegmentTask, disk: DiskAccess): ChunkSpan[] {
   const { chunkSizeBytes, sizeBytes } = disk
   const spans = new Map<number, ByteRange[]>()
   for (const { offset, length } of task.segment.ranges) {
-    for (let at = offset; at < offset + length; ) {
+    for (let at = offset; at < offset + length;) {
       const chunk = Math.floor(at / chunkSizeBytes)
       const cut = Math.min(offset + length, (chunk + 1) * chunkSizeBytes)
       const list = spans.get(chunk) ?? []
@@ -56,15 +83,24 @@ export class SegmentWorker {
     const node = await this.#parentNode(task)
     const usedBytesBefore = node.usedBytes
     const chunks = touchedChunks(task, disk)
+    const stored = this.#writer.storedSince()
     let readBytes = 0
-    for (let first = 0; first < chunks.length; ) {
+    for (let first = 0; first < chunks.length;) {
       const group = neighbours(chunks, first, Math.max(READ_BYTES, disk.chunkSizeBytes))
       readBytes += await this.#takeGroup(group, node, disk)
       first += group.length
     }
     node.usedBytes = usedBytesOf(node, task.segment.leafIndex, disk)
     const content = await this.#putLeaf(node)
-    return { disk: task.disk, leafIndex: task.segment.leafIndex, content, usedBytes: node.usedBytes, usedBytesBefore, readBytes }
+    return {
+      ...stored(),
+      disk: task.disk,
+      leafIndex: task.segment.leafIndex,
+      content,
+      usedBytes: node.usedBytes,
+      usedBytesBefore,
+      readBytes,
+    }
   }
 
   async #parentNode(task: SegmentTask): Promise<ManifestNode> {
@@ -132,7 +168,9 @@ function neighbours(chunks: readonly ChunkSpan[], first: number, bytesMax: numbe
   let bytes = 0
   for (const chunk of chunks.slice(first, first + FAN_OUT)) {
     const last = group.at(-1)
-    const fits = last === undefined || (last.isWhole && chunk.isWhole && last.offset + last.length === chunk.offset && bytes + chunk.length <= bytesMax)
+    const fits =
+      last === undefined ||
+      (last.isWhole && chunk.isWhole && last.offset + last.length === chunk.offset && bytes + chunk.length <= bytesMax)
     if (!fits) break
     group.push(chunk)
     bytes += chunk.length

@@ -86,6 +86,7 @@ export class ChunkIndex {
   /** Packs whose tables could not be read. While there are any the cache is not saved, so that the next open tries again. */
   readonly unreadable = new Set<string>()
   #packsIndexed = 0
+  #refreshing: Promise<void> = Promise.resolve()
   #reader: IndexReader | undefined
 
   private constructor(folder: string, store: BlobStore, keys: KeyRing, log: CommitLog) {
@@ -95,17 +96,24 @@ export class ChunkIndex {
     this.#log = log
   }
 
-  /** Opens the cache in `folder`, or begins it anew, and catches up with the log. */
+  /** Opens the cache in `folder`, or begins it anew. `refresh` then catches up with the log. */
   static async open(folder: string, store: BlobStore, keys: KeyRing, log: CommitLog): Promise<ChunkIndex> {
     await makeFolderDurable(folder)
     const index = new ChunkIndex(folder, store, keys, log)
     if (!(await index.#load())) await index.#discard()
-    await index.refresh()
     return index
   }
 
-  /** Takes in the packs that the log has named since. */
-  async refresh(): Promise<void> {
+  /** Takes in the packs that the log has named since. Calls queue. */
+  refresh(): Promise<void> {
+    const before = this.#refreshing.catch(() => {
+      // Raised to whoever asked then; this call tries again.
+    })
+    this.#refreshing = before.then(() => this.#catchUp())
+    return this.#refreshing
+  }
+
+  async #catchUp(): Promise<void> {
     const fresh = this.#log.state.packs.slice(this.#packsIndexed).filter((pack) => pack.status !== 'deleted')
     let batch: Buffer[] = []
     for (let at = 0; at < fresh.length; at += TABLE_READS_MAX) {
