@@ -16,6 +16,9 @@ export {
   thawGuest,
 } from './agent/guest.ts'
 export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } from './errors.ts'
+export type { InstantHost, RunningMachine } from './instant/access.ts'
+export type { MachineSockets } from './instant/journal.ts'
+export { openRunningInstant } from './instant/open-running.ts'
 export type {
   ConsistencyLevel,
   MachineDescription,
