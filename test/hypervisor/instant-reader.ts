@@ -10,7 +10,9 @@ import type { InstantDisk } from '#engine/hypervisor'
 
 /** Prints "offset length" of every dirty extent, then writes the extents' bytes to the file, at their offsets. */
 const READ_CHANGES = `
-import sys
+import nbd
+h = nbd.NBD()
+#CONNECT
 out = open(FILE, 'r+b')
 size = h.get_size()
 dirty = []
@@ -47,8 +49,9 @@ export async function apply(folder: string, disk: InstantDisk, copies: Buffer[])
     assert.ok(before !== undefined, 'A copy of the generation that the changes count from')
     await writeFile(path, Buffer.concat([before, Buffer.alloc(Math.max(0, disk.sizeBytes - before.length))]))
     const program = `CONTEXT=${JSON.stringify(disk.source.bitmapContext)}\nFILE=${JSON.stringify(path)}\n${READ_CHANGES}`
-    const connect = `h.add_meta_context(${JSON.stringify(disk.source.bitmapContext)})\nh.connect_uri(${JSON.stringify(uri)})\n`
-    const said = await checkCommand('nbdsh', ['-c', connect + program])
+    const connect = `h.add_meta_context(CONTEXT)\nh.connect_uri(${JSON.stringify(uri)})\n`
+    // The system's Python, for which libnbd's binding is packaged.
+    const said = await checkCommand('/usr/bin/python3', ['-c', program.replace('#CONNECT', connect)])
     const lines = said.stdout.toString().trim().split('\n')
     dirtyBytes = lines.reduce((sum, line) => sum + Number(line.split(' ')[1] ?? 0), 0)
   }

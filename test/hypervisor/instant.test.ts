@@ -121,6 +121,21 @@ describe('openRunningInstant()', () => {
     await instant.abort('broken')
     await assertNothingLeft(vm, graph)
     assert.deepEqual(await vm.bitmaps(0), [])
+    // The same with only the changes in the filter.
+    const again = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: track({}) })
+    await again.commit()
+    const base = (await vm.bitmaps(0))[0]?.slice(12, -1)
+    for (let at = 0; at < 16; at += 2) await vm.write(0, at * MIB, 2 * MIB)
+    const since = await openRunningInstant(host, vm.running(), {
+      consistency: 'crash',
+      tracking: track({ 'disk-0': base }),
+    })
+    assert.equal(since.disks[0]?.changes.kind, 'since')
+    await since.check()
+    for (let at = 0; at < 16; at += 2) await vm.write(0, at * MIB, 2 * MIB)
+    await assert.rejects(since.check(), { code: 'instant_broken' })
+    await since.abort('broken')
+    assert.deepEqual(await vm.bitmaps(0), [`hf-${TRACKER}-${base}+`])
     await vm.stop()
     assertSameDisk(await imageContent(vm, 0), vm.model[0], 'the disk after the broken instant')
   })

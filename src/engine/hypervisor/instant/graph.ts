@@ -8,6 +8,7 @@ import type { QmpClient } from '../qmp/client.ts'
 import { asList, asObject, isObject, textOr } from '../qmp/shape.ts'
 import { qomPathOf, queryDrives } from './inventory.ts'
 import type { DiskPlan } from './plan.ts'
+import type { Scratch } from './scratch.ts'
 
 const GONE_MS_MAX = 10_000
 const POLL_MS = 20
@@ -31,14 +32,10 @@ export async function flushDrives(qmp: QmpClient, disks: readonly DiskPlan[]): P
   await Promise.allSettled(disks.map(flush))
 }
 
-export async function addScratchNode(
-  qmp: QmpClient,
-  disk: DiskPlan,
-  scratch: Readonly<{ path: string; capBytes: number }>,
-): Promise<void> {
+export async function addScratchNode(qmp: QmpClient, disk: DiskPlan & Scratch): Promise<void> {
   const fileNode = `${disk.scratchNode}-file`
-  const below = { driver: 'file', filename: scratch.path, 'node-name': fileNode }
-  const file = { driver: 'raw', size: scratch.capBytes, file: below }
+  const below = { driver: 'file', filename: disk.scratchPath, 'node-name': fileNode }
+  const file = { driver: 'raw', size: disk.scratchCapBytes, file: below }
   await qmp.execute('blockdev-add', {
     'node-name': disk.scratchNode,
     driver: 'qcow2',
@@ -47,7 +44,7 @@ export async function addScratchNode(
     ...(disk.method === 'job' ? { backing: disk.topNode } : {}),
   })
   if (disk.method === 'filter') return
-  const threshold = Math.floor(scratch.capBytes * THRESHOLD)
+  const threshold = Math.floor(disk.scratchCapBytes * THRESHOLD)
   await qmp.execute('block-set-write-threshold', { 'node-name': fileNode, 'write-threshold': threshold })
 }
 
@@ -60,7 +57,7 @@ export async function addFilter(qmp: QmpClient, disk: DiskPlan): Promise<void> {
     target: disk.scratchNode,
     'on-cbw-error': 'break-snapshot',
     'cbw-timeout': CBW_TIMEOUT_SECONDS,
-    ...(previous === undefined ? {} : { bitmap: { node: disk.formatNode, name: previous } }),
+    ...(disk.copiesChangedOnly ? { bitmap: { node: disk.formatNode, name: previous } } : {}),
   })
 }
 

@@ -49,7 +49,7 @@ export type InstantRecord = Readonly<{
   access: MachineSockets
   /** The guest was running when it began, so it may be continued. */
   wasRunning: boolean
-  disks: readonly (DiskPlan & Readonly<{ scratchPath: string }>)[]
+  disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
   nbdSocketPath: string
   tracking: Readonly<{ tracker: TrackerId; next: Generation }> | undefined
   /** A stopped machine: the storage daemon that holds its images' locks. */

@@ -1,9 +1,10 @@
 /**
  * The moment itself: freeze, pause, put filters in, start jobs and bitmaps, continue, thaw.
  *
- * The pause holds only what must be inside: the filters (they copy the bitmaps as they are at that moment), the drives'
- * change and one transaction. Scratch nodes and the new bitmaps (stopped) exist before it; the readers come after it.
- * Commands of one kind are sent together, QEMU runs them in order.
+ * The pause holds only what must be inside: filters over a bitmap (they copy it as it is at that moment), the drives'
+ * change, and the end of those bitmaps. The rest is outside: filters without a bitmap see no writes until a drive is put on
+ * them; new bitmaps may begin a little early, and previous ones that no filter uses may end a little late, which marks a
+ * little too much and never too little. The readers come after it. Commands of one kind are sent together, QEMU runs them in order.
  *
  * If anything fails between `stop` and `cont`, the guest is continued at once and the caller dismantles. If the guest was
  * continued by somebody else meanwhile, the disks do not show one moment: `instant_failed`.
@@ -43,28 +44,44 @@ export type MomentRequest = Readonly<{
 const FREEZE_MS_MAX = 30_000
 const THAW_ATTEMPTS_MAX = 3
 
+/** After the freeze, so that what freezing writes back is not marked as changed since the instant. */
+function recordActions(disk: DiskPlan): Action[] {
+  const { next } = disk.tracking
+  return next === undefined ? [] : [{ type: 'block-dirty-bitmap-enable', data: { node: disk.formatNode, name: next } }]
+}
+
+function endActions(disk: DiskPlan): Action[] {
+  const { previous } = disk.tracking
+  if (previous === undefined) return []
+  return [{ type: 'block-dirty-bitmap-disable', data: { node: disk.formatNode, name: previous } }]
+}
+
 function momentActions(disk: DiskPlan): Action[] {
-  const node = disk.formatNode
-  const { previous, next } = disk.tracking
-  const actions: Action[] = []
-  if (next !== undefined) actions.push({ type: 'block-dirty-bitmap-enable', data: { node, name: next } })
-  if (previous !== undefined) actions.push({ type: 'block-dirty-bitmap-disable', data: { node, name: previous } })
-  if (disk.method === 'job') {
-    const data = { device: disk.topNode, target: disk.scratchNode, sync: 'none', 'job-id': disk.jobId }
-    actions.push({ type: 'blockdev-backup', data })
-  }
-  return actions
+  if (disk.method === 'filter') return disk.copiesChangedOnly ? endActions(disk) : []
+  const data = { device: disk.topNode, target: disk.scratchNode, sync: 'none', 'job-id': disk.jobId }
+  return [{ type: 'blockdev-backup', data }]
+}
+
+function afterwardsActions(disk: DiskPlan): Action[] {
+  return disk.copiesChangedOnly ? [] : endActions(disk)
+}
+
+function addFilters(qmp: QmpClient, plan: InstantPlan, overBitmap: boolean): Promise<unknown> {
+  const disks = plan.disks.filter((disk) => disk.method === 'filter')
+  const chosen = disks.filter((disk) => disk.copiesChangedOnly === overBitmap)
+  return Promise.all(chosen.map((disk) => addFilter(qmp, disk)))
 }
 
 async function insertAll(qmp: QmpClient, request: MomentRequest): Promise<void> {
-  const filtered = request.plan.disks.filter((disk) => disk.method === 'filter')
-  await Promise.all(filtered.map((disk) => addFilter(qmp, disk)))
+  const { plan } = request
+  await addFilters(qmp, plan, true)
   await request.pass('pause.filtered')
+  const filtered = plan.disks.filter((disk) => disk.method === 'filter')
   const inserted = await Promise.allSettled(filtered.map((disk) => setDrive(qmp, disk.qomPath, disk.filterNode)))
   const refused = filtered.filter((_, i) => inserted[i]?.status === 'rejected')
   if (refused.length > 0) throw filterRefused(refused, inserted)
   await request.pass('pause.inserted')
-  await transaction(qmp, request.plan.disks.flatMap(momentActions))
+  await transaction(qmp, plan.disks.flatMap(momentActions))
   await request.pass('pause.tracked')
 }
 
@@ -79,7 +96,9 @@ function filterRefused(disks: readonly DiskPlan[], outcomes: readonly PromiseSet
 }
 
 async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ takenAtMs: number; pauseMs: number }> {
-  const { clock } = request
+  const { clock, plan } = request
+  await addFilters(qmp, plan, false)
+  await transaction(qmp, plan.disks.flatMap(recordActions))
   await request.enter('pause')
   const begunMs = clock.monotonicMs()
   let resumed = false
@@ -92,7 +111,9 @@ async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ ta
     const takenAtMs = clock.nowMs()
     await insertAll(qmp, request)
     if (resumed) throw new HypervisorError('instant_failed', 'The guest was continued in the middle of its instant.')
-    return { takenAtMs, pauseMs: request.wasRunning ? await resume(qmp, clock, begunMs) : 0 }
+    const pauseMs = request.wasRunning ? await resume(qmp, clock, begunMs) : 0
+    await transaction(qmp, plan.disks.flatMap(afterwardsActions))
+    return { takenAtMs, pauseMs }
   } catch (error) {
     if (request.wasRunning && !resumed) {
       await qmp.execute('cont').catch(() => {

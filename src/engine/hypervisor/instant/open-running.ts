@@ -98,6 +98,14 @@ export function prepareActions(plan: InstantPlan, granularityBytes: number): Act
   return actions
 }
 
+function capsOf(host: InstantHost, plan: InstantPlan): Promise<number[]> {
+  const sizes = plan.disks.map((disk) => disk.sizeBytes)
+  return capScratch(host.scratchFolder, sizes, {
+    floorBytes: host.scratchFloorBytes ?? SCRATCH_FLOOR_BYTES_DEFAULT,
+    bytesMax: host.scratchBytesMax ?? Number.MAX_SAFE_INTEGER,
+  })
+}
+
 async function recordOf(
   host: InstantHost,
   machine: RunningMachine,
@@ -105,6 +113,8 @@ async function recordOf(
   options: OpenInstantOptions,
   wasRunning: boolean,
 ): Promise<InstantRecord> {
+  for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
+  const caps = await capsOf(host, plan)
   const nbdSocketPath = join(host.runFolder, `hf-${plan.id}.nbd`)
   if (Buffer.byteLength(nbdSocketPath) > SOCKET_PATH_BYTES_MAX) {
     throw new HypervisorError('instant_failed', 'The run folder is too long for a socket.', {
@@ -121,9 +131,10 @@ async function recordOf(
     step: 'prepare',
     access: machine.sockets,
     wasRunning,
-    disks: plan.disks.map((disk) => ({
+    disks: plan.disks.map((disk, i) => ({
       ...disk,
       scratchPath: join(host.scratchFolder, `hf-${plan.id}-${disk.lun}.scratch`),
+      scratchCapBytes: must(caps[i], 'One cap per disk'),
     })),
     nbdSocketPath,
     tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
@@ -134,20 +145,11 @@ async function recordOf(
 async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: number): Promise<void> {
   const { qmp, host, record } = state
   const pass = async (step: string): Promise<void> => host.onStep?.(step)
-  const caps = await capScratch(
-    host.scratchFolder,
-    plan.disks.map((disk) => disk.sizeBytes),
-    {
-      floorBytes: host.scratchFloorBytes ?? SCRATCH_FLOOR_BYTES_DEFAULT,
-      bytesMax: host.scratchBytesMax ?? Number.MAX_SAFE_INTEGER,
-    },
-  )
   await transaction(qmp, prepareActions(plan, granularityBytes))
   await pass('prepare.bitmaps')
-  const scratches = record.disks.map((disk, i) => ({ disk, capBytes: must(caps[i], 'One cap per disk') }))
-  await Promise.all(scratches.map(({ disk, capBytes }) => createScratch(disk.scratchPath, disk.sizeBytes, capBytes)))
+  await Promise.all(record.disks.map(createScratch))
   await pass('prepare.files')
-  for (const { disk, capBytes } of scratches) await addScratchNode(qmp, disk, { path: disk.scratchPath, capBytes })
+  for (const disk of record.disks) await addScratchNode(qmp, disk)
   await startNbdServer(qmp, record.nbdSocketPath)
   await flushDrives(qmp, plan.disks)
   await pass('prepare.nodes')
@@ -187,7 +189,6 @@ async function attempt(
   refusedFilter: readonly number[],
 ): Promise<Instant> {
   const { plan, inventory } = await makePlan(qmp, host, machine, options, refusedFilter)
-  for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
   const journal = new InstantJournal(host.journalFolder)
   const record = await recordOf(host, machine, plan, options, inventory.running)
   const state: OpenState = { host, journal, qmp, record }

@@ -16,6 +16,7 @@ import { queryStatus } from './inventory.ts'
 import type { InstantJournal, InstantRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
 import type { InstantPlan } from './plan.ts'
+import { canRead, readableOffset } from './probe.ts'
 import { freeBytesOf, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** What the owner of an instant works with; `record` is what the journal holds now. */
@@ -73,6 +74,8 @@ export class RunningInstant implements Instant {
   readonly machine: RunningMachine['description']
   readonly disks: readonly InstantDisk[]
   readonly #state: OpenState
+  /** By LUN, an offset that `check` reads. */
+  readonly #readable = new Map<number, number>()
   readonly #forgetEvents: () => void
   #breakage: HypervisorError | undefined
   #guarding: Promise<void> = Promise.resolve()
@@ -92,6 +95,7 @@ export class RunningInstant implements Instant {
     this.#forgetEvents = state.qmp.onEvent((event) => this.#guard(event))
   }
 
+  /** Looks at the connection, the filters, the room, and reads a sector of every disk: about 50 ms a disk. */
   async check(): Promise<void> {
     await this.#guarding
     if (this.#breakage !== undefined) throw this.#breakage
@@ -103,9 +107,20 @@ export class RunningInstant implements Instant {
         throw broken(`The filter of disk ${disk.lun} was removed.`)
       }
     }
+    for (const disk of this.disks) {
+      if (!(await this.#isReadable(disk))) throw broken(`The scratch of disk ${disk.lun} was full or too slow.`)
+    }
     const freeBytes = await freeBytesOf(host.scratchFolder)
     const floorBytes = host.scratchFloorBytes ?? SCRATCH_FLOOR_BYTES_DEFAULT
     if (freeBytes < floorBytes) throw broken(`The scratch folder has only ${formatBytes(freeBytes)} left.`)
+  }
+
+  async #isReadable(disk: InstantDisk): Promise<boolean> {
+    if (disk.source.kind !== 'nbd') return true
+    const offset = this.#readable.get(disk.lun) ?? (await readableOffset(disk.source))
+    if (offset === undefined) return true
+    this.#readable.set(disk.lun, offset)
+    return canRead(disk.source, offset)
   }
 
   async commit(): Promise<void> {

@@ -56,8 +56,10 @@ export async function capScratch(
   })
 }
 
-/** Creates an empty scratch of the disk's size whose file may grow to `capBytes`. */
-export async function createScratch(path: string, diskBytes: number, capBytes: number): Promise<void> {
-  await checkCommand('qemu-img', ['create', '-q', '-f', 'qcow2', path, String(diskBytes)])
-  await truncate(path, capBytes)
+export type Scratch = Readonly<{ scratchPath: string; scratchCapBytes: number; sizeBytes: number }>
+
+/** Creates an empty scratch of the disk's size whose file may grow to its cap. */
+export async function createScratch(scratch: Scratch): Promise<void> {
+  await checkCommand('qemu-img', ['create', '-q', '-f', 'qcow2', scratch.scratchPath, String(scratch.sizeBytes)])
+  await truncate(scratch.scratchPath, scratch.scratchCapBytes)
 }
