@@ -239,6 +239,7 @@ export class BlankMachine {
       scratchFolder: join(this.folder, 'scratch'),
       runFolder: join(this.folder, 'run'),
       scratchFloorBytes: 0,
+      watchdog: 'elsewhere',
       ...more,
     }
   }

@@ -23,6 +23,10 @@ export type InstantHost = Readonly<{
   scratchFolder: string
   /** Sockets: private (0700) and short, because a socket's path has at most 107 bytes. */
   runFolder: string
+  /** start: make sure that a watchdog process watches the journal; elsewhere: somebody else sees to it. */
+  watchdog: 'start' | 'elsewhere'
+  /** Use backup jobs also where filters would do, for hosts on which filters misbehave. Gives the weaker promise. */
+  jobsOnly?: boolean
   scratchBytesMax?: number
   scratchFloorBytes?: number
   /** Called before each step with its name. Tests end the process there. */

@@ -3,7 +3,7 @@
  * after a crash. It looks at what QEMU has and removes what the plan names, so it may be run at any time, any number of
  * times, by anybody, after any crash; what was never made is not missed.
  *
- * Order: the guest first (thaw, continue), then readers, then nodes from the top down, then bitmaps, then files. A drive is
+ * Order: the guest first (continue, thaw: relieveGuest), then readers, then nodes from the top down, then bitmaps, then files. A drive is
  * put back before its filter goes, because QEMU refuses to remove a node in use.
  *
  * Verdicts on the bitmaps, each one transaction over all disks
@@ -24,8 +24,14 @@ import type { BitmapState } from './tracking.ts'
 
 export type Verdict = 'commit' | 'abort' | 'undecided'
 
+/** The guest first: continues, then thaws (a paused guest's agent cannot answer). @throws when it must be tried again. */
+export async function relieveGuest(qmp: QmpClient, clock: Clock, record: InstantRecord): Promise<void> {
+  await continueIfLeftPaused(qmp, record)
+  await thawIfLeftFrozen(clock, record)
+}
+
 /** Thaws if the instant may have left the guest frozen. @throws when the agent does not answer: it must be tried again. */
-export async function thawIfLeftFrozen(clock: Clock, record: InstantRecord): Promise<void> {
+async function thawIfLeftFrozen(clock: Clock, record: InstantRecord): Promise<void> {
   const { agentSocketPath } = record.access
   if (agentSocketPath === undefined || !['freeze', 'pause', 'thaw'].includes(record.step)) return
   await withAgent(agentSocketPath, { clock, readyTimeoutMs: 5_000 }, async (agent) => {
@@ -34,7 +40,7 @@ export async function thawIfLeftFrozen(clock: Clock, record: InstantRecord): Pro
 }
 
 /** Continues a guest that the instant paused, or that a full scratch of the job method stopped. */
-export async function continueIfLeftPaused(qmp: QmpClient, record: InstantRecord): Promise<void> {
+async function continueIfLeftPaused(qmp: QmpClient, record: InstantRecord): Promise<void> {
   const status = await queryStatus(qmp)
   const pausedByUs = record.step === 'pause' && record.wasRunning && status === 'paused'
   const stoppedByScratch = status === 'io-error' && record.disks.some((disk) => disk.method === 'job')

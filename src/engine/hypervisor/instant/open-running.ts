@@ -18,6 +18,7 @@ import { takeMoment } from './moment.ts'
 import { ownerOf } from './owner.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
+import { ensureWatchdog } from './watchdog-process.ts'
 import { capScratch, createScratch, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** sun_path has 108 bytes with its end (unix(7)). */
@@ -66,7 +67,7 @@ async function makePlan(
     id: toHex(host.random.bytes(4)),
     disks: await matchDisks(machine, inventory, options.excludeLuns ?? []),
     tracking: options.tracking,
-    refusedFilter,
+    refusedFilter: host.jobsOnly === true ? machine.description.disks.map((disk) => disk.lun) : refusedFilter,
   }
   const plan = planInstant(request, inventory, capabilities)
   throwRefusals(plan, machine.description.name)
@@ -194,6 +195,7 @@ async function attempt(
   const state: OpenState = { host, journal, qmp, record }
   await journal.create(record)
   try {
+    if (host.watchdog === 'start') await ensureWatchdog(host.clock, host.journalFolder)
     await host.onStep?.('prepare')
     return await carryOut(state, machine, plan, options)
   } catch (error) {

@@ -10,7 +10,7 @@ import { HypervisorError } from '../errors.ts'
 import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
 import type { InstantHost, RunningMachine } from './access.ts'
-import { continueIfLeftPaused, dismantle, removeFiles, thawIfLeftFrozen } from './dismantle.ts'
+import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
 import { cancelJob, insertedNode } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { InstantJournal, InstantRecord, InstantStep } from './journal.ts'
@@ -41,13 +41,12 @@ export async function enterStep(state: OpenState, step: InstantStep): Promise<vo
 export async function closeInstant(state: OpenState, verdict: 'commit' | 'abort'): Promise<void> {
   const { clock } = state.host
   try {
-    await thawIfLeftFrozen(clock, state.record)
+    await relieveGuest(state.qmp, clock, state.record)
   } catch (error) {
     await dismantle(state.qmp, clock, state.record, verdict)
     throw error
   }
-  // The run state must be judged by the step that the guest was left in, so the verdict is written after it is mended.
-  if (state.record.step === 'pause') await continueIfLeftPaused(state.qmp, state.record)
+  // Only now: the step before told what the guest was suffering.
   await enterStep(state, verdict)
   await dismantle(state.qmp, clock, state.record, verdict)
   await state.host.onStep?.('dismantled')
