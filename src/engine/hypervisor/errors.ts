@@ -3,6 +3,7 @@ import { HoldfastError } from '#base'
 
 export const HYPERVISOR_ERROR_CODES = [
   'qmp_unreachable',
+  'qmp_busy',
   'qmp_protocol_violation',
   'qmp_command_failed',
   'qmp_disconnected',

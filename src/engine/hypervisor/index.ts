@@ -1,4 +1,20 @@
 /** engine/hypervisor: machines and their instants. */
+export { AgentClient, type AgentOptions, withAgent } from './agent/client.ts'
+export {
+  freezeGuest,
+  type GuestAddress,
+  guestAddresses,
+  guestExec,
+  type GuestExecRequest,
+  type GuestExecResult,
+  type GuestFileSystem,
+  guestFileSystems,
+  type GuestOs,
+  guestOs,
+  isGuestFrozen,
+  shutDownGuest,
+  thawGuest,
+} from './agent/guest.ts'
 export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } from './errors.ts'
 export type {
   ConsistencyLevel,
@@ -17,3 +33,6 @@ export type {
   TrackerId,
   TrackingRequest,
 } from './port.ts'
+export { askCapabilities, type QemuCapabilities } from './qmp/capabilities.ts'
+export { type EventExpectation, QmpClient, type QmpEvent, type QmpOptions, type QmpVersion } from './qmp/client.ts'
+export { isObject, type JsonObject } from './qmp/shape.ts'
