@@ -1,4 +1,30 @@
 /** engine/block: random access to the bytes of disks, over NBD and in image files. */
-export type { BlockDevice, BlockSource, BlockTarget, FileMap, FileRun, SourceDescriptor } from './device.ts'
+export {
+  assertInside,
+  type BlockDevice,
+  type BlockSource,
+  type BlockTarget,
+  type FileMap,
+  type FileRun,
+  type SourceDescriptor,
+} from './device.ts'
+export { type FileShape, fileShape } from './device-size.ts'
 export { BLOCK_ERROR_CODES, BlockError, type BlockErrorCode } from './errors.ts'
-export { alignRanges, assertRanges, type ByteRange, type Extent, type ExtentKind, totalBytes } from './extent.ts'
+export {
+  alignRanges,
+  appendExtent,
+  assertRanges,
+  type ByteRange,
+  type Extent,
+  type ExtentKind,
+  totalBytes,
+} from './extent.ts'
+export { type Fault, FaultyBlockDevice, type FaultyMethod } from './faulty-block-device.ts'
+export { checkFileMap, identityMap } from './file-map.ts'
+export { type FileReads, type FileSourceOptions, openFileSource } from './file-source.ts'
+export { MemoryDevice } from './memory-device.ts'
+export { type NbdClient, openNbd, type OpenNbdOptions } from './nbd/client.ts'
+export type { NbdAddress, NbdTls } from './nbd/connect.ts'
+export { openSource, type OpenSourceOptions } from './open-source.ts'
+export { createRawTarget, openRawTarget, type RawTargetTail } from './raw-target.ts'
+export { type Stamp, stampedBytes } from './sector-stamp.ts'
