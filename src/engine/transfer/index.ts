@@ -4,3 +4,4 @@ export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './e
 export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
 export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
+export { openVersion, type VersionSourceOptions } from './version-source.ts'
