@@ -4,6 +4,7 @@ import { HoldfastError } from '#base'
 export const TRANSFER_ERROR_CODES = [
   'disk_size_invalid',
   'source_shrank',
+  'source_not_readable',
   'thread_failed',
   'restore_mismatch',
   'attachment_too_large',

@@ -34,7 +34,13 @@ test('openVersion() tells holes from data, so that whoever copies from it skips 
   const point = await backUpBytes(repository, store, bytes, { kind: 'all', reason: 'first_backup' })
   const source = await openVersion(repository, must(point.disks[0], 'one disk'), { store })
   const data = (await source.extents(0, bytes.length)).filter(({ kind }) => kind === 'data')
-  assert.deepEqual(data.map(({ offset, length }) => [offset, length]), [[5 * CHUNK, CHUNK], [33 * MIB, CHUNK]])
+  assert.deepEqual(
+    data.map(({ offset, length }) => [offset, length]),
+    [
+      [5 * CHUNK, CHUNK],
+      [33 * MIB, CHUNK],
+    ],
+  )
   await source.close()
   await repository.close()
 })
