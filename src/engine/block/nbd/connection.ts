@@ -56,6 +56,11 @@ export class NbdConnection implements ByteSink {
     return this.#inFlight.size + this.#queue.length
   }
 
+  /** Why the connection is dead or closed; undefined while it is open. */
+  get failure(): Error | undefined {
+    return this.#end
+  }
+
   /** Sends a request and waits for its whole reply. @throws BlockError, or `cancelled`. */
   request(input: RequestInput): Promise<PendingRequest> {
     const request = new PendingRequest(input)

@@ -10,6 +10,7 @@ import { DataCursor } from './data-cursor.ts'
 import type { NbdExport } from './export.ts'
 import type { HandshakeReader } from './handshake-reader.ts'
 import {
+  BASE_ALLOCATION,
   encodeOptionReply,
   encodeString,
   encodeU32,
@@ -29,7 +30,6 @@ import {
   writeU64,
 } from './wire.ts'
 
-export const BASE_ALLOCATION = 'base:allocation'
 const BLOCK_BYTES_PREFERRED = 64 * 1024
 
 export type ExportLookup = (name: string) => NbdExport | undefined | Promise<NbdExport | undefined>

@@ -9,16 +9,11 @@
  */
 import { createServer, isIP, type AddressInfo, type Server, type Socket } from 'node:net'
 import type { TlsOptions } from 'node:tls'
-import { BaseError, type Clock, errnoOf, messageOf, MIB } from '#base'
-import { systemClock } from '#runtime'
+import { BaseError, errnoOf, messageOf, MIB } from '#base'
 import { BlockError } from '../errors.ts'
 import { BufferPool } from './buffer-pool.ts'
-import { ByteChannel } from './byte-channel.ts'
-import { withDeadline } from './deadline.ts'
-import { HandshakeReader } from './handshake-reader.ts'
-import { ServerConnection } from './server-connection.ts'
-import { type ExportLookup, ServerHandshake } from './server-handshake.ts'
-import { acceptTls, loadServerTls, type NbdServerTls } from './server-tls.ts'
+import { serveStream, type ServeStreamOptions } from './serve-stream.ts'
+import { loadServerTls, type NbdServerTls } from './server-tls.ts'
 import { listenOnSocketFile } from './socket-file.ts'
 
 export type NbdListen =
@@ -26,18 +21,7 @@ export type NbdListen =
   /** `port` 0 takes a free one; see `NbdServer.port`. */
   | Readonly<{ host: string; port: number; tls?: NbdServerTls | undefined }>
 
-export type ServeNbdOptions = Readonly<{
-  listen: NbdListen
-  /** Looked up for every client; undefined means that there is no such export. */
-  exports: ExportLookup
-  /** Names to tell clients that ask; without it they are refused. */
-  list?: () => readonly string[]
-  clock?: Clock
-  connectionsMax?: number
-  handshakeTimeoutMs?: number
-  /** Hears of every client that left: undefined when it left in order. */
-  onClientEnd?: (error: Error | undefined) => void
-}>
+export type ServeNbdOptions = ServeStreamOptions & Readonly<{ listen: NbdListen; connectionsMax?: number }>
 
 export type NbdServer = Readonly<{
   /** The TCP port, or undefined on a unix socket. */
@@ -48,7 +32,6 @@ export type NbdServer = Readonly<{
 }>
 
 const CONNECTIONS_MAX = 64
-const HANDSHAKE_TIMEOUT_MS = 15_000
 const POOL_BYTES_MAX = 64 * MIB
 
 /** @throws BlockError nbd_address_in_use, image_not_found (TLS files), or `invalid_argument` for TCP without TLS. */
@@ -65,8 +48,8 @@ export async function serveNbd(options: ServeNbdOptions): Promise<NbdServer> {
     sockets.add(socket)
     socket.setNoDelay(true)
     socket.once('close', () => sockets.delete(socket))
-    // Never rejects: serveClient reports through onClientEnd.
-    void serveClient(socket, options, tls, pool)
+    // Never rejects: serveStream reports through onClientEnd.
+    void serveStream(socket, options, { tls, pool })
   })
   const removeSocket =
     'host' in listen ? await listenOnTcp(server, listen) : await listenOnSocketFile(server, listen.socketPath)
@@ -108,43 +91,4 @@ function listenOnTcp(server: Server, listen: Extract<NbdListen, { host: string }
       resolve(() => Promise.resolve())
     })
   })
-}
-
-async function serveClient(
-  socket: Socket,
-  options: ServeNbdOptions,
-  tls: TlsOptions | undefined,
-  pool: BufferPool,
-): Promise<void> {
-  const reader = new HandshakeReader()
-  const channel = new ByteChannel(socket, reader).readByEvents()
-  reader.channel = channel
-  const startTls = tls === undefined ? undefined : (plain: ByteChannel) => acceptTls(plain, tls)
-  const handshake = new ServerHandshake(channel, reader, { exports: options.exports, list: options.list, startTls })
-  const stop = (error: Error): void => {
-    handshake.channel.destroy(error)
-    socket.destroy()
-  }
-  const clock = options.clock ?? systemClock
-  const timeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS
-  let left = false
-  const onEnd = (error: Error | undefined): void => {
-    if (!left) options.onClientEnd?.(error)
-    left = true
-  }
-  try {
-    const what = 'The negotiation with an NBD client'
-    const agreement = await withDeadline({ clock, timeoutMs, what }, stop, () => handshake.run())
-    if (agreement === undefined) {
-      handshake.channel.closeGently()
-      onEnd(undefined)
-      return
-    }
-    const connection = new ServerConnection(handshake.channel, agreement, pool, onEnd)
-    handshake.channel.handOver(connection.reader, handshake.leftover())
-  } catch (error) {
-    const reason = error instanceof Error ? error : new Error(messageOf(error))
-    stop(reason)
-    onEnd(reason)
-  }
 }

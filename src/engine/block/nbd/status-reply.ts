@@ -2,8 +2,9 @@
 import { assert, must } from '#base'
 import type { ExtentKind } from '../extent.ts'
 import type { MetaExtent, NbdExport } from './export.ts'
-import { type Agreement, BASE_ALLOCATION } from './server-handshake.ts'
+import type { Agreement } from './server-handshake.ts'
 import {
+  BASE_ALLOCATION,
   CMD_FLAG,
   encodeChunkHeader,
   REPLY,
