@@ -33,6 +33,7 @@ export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } fro
 export type { InstantHost, RunningMachine } from './instant/access.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
+export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
 export { ensureWatchdog, findWatchdog } from './instant/watchdog-process.ts'
 export type {

@@ -1,5 +1,7 @@
 /** What an instant needs of the machine and of its host. */
+import { join } from 'node:path'
 import type { Clock, Random } from '#base'
+import { HypervisorError } from '../errors.ts'
 import type { MachineDescription } from '../machine.ts'
 import type { MachineSockets } from './journal.ts'
 
@@ -32,3 +34,16 @@ export type InstantHost = Readonly<{
   /** Called before each step with its name. Tests end the process there. */
   onStep?: (step: string) => Promise<void>
 }>
+
+/** sun_path has 108 bytes with its end (unix(7)). */
+const SOCKET_PATH_BYTES_MAX = 107
+
+/** The private NBD socket of an instant. @throws `instant_failed` when the run folder is too long for it. */
+export function socketPathIn(runFolder: string, id: string): string {
+  const path = join(runFolder, `hf-${id}.nbd`)
+  if (Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX) return path
+  throw new HypervisorError('instant_failed', 'The run folder is too long for a socket.', {
+    facts: { runFolder, socketPathBytesMax: SOCKET_PATH_BYTES_MAX },
+    hint: 'Choose a short run folder, such as /run/holdfast.',
+  })
+}

@@ -25,6 +25,7 @@ import type { Generation, TrackerId } from '../port.ts'
 import { isObject } from '../qmp/shape.ts'
 import type { Owner } from './owner.ts'
 import type { DiskPlan } from './plan.ts'
+import type { TrackingDecision } from './tracking.ts'
 
 /** Longest time that the guest may suffer in a step before the watchdog ends it; undefined: as long as the owner lives. */
 export const STEP_MS_MAX = {
@@ -40,21 +41,43 @@ export const STEP_MS_MAX = {
 
 export type InstantStep = keyof typeof STEP_MS_MAX
 
-export type InstantRecord = Readonly<{
+type RecordOfAny = Readonly<{
   schema: 1
   id: string
   machine: string
   owner: Owner
   step: InstantStep
-  access: MachineSockets
-  /** The guest was running when it began, so it may be continued. */
-  wasRunning: boolean
-  disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
   nbdSocketPath: string
   tracking: Readonly<{ tracker: TrackerId; next: Generation }> | undefined
-  /** A stopped machine: the storage daemon that holds its images' locks. */
-  daemon: Readonly<{ process: Owner; images: readonly Readonly<{ lun: number; path: string }>[] }> | undefined
 }>
+
+export type RunningRecord = RecordOfAny &
+  Readonly<{
+    kind: 'running'
+    access: MachineSockets
+    /** The guest was running when it began, so it may be continued. */
+    wasRunning: boolean
+    disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
+  }>
+
+/** Of a stopped machine: only `prepare`, `open`, `commit`, `abort` and `dismantled` occur; there is no guest to suffer. */
+export type StoppedRecord = RecordOfAny &
+  Readonly<{
+    kind: 'stopped'
+    /** The storage daemon that holds the images' locks, once it runs. */
+    daemon: Owner | undefined
+    images: readonly StoppedImage[]
+  }>
+
+export type StoppedImage = Readonly<{
+  lun: number
+  path: string
+  format: 'qcow2' | 'raw'
+  exportName: string
+  tracking: TrackingDecision
+}>
+
+export type InstantRecord = RunningRecord | StoppedRecord
 
 export type MachineSockets = Readonly<{ qmpSocketPath: string; agentSocketPath?: string | undefined }>
 

@@ -10,8 +10,9 @@ import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
-import { InstantJournal, type InstantRecord } from './journal.ts'
+import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
 import { isAlive } from './owner.ts'
+import { dismantleStopped } from './storage-daemon.ts'
 
 /** Whether the repository's log holds this generation. */
 export type IsCommitted = (tracker: TrackerId, generation: Generation) => Promise<boolean>
@@ -45,7 +46,7 @@ function isGone(error: unknown): boolean {
   return ['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error.cause) ?? '')
 }
 
-async function cleanRunning(clock: Clock, record: InstantRecord, verdict: Verdict): Promise<void> {
+async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
   let qmp: QmpClient
   try {
     qmp = await QmpClient.connect(record.access.qmpSocketPath, { clock })
@@ -76,8 +77,10 @@ export async function takeOver(
   if (record === undefined) return 'aborted' // another recoverer was faster
   if (await isAlive(record.owner)) return 'owned'
   const verdict = await decide(record, isCommitted)
-  await cleanRunning(clock, record, verdict)
-  await removeFiles(record)
+  if (record.kind === 'running') {
+    await cleanRunning(clock, record, verdict)
+    await removeFiles(record)
+  } else await dismantleStopped(clock, record, verdict)
   if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled' })
   else await journal.remove(id)
   return OUTCOMES[verdict]
