@@ -19,3 +19,15 @@ export {
   type PointConsistency,
   type RefillPlan,
 } from './protection/recovery-point-listing.ts'
+export { localCalendar, type LocalCalendar, type PeriodKind, type Periods } from './protection/local-calendar.ts'
+export {
+  type DropReason,
+  explainRetention,
+  type KeepReason,
+  type PeriodRule,
+  planRetention,
+  type RetentionDecision,
+  type RetentionPlan,
+  type RetentionPoint,
+  type RetentionRules,
+} from './protection/retention.ts'
