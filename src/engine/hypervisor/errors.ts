@@ -23,6 +23,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'instant_open',
   'instant_broken',
   'instant_failed',
+  'nbd_server_foreign',
   'accelerator_unavailable',
   'hypervisor_feature_missing',
 ] as const

@@ -30,6 +30,11 @@ export type {
   ShutdownOutcome,
 } from './driver.ts'
 export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } from './errors.ts'
+export type { InstantHost, RunningMachine } from './instant/access.ts'
+export type { MachineSockets } from './instant/journal.ts'
+export { openRunningInstant } from './instant/open-running.ts'
+export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
+export { ensureWatchdog, findWatchdog } from './instant/watchdog-process.ts'
 export type {
   ConsistencyLevel,
   MachineDescription,
