@@ -36,9 +36,9 @@ async function endsWithin(running: RunningMachine, timeoutMs: number, signal?: A
   return true
 }
 
-async function askAgent(running: RunningMachine): Promise<string | undefined> {
+async function askAgent(running: RunningMachine, readyMs: number): Promise<string | undefined> {
   if (!running.machine.agent) return 'The machine has no agent channel.'
-  const options = { clock: running.clock, lockTimeoutMs: AGENT_READY_MS, readyTimeoutMs: AGENT_READY_MS }
+  const options = { clock: running.clock, lockTimeoutMs: readyMs, readyTimeoutMs: readyMs }
   try {
     await withAgent(running.paths.agentSocket, options, (agent) => shutDownGuest(agent, 'powerdown'))
     return undefined
@@ -89,7 +89,7 @@ export async function shutDownGracefully(running: RunningMachine, options: Shutd
     tookMs: Math.round(clock.monotonicMs() - startedMs),
     notes,
   })
-  const agentNote = await askAgent(running)
+  const agentNote = await askAgent(running, Math.min(AGENT_READY_MS, options.deadlineMs / 4))
   if (agentNote !== undefined) notes.push(agentNote)
   else if (await endsWithin(running, options.deadlineMs / 2, options.signal)) return outcome('agent')
   while (leftMs() > 0) {
