@@ -56,7 +56,7 @@ export async function openNbd(options: OpenNbdOptions): Promise<NbdClient> {
       if (!sameExport(first.info, next.info)) throw violation('The export changed between two connections.')
     }
   } catch (error) {
-    for (const connection of connections) connection.close()
+    await Promise.all(connections.map((connection) => connection.close()))
     throw error
   }
   return new NbdClient(connections, describeAddress(options))
@@ -225,7 +225,7 @@ export class NbdClient implements BlockDevice {
   }
 
   async close(): Promise<void> {
-    for (const connection of this.#connections) connection.close()
+    await Promise.all(this.#connections.map((connection) => connection.close()))
   }
 
   async #request(input: RequestInput): Promise<void> {
