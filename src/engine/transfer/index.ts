@@ -3,3 +3,4 @@ export { backUp, type BackupDisk, type BackupInput, type BackupOptions } from '.
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
 export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
+export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
