@@ -7,7 +7,10 @@ import { makeProgram } from './program.ts'
 
 /** Commander has no format yet when it finds the command line wrong. */
 function wantsJson(args: readonly string[]): boolean {
-  return args.some((arg, i) => arg === '--output=json' || arg === '-ojson' || (arg === 'json' && /^(-o|--output)$/.test(args[i - 1] ?? '')))
+  return args.some(
+    (arg, i) =>
+      arg === '--output=json' || arg === '-ojson' || (arg === 'json' && /^(-o|--output)$/.test(args[i - 1] ?? '')),
+  )
 }
 
 function reportUsage(error: CommanderError, args: readonly string[]): void {

@@ -5,8 +5,8 @@ import { initCommand } from './repo/init.ts'
 import { listCommand } from './repo/list.ts'
 import { restoreCommand } from './repo/restore.ts'
 import { showCommand } from './repo/show.ts'
+import { verifyCommand } from './repo/verify.ts'
 import { PROGRAM_VERSION } from './version.ts'
-
 
 const EXIT_CODES = `
 Exit codes:
@@ -29,9 +29,18 @@ export function makeProgram(): Command {
 function repoCommand(): Command {
   const repo = new Command('repo')
     .summary('work on a repository directly, without a server')
-    .description('Backs machines up into a repository and brings them back. Needs nothing but the repository and its key.')
+    .description(
+      'Backs machines up into a repository and brings them back. Needs nothing but the repository and its key.',
+    )
     .addHelpText('after', '\nExamples:\n  holdfast repo init /srv/backup\n  holdfast repo list /srv/backup')
-  for (const command of [backupCommand(), initCommand(), listCommand(), restoreCommand(), showCommand()]) {
+  for (const command of [
+    backupCommand(),
+    initCommand(),
+    listCommand(),
+    restoreCommand(),
+    showCommand(),
+    verifyCommand(),
+  ]) {
     repo.addCommand(command)
   }
   return repo

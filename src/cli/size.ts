@@ -7,6 +7,7 @@ const POWERS = ['', 'k', 'm', 'g', 't', 'p']
 export function parseSize(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim())
   const bytes = Number(match?.[1]) * 1024 ** POWERS.indexOf((match?.[2] ?? '').toLowerCase())
-  if (match === null || !Number.isSafeInteger(bytes)) throw new InvalidArgumentError('It is no size such as 64KiB or 10G.')
+  if (match === null || !Number.isSafeInteger(bytes))
+    throw new InvalidArgumentError('It is no size such as 64KiB or 10G.')
   return bytes
 }

@@ -13,7 +13,7 @@ export function initCommand(): Command {
     usage: 'init <store>',
     summary: 'make a repository',
     description:
-      'Makes a repository in an empty folder (made if missing) or bucket. Everything in it is encrypted with a key that only\n' +
+      'Makes a repository in an empty folder (made if missing) or bucket. Everything in it is encrypted with a key that only ' +
       'the passphrase or key file opens: without it the data cannot be recovered by anyone.',
     examples: [
       'holdfast repo init /srv/backup',

@@ -41,6 +41,9 @@ export const shortId = (point: PointRecord): string => point.id.slice(0, 12)
 /** "2026-09-22 14:03:07" in UTC. */
 export const timeText = (iso: string): string => iso.replace('T', ' ').replace(/(\.\d+)?Z$/, '')
 
-export function sumOf(point: PointRecord, field: 'virtualSizeBytes' | 'usedBytes' | 'readBytes' | 'newBytes' | 'storedBytes'): string {
+export function sumOf(
+  point: PointRecord,
+  field: 'virtualSizeBytes' | 'usedBytes' | 'readBytes' | 'newBytes' | 'storedBytes',
+): string {
   return formatBytes(point.disks.reduce((sum, disk) => sum + disk[field], 0))
 }

@@ -43,7 +43,10 @@ function detailsText(point: PointRecord): string {
     ['Mode', point.mode],
     ...(point.parent === undefined ? [] : ([['Parent', point.parent]] as [string, string][])),
     ...point.notes.map((note): [string, string] => ['Note', note]),
-    ...point.attachments.map(({ name, sizeBytes }): [string, string] => ['Attachment', `${name}, ${formatBytes(sizeBytes)}`]),
+    ...point.attachments.map(({ name, sizeBytes }): [string, string] => [
+      'Attachment',
+      `${name}, ${formatBytes(sizeBytes)}`,
+    ]),
     ['Written by', point.writer],
   ]
   const disks = point.disks.map((disk) => [
