@@ -45,6 +45,7 @@ type RecordOfAny = Readonly<{
   schema: 1
   id: string
   machine: string
+  machineUuid: string
   owner: Owner
   step: InstantStep
   nbdSocketPath: string
@@ -79,7 +80,13 @@ export type StoppedImage = Readonly<{
 
 export type InstantRecord = RunningRecord | StoppedRecord
 
-export type MachineSockets = Readonly<{ qmpSocketPath: string; agentSocketPath?: string | undefined }>
+export type MachineSockets = Readonly<{
+  /** The monitor that the instant holds while it is open. */
+  qmpSocketPath: string
+  /** A monitor for recovery and the watchdog, which may have to act while the other one is held. Default: the same one. */
+  rescueSocketPath?: string | undefined
+  agentSocketPath?: string | undefined
+}>
 
 const ENDING = '.instant.json'
 

@@ -101,21 +101,26 @@ async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ ta
   await transaction(qmp, plan.disks.flatMap(recordActions))
   await request.enter('pause')
   const begunMs = clock.monotonicMs()
-  let resumed = false
+  let resumes = 0
   const forget = qmp.onEvent((event) => {
-    if (event.name === 'RESUME') resumed = true
+    if (event.name === 'RESUME') resumes += 1
   })
   try {
     if (request.wasRunning) await qmp.execute('stop')
     await request.pass('pause.stopped')
     const takenAtMs = clock.nowMs()
     await insertAll(qmp, request)
-    if (resumed) throw new HypervisorError('instant_failed', 'The guest was continued in the middle of its instant.')
     const pauseMs = request.wasRunning ? await resume(qmp, clock, begunMs) : 0
+    // QEMU raises RESUME before it answers `cont`: exactly one is ours, and more mean that the guest ran in between.
+    if (resumes !== (request.wasRunning ? 1 : 0)) {
+      throw new HypervisorError('instant_failed', 'The guest was continued in the middle of its instant.', {
+        retry: 'now',
+      })
+    }
     await transaction(qmp, plan.disks.flatMap(afterwardsActions))
     return { takenAtMs, pauseMs }
   } catch (error) {
-    if (request.wasRunning && !resumed) {
+    if (request.wasRunning && resumes === 0) {
       await qmp.execute('cont').catch(() => {
         // The journal still says `pause`: dismantling, recovery or the watchdog continues the guest.
       })

@@ -142,7 +142,7 @@ async function carryOut(
   }
   await host.onStep?.('prepare.bitmaps')
   const sizes = found.map((one) => one.offline.sizeBytes)
-  const daemon = await startStorageDaemon(host.clock, begun, sizes)
+  const daemon = await startStorageDaemon(host, begun, sizes)
   await host.onStep?.('prepare.daemon')
   const record: StoppedRecord = { ...begun, daemon, step: 'open' }
   await journal.replace(record)
@@ -169,6 +169,7 @@ export async function openStoppedInstant(
     kind: 'stopped',
     id,
     machine: machine.description.name,
+    machineUuid: machine.description.uuid,
     owner: must(await ownerOf(process.pid), 'This process is alive'),
     step: 'prepare',
     nbdSocketPath: socketPathIn(host.runFolder, id),
