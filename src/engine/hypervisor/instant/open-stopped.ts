@@ -8,6 +8,7 @@
 import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machine.ts'
 import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
+import { chown } from 'node:fs/promises'
 import { must, toHex } from '#base'
 import { makeFolderDurable } from '#runtime'
 import { type InstantHost, socketPathIn } from './access.ts'
@@ -162,6 +163,7 @@ export async function openStoppedInstant(
   const wanted = machine.description.disks.filter((disk) => !options.excludeLuns?.includes(disk.lun))
   const found = await Promise.all(wanted.map((disk) => find(disk, options)))
   await makeFolderDurable(host.runFolder)
+  if (host.processUser !== undefined) await chown(host.runFolder, host.processUser.uid, host.processUser.gid)
   const id = toHex(host.random.bytes(4))
   const { tracking } = options
   const record: StoppedRecord = {
