@@ -3,3 +3,13 @@ export { backUp, type BackupDisk, type BackupInput, type BackupOptions } from '.
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
 export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
+export { type Extracted, extractFiles, type ExtractOptions, type Skipped } from './files/extract.ts'
+export { type FileAttributes, type FileEntry, type FileKind, type FilePiece, FileTree } from './files/file-tree.ts'
+export {
+  type DiskContents,
+  type FileSystemKind,
+  type OpenedFileSystem,
+  openFileSystems,
+  type RefusedFileSystem,
+} from './files/open-file-systems.ts'
+export type { Partition } from './files/partitions.ts'
