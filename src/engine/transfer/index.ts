@@ -8,3 +8,13 @@ export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey 
 export { openVersion, type VersionSourceOptions } from './version-source.ts'
 export { type CopyOptions, copyPoints, type CopyReport } from './copy.ts'
 export { repairPacks, type RepairOptions, type RepairReport } from './repair.ts'
+export { type Extracted, extractFiles, type ExtractOptions, type Skipped } from './files/extract.ts'
+export { type FileAttributes, type FileEntry, type FileKind, type FilePiece, FileTree } from './files/file-tree.ts'
+export {
+  type DiskContents,
+  type FileSystemKind,
+  type OpenedFileSystem,
+  openFileSystems,
+  type RefusedFileSystem,
+} from './files/open-file-systems.ts'
+export type { Partition } from './files/partitions.ts'
