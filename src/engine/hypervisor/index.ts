@@ -63,3 +63,6 @@ export { type MachinePaths, machinePaths, type QemuRoots } from './qemu/machine-
 export { PROCESS_USER_NAME } from './qemu/process-user.ts'
 export type { ProcessUser } from './qemu/supervisor.ts'
 export { isMachineName, machineFaults } from './qemu/validate.ts'
+export { describeRunning, type RunningDescription } from './qemu/describe-running.ts'
+export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
+export { JournalInstantGate } from './qemu/instant-gate.ts'

@@ -37,7 +37,7 @@ import { withMachineLock } from './machine-lock.ts'
 import { type QemuRoots, requireUsableRoots } from './machine-paths.ts'
 import { withMonitor } from './monitor.ts'
 import { powerOffNow, type RunningMachine, shutDownGracefully } from './power-down.ts'
-import { findProcessUser } from './process-user.ts'
+import { findProcessUser, giveImageTo } from './process-user.ts'
 import type { EndIntent } from './run-record.ts'
 import { takeScreenshot } from './screenshot.ts'
 import { readSerialLog } from './serial-log.ts'
@@ -158,21 +158,26 @@ export class QemuHypervisor implements Hypervisor {
     const folder = this.#folder(name)
     return this.#locked(folder, async () => {
       const machine = await this.#changeable(folder)
-      const isRunning = (await folder.adopt()).power === 'running'
-      const plug = (one: MachineDisk): Promise<void> =>
-        isRunning ? this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine.machineType)) : Promise.resolve()
+      const verdict = await folder.adopt()
+      const plug = async (one: MachineDisk): Promise<void> => {
+        if (verdict.power !== 'running') return
+        await giveImageTo(verdict.process.pid, one.path)
+        await this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine.machineType))
+      }
       const known = machine.disks.find((one) => one.lun === disk.lun && one.diskId === disk.diskId)
       if (known !== undefined) {
         await plug(known) // a call that was cut short is repeated
         return known
       }
       const plan = planDisk(machine, disk, folder.paths, this.#options.random)
-      if (isRunning) requireHotPluggable(plan.disk)
+      if (verdict.power === 'running') requireHotPluggable(plan.disk)
       const image = await plan.prepare()
       try {
         await folder.writeDescription(plan.next)
         await plug(plan.disk)
       } catch (error) {
+        // Without an answer QEMU may have the disk all the same: then it stays described, and the call can be repeated.
+        if (isHoldfastError(error, 'timed_out', 'qmp_disconnected')) throw error
         await folder.writeDescription(machine)
         if (image.made) await rm(image.path, { force: true })
         throw error
@@ -224,8 +229,11 @@ export class QemuHypervisor implements Hypervisor {
     return readSerialLog(folder.paths.serialLog, options.bytesMax ?? SERIAL_BYTES_DEFAULT)
   }
 
+  /** Opening excludes changes of the machine's disks; from then on the gate does. */
   async openInstant(name: string, options: OpenInstantOptions): Promise<Instant> {
-    return this.#options.instants.openInstant(await this.describe(name), options)
+    return this.#locked(this.#folder(name), async () =>
+      this.#options.instants.openInstant(await this.describe(name), options),
+    )
   }
 
   get #program(): string {
