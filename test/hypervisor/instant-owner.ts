@@ -3,7 +3,13 @@
  * "hang:STEP" it stops in that step without dying, as a process whose event loop is blocked.
  */
 import { must } from '#base'
-import { type InstantHost, openRunningInstant, type RunningMachine, type TrackingRequest } from '#engine/hypervisor'
+import {
+  type InstantHost,
+  openRunningInstant,
+  openStoppedInstant,
+  type RunningMachine,
+  type TrackingRequest,
+} from '#engine/hypervisor'
 import { systemClock, systemRandom } from '#runtime'
 
 export type OwnerRequest = Readonly<{
@@ -13,6 +19,7 @@ export type OwnerRequest = Readonly<{
   dieAt: string
   end: 'commit' | 'abort'
   consistency: 'crash' | 'filesystem'
+  stopped?: boolean
 }>
 
 const request = JSON.parse(must(process.argv[2], 'A request')) as OwnerRequest
@@ -24,8 +31,8 @@ async function onStep(step: string): Promise<void> {
 }
 
 const host: InstantHost = { ...request.host, clock: systemClock, random: systemRandom, onStep }
-const instant = await openRunningInstant(host, request.machine, {
-  consistency: request.consistency,
-  tracking: request.tracking,
-})
+const options = { consistency: request.consistency, tracking: request.tracking }
+const instant = await (request.stopped === true
+  ? openStoppedInstant(host, { description: request.machine.description, stoppedCleanly: true }, options)
+  : openRunningInstant(host, request.machine, options))
 await (request.end === 'commit' ? instant.commit() : instant.abort('as asked'))

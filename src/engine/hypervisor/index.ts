@@ -31,8 +31,11 @@ export type {
 } from './driver.ts'
 export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } from './errors.ts'
 export type { InstantHost, RunningMachine } from './instant/access.ts'
+export { type BrokerOptions, InstantBroker } from './instant/broker.ts'
+export { type Consumer, type Operation } from './instant/interactions.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
+export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
 export { ensureWatchdog, findWatchdog } from './instant/watchdog-process.ts'
 export type {

@@ -74,7 +74,9 @@ export class ByteChannel {
   /** The sink has room again. */
   resume(): void {
     if (this.#ended) return
+    // Also with nothing pending the sink is asked: it may itself hold bytes that it had no room to act on.
     if (this.#pending.length > 0) this.#deliver(this.#pending)
+    else if (this.#given === undefined) this.#guard(() => this.#sink.next())
     if (this.#ended || this.#pending.length > 0) return
     if (this.#endsAfterPending) this.#finish(undefined)
     else this.stream.resume()

@@ -19,19 +19,19 @@ import type { QmpClient } from '../qmp/client.ts'
 import { textOr } from '../qmp/shape.ts'
 import { type Action, cancelJob, insertedNode, removeExport, setDrive, transaction } from './graph.ts'
 import { bitmapsOf, queryNodes, queryStatus } from './inventory.ts'
-import type { InstantRecord } from './journal.ts'
+import type { RunningRecord } from './journal.ts'
 import type { BitmapState } from './tracking.ts'
 
 export type Verdict = 'commit' | 'abort' | 'undecided'
 
 /** The guest first: continues, then thaws (a paused guest's agent cannot answer). @throws when it must be tried again. */
-export async function relieveGuest(qmp: QmpClient, clock: Clock, record: InstantRecord): Promise<void> {
+export async function relieveGuest(qmp: QmpClient, clock: Clock, record: RunningRecord): Promise<void> {
   await continueIfLeftPaused(qmp, record)
   await thawIfLeftFrozen(clock, record)
 }
 
 /** Thaws if the instant may have left the guest frozen. @throws when the agent does not answer: it must be tried again. */
-async function thawIfLeftFrozen(clock: Clock, record: InstantRecord): Promise<void> {
+async function thawIfLeftFrozen(clock: Clock, record: RunningRecord): Promise<void> {
   const { agentSocketPath } = record.access
   if (agentSocketPath === undefined || !['freeze', 'pause', 'thaw'].includes(record.step)) return
   await withAgent(agentSocketPath, { clock, readyTimeoutMs: 5_000 }, async (agent) => {
@@ -40,14 +40,14 @@ async function thawIfLeftFrozen(clock: Clock, record: InstantRecord): Promise<vo
 }
 
 /** Continues a guest that the instant paused, or that a full scratch of the job method stopped. */
-async function continueIfLeftPaused(qmp: QmpClient, record: InstantRecord): Promise<void> {
+export async function continueIfLeftPaused(qmp: QmpClient, record: RunningRecord): Promise<void> {
   const status = await queryStatus(qmp)
   const pausedByUs = record.step === 'pause' && record.wasRunning && status === 'paused'
   const stoppedByScratch = status === 'io-error' && record.disks.some((disk) => disk.method === 'job')
   if (pausedByUs || stoppedByScratch) await qmp.execute('cont')
 }
 
-async function putDriveBack(qmp: QmpClient, disk: InstantRecord['disks'][number]): Promise<void> {
+async function putDriveBack(qmp: QmpClient, disk: RunningRecord['disks'][number]): Promise<void> {
   if ((await insertedNode(qmp, disk.qomPath)) !== disk.filterNode) return
   // A hydration that ended meanwhile took its filter with it: then the image itself is what the device should read.
   const nodes = (await queryNodes(qmp)).map((node) => node['node-name'])
@@ -102,7 +102,7 @@ export function settleActions(
   ]
 }
 
-export async function settleBitmaps(qmp: QmpClient, record: InstantRecord, verdict: Verdict): Promise<void> {
+export async function settleBitmaps(qmp: QmpClient, record: RunningRecord, verdict: Verdict): Promise<void> {
   if (verdict === 'undecided') return
   const nodes = await queryNodes(qmp)
   const actions = record.disks.flatMap((disk) => {
@@ -113,7 +113,7 @@ export async function settleBitmaps(qmp: QmpClient, record: InstantRecord, verdi
 }
 
 /** Everything inside QEMU. The files and the journal's record are `removeFiles` and the caller's. */
-export async function dismantle(qmp: QmpClient, clock: Clock, record: InstantRecord, verdict: Verdict): Promise<void> {
+export async function dismantle(qmp: QmpClient, clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
   await continueIfLeftPaused(qmp, record)
   for (const disk of record.disks) {
     await removeExport(qmp, clock, disk.exportId)
@@ -129,7 +129,7 @@ export async function dismantle(qmp: QmpClient, clock: Clock, record: InstantRec
   await settleBitmaps(qmp, record, verdict)
 }
 
-export async function removeFiles(record: InstantRecord): Promise<void> {
+export async function removeFiles(record: RunningRecord): Promise<void> {
   for (const disk of record.disks) await removeFile(disk.scratchPath)
   await removeFile(record.nbdSocketPath)
 }

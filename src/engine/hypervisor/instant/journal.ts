@@ -25,13 +25,14 @@ import type { Generation, TrackerId } from '../port.ts'
 import { isObject } from '../qmp/shape.ts'
 import type { Owner } from './owner.ts'
 import type { DiskPlan } from './plan.ts'
+import type { TrackingDecision } from './tracking.ts'
 
 /** Longest time that the guest may suffer in a step before the watchdog ends it; undefined: as long as the owner lives. */
 export const STEP_MS_MAX = {
   prepare: undefined,
-  freeze: 45_000,
+  freeze: 60_000,
   pause: 3_000,
-  thaw: 15_000,
+  thaw: 30_000,
   open: undefined,
   commit: undefined,
   abort: undefined,
@@ -40,23 +41,52 @@ export const STEP_MS_MAX = {
 
 export type InstantStep = keyof typeof STEP_MS_MAX
 
-export type InstantRecord = Readonly<{
+type RecordOfAny = Readonly<{
   schema: 1
   id: string
   machine: string
+  machineUuid: string
   owner: Owner
   step: InstantStep
-  access: MachineSockets
-  /** The guest was running when it began, so it may be continued. */
-  wasRunning: boolean
-  disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
   nbdSocketPath: string
   tracking: Readonly<{ tracker: TrackerId; next: Generation }> | undefined
-  /** A stopped machine: the storage daemon that holds its images' locks. */
-  daemon: Readonly<{ process: Owner; images: readonly Readonly<{ lun: number; path: string }>[] }> | undefined
 }>
 
-export type MachineSockets = Readonly<{ qmpSocketPath: string; agentSocketPath?: string | undefined }>
+export type RunningRecord = RecordOfAny &
+  Readonly<{
+    kind: 'running'
+    access: MachineSockets
+    /** The guest was running when it began, so it may be continued. */
+    wasRunning: boolean
+    disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
+  }>
+
+/** Of a stopped machine: only `prepare`, `open`, `commit`, `abort` and `dismantled` occur; there is no guest to suffer. */
+export type StoppedRecord = RecordOfAny &
+  Readonly<{
+    kind: 'stopped'
+    /** The storage daemon that holds the images' locks, once it runs. */
+    daemon: Owner | undefined
+    images: readonly StoppedImage[]
+  }>
+
+export type StoppedImage = Readonly<{
+  lun: number
+  path: string
+  format: 'qcow2' | 'raw'
+  exportName: string
+  tracking: TrackingDecision
+}>
+
+export type InstantRecord = RunningRecord | StoppedRecord
+
+export type MachineSockets = Readonly<{
+  /** The monitor that the instant holds while it is open. */
+  qmpSocketPath: string
+  /** A monitor for recovery and the watchdog, which may have to act while the other one is held. Default: the same one. */
+  rescueSocketPath?: string | undefined
+  agentSocketPath?: string | undefined
+}>
 
 const ENDING = '.instant.json'
 
@@ -138,5 +168,14 @@ export class InstantJournal {
       if (errnoOf(error) === 'ENOENT') return []
       throw error
     }
+  }
+  /** UUIDs of the machines that have an instant open, or one whose nodes were left behind. */
+  async openMachines(): Promise<Set<string>> {
+    const machines = new Set<string>()
+    for (const id of await this.ids()) {
+      const record = await this.read(id)
+      if (record !== undefined && record.step !== 'dismantled') machines.add(record.machineUuid)
+    }
+    return machines
   }
 }

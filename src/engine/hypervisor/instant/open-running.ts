@@ -10,19 +10,16 @@ import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import { askCapabilities } from '../qmp/capabilities.ts'
 import { QmpClient } from '../qmp/client.ts'
-import type { InstantHost, RunningMachine } from './access.ts'
+import { type InstantHost, type RunningMachine, socketPathIn } from './access.ts'
 import { type Action, addAccess, addExport, addScratchNode, flushDrives, startNbdServer, transaction } from './graph.ts'
 import { findDrive, type Inventory, readInventory } from './inventory.ts'
-import { InstantJournal, type InstantRecord } from './journal.ts'
+import { InstantJournal, type RunningRecord } from './journal.ts'
 import { takeMoment } from './moment.ts'
 import { ownerOf } from './owner.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
 import { capScratch, createScratch, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
-
-/** sun_path has 108 bytes with its end (unix(7)). */
-const SOCKET_PATH_BYTES_MAX = 107
 
 /** The files of an image that may be named by a link. */
 async function resolved(path: string): Promise<string> {
@@ -113,21 +110,17 @@ async function recordOf(
   plan: InstantPlan,
   options: OpenInstantOptions,
   wasRunning: boolean,
-): Promise<InstantRecord> {
+): Promise<RunningRecord> {
   for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
   const caps = await capsOf(host, plan)
-  const nbdSocketPath = join(host.runFolder, `hf-${plan.id}.nbd`)
-  if (Buffer.byteLength(nbdSocketPath) > SOCKET_PATH_BYTES_MAX) {
-    throw new HypervisorError('instant_failed', 'The run folder is too long for a socket.', {
-      facts: { runFolder: host.runFolder, socketPathBytesMax: SOCKET_PATH_BYTES_MAX },
-      hint: 'Choose a short run folder, such as /run/holdfast.',
-    })
-  }
+  const nbdSocketPath = socketPathIn(host.runFolder, plan.id)
   const { tracking } = options
   return {
     schema: 1,
+    kind: 'running',
     id: plan.id,
     machine: machine.description.name,
+    machineUuid: machine.description.uuid,
     owner: must(await ownerOf(process.pid), 'This process is alive'),
     step: 'prepare',
     access: machine.sockets,
@@ -139,7 +132,6 @@ async function recordOf(
     })),
     nbdSocketPath,
     tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
-    daemon: undefined,
   }
 }
 
@@ -148,7 +140,7 @@ async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: nu
   const pass = async (step: string): Promise<void> => host.onStep?.(step)
   await transaction(qmp, prepareActions(plan, granularityBytes))
   await pass('prepare.bitmaps')
-  await Promise.all(record.disks.map(createScratch))
+  await Promise.all(record.disks.map((disk) => createScratch(disk, host.processUser)))
   await pass('prepare.files')
   for (const disk of record.disks) await addScratchNode(qmp, disk)
   await startNbdServer(qmp, record.nbdSocketPath)

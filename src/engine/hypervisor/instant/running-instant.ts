@@ -13,7 +13,7 @@ import type { InstantHost, RunningMachine } from './access.ts'
 import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
 import { cancelJob, insertedNode } from './graph.ts'
 import { queryStatus } from './inventory.ts'
-import type { InstantJournal, InstantRecord, InstantStep } from './journal.ts'
+import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
 import type { InstantPlan } from './plan.ts'
 import { canRead, readableOffset } from './probe.ts'
@@ -24,7 +24,7 @@ export type OpenState = {
   readonly host: InstantHost
   readonly journal: InstantJournal
   readonly qmp: QmpClient
-  record: InstantRecord
+  record: RunningRecord
 }
 
 export async function enterStep(state: OpenState, step: InstantStep): Promise<void> {
@@ -168,7 +168,7 @@ export class RunningInstant implements Instant {
 }
 
 function instantDisk(
-  disk: InstantRecord['disks'][number] | InstantPlan['disks'][number],
+  disk: RunningRecord['disks'][number] | InstantPlan['disks'][number],
   socketPath: string,
 ): InstantDisk {
   const { previous } = disk.tracking

@@ -43,7 +43,8 @@ const APPEND_ATTEMPTS_MAX = 1000
 
 export type LogParts = Readonly<{
   store: BlobStore
-  keys: KeyRing
+  /** Absent: the log is read as anyone may, without authenticating entries or opening bodies; nothing can be appended. */
+  keys?: KeyRing
   repositoryId: string
   clock: Clock
   random: Random
@@ -101,7 +102,8 @@ export class CommitLog {
    */
   async append(draft: (state: LogState) => EntryDraft): Promise<number> {
     this.assertWritable()
-    const { store, keys, repositoryId, clock, random, writer } = this.#parts
+    const { store, repositoryId, clock, random, writer } = this.#parts
+    const keys = must(this.#parts.keys, 'Only a holder of the key appends')
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt += 1) {
       await this.refresh()
       this.assertWritable()
@@ -190,6 +192,7 @@ export class CommitLog {
     const { keys, repositoryId } = this.#parts
     if (entry === undefined || entry.envelope.number !== number || entry.envelope.repository !== repositoryId)
       return undefined
+    if (keys === undefined) return {}
     return isAuthentic(keys, entry) ? openBody(keys, entry) : undefined
   }
 

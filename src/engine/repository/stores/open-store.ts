@@ -1,12 +1,14 @@
 /** Opens a store from its location or descriptor. The S3 client is loaded only when an S3 store is opened. */
 import type { BlobStore } from '../blob-store.ts'
-import { StoreError } from '../errors.ts'
 import { FolderStore } from './folder-store.ts'
 import { MemoryStore } from './memory-store.ts'
 import { parseStoreLocation, type StoreDescriptor } from './store-location.ts'
 
 export type OpenStoreOptions = Readonly<{
-  /** Create the folder (not its parent) when it is missing; buckets are never created. */
+  /**
+   * Prepare the place for a new repository: create the folder (not its parent), or prove that the bucket's server keeps
+   * create-once. Buckets are never created.
+   */
   create?: boolean
 }>
 
@@ -18,7 +20,8 @@ export async function openStore(where: StoreDescriptor | string, options: OpenSt
   const descriptor = typeof where === 'string' ? parseStoreLocation(where) : where
   if (descriptor.kind === 'folder') return FolderStore.open(descriptor.path, options)
   if (descriptor.kind === 'memory') return openMemory(descriptor.name)
-  throw new StoreError('store_location_invalid', 'S3 stores cannot be opened yet.')
+  const { S3Store } = await import('./s3-store.ts')
+  return S3Store.open(descriptor, options)
 }
 
 function openMemory(name: string): MemoryStore {
