@@ -8,7 +8,7 @@ import { describe, it } from 'node:test'
 import {
   addTap,
   describeRunning,
-  JournalInstantGate,
+  InstantBroker,
   makeBubble,
   type NewDisk,
   probeAccelerator,
@@ -143,31 +143,37 @@ describe('a link between two machines', () => {
   })
 })
 
-describe('QemuHypervisor.openInstant()', () => {
-  it('opens an instant of a running machine and keeps its disks as they are meanwhile', async () => {
+describe('QemuHypervisor with the instant broker', () => {
+  it('opens instants of a machine, running or stopped, and changes its disks before or after', async () => {
     await using world = await MachineWorld.make()
     const folders = { journalFolder: join(world.folder, 'j'), scratchFolder: join(world.folder, 's') }
-    const runFolder = join(world.roots.runtimeFolder, 'i')
     const base = { clock: systemClock, random: systemRandom }
-    const instants = new JournalInstantGate({ ...base, ...folders, runFolder, watchdog: 'elsewhere' })
+    const runFolder = join(world.roots.runtimeFolder, 'i')
+    const instants = new InstantBroker({ host: { ...base, ...folders, runFolder, watchdog: 'elsewhere' }, waitMs: 200 })
     const host = new QemuHypervisor({ ...base, roots: world.roots, instants })
-    await host.create(emptyMachine('source', { disks: [dataDisk(0), dataDisk(3, 'virtio-scsi')] }))
+    const disks = [dataDisk(0), dataDisk(3, 'virtio-scsi')]
+    await host.create(emptyMachine('source', { disks }))
     await host.start('source')
     const instant = await host.openInstant('source', { consistency: 'crash' })
-    try {
-      assert.deepEqual(
-        instant.disks.map((disk) => [disk.lun, disk.sizeBytes]),
-        [
-          [0, 4 * MIB],
-          [3, 4 * MIB],
-        ],
-      )
-      await assert.rejects(host.attachDisk('source', dataDisk(5)), { code: 'instant_open' })
-      assert.equal((await host.describe('source')).power, 'running')
-    } finally {
-      await instant.abort('the test is over')
-    }
+    assert.deepEqual(
+      instant.disks.map((disk) => [disk.lun, disk.sizeBytes]),
+      disks.map((disk) => [disk.lun, 4 * MIB]),
+    )
+    await assert.rejects(host.attachDisk('source', dataDisk(5)), { code: 'instant_open' })
+    await instant.abort('it was only looked at')
     assert.equal((await host.attachDisk('source', dataDisk(5))).lun, 5)
+
+    const broken = await host.openInstant('source', { consistency: 'crash' })
+    await host.powerOff('source') // does not wait for whoever reads
+    await assert.rejects(broken.check(), { code: 'instant_broken' })
+    await broken.abort('it is broken')
+
+    const stopped = await host.openInstant('source', { consistency: 'crash' })
+    assert.equal(stopped.disks.length, 3)
+    await assert.rejects(host.delete('source', { disks: 'delete' }), { code: 'instant_open' })
+    assert.equal((await host.start('source')).power, 'running')
+    await assert.rejects(stopped.check(), { code: 'instant_broken' })
+    await stopped.abort('it is broken')
   })
 })
 
