@@ -9,4 +9,6 @@ export {
   runCommand,
 } from './command.ts'
 export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
+export { createLogger, type LogFacts, type Logger, silentLogger } from './logger.ts'
+export { identityOf, type ProcessIdentity, processState } from './process-identity.ts'
 export { systemClock, systemRandom } from './system.ts'

@@ -5,31 +5,41 @@
  * Offsets and lengths are bytes and any alignment is accepted. All reads of a source that is an instant give the same
  * bytes for ever. Reads past the end are a caller's error (assertion), never short.
  */
+import { assert } from '#base'
 import type { Extent } from './extent.ts'
 
 export interface BlockSource {
   readonly sizeBytes: number
   /** Largest number of reads worth having in flight; 1 for a plain file read synchronously. */
   readonly parallelism: number
-  /** Fills `into` from `offset`. @throws BlockError */
-  read(offset: number, into: Uint8Array): Promise<void>
+  /**
+   * Fills `into` from `offset`. After it settled, `into` is not touched again, also when `signal` aborted it.
+   * @throws BlockError, or `cancelled` when `signal` aborted first.
+   */
+  read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void>
   /** The states of [offset, offset + length), ascending, covering it completely. @throws BlockError */
-  extents(offset: number, length: number): Promise<Extent[]>
+  extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]>
   close(): Promise<void>
 }
 
 export interface BlockTarget {
   readonly sizeBytes: number
-  /** Writes `data` at `offset`. @throws BlockError */
-  write(offset: number, data: Uint8Array): Promise<void>
-  /** Makes the range read as zeros, giving its space back where the device can. @throws BlockError */
-  writeZeroes(offset: number, length: number): Promise<void>
+  /** Writes `data` at `offset`; `data` must not change until it settled. @throws BlockError, or `cancelled` */
+  write(offset: number, data: Uint8Array, signal?: AbortSignal): Promise<void>
+  /** Makes the range read as zeros, giving its space back where the device can. @throws BlockError, or `cancelled` */
+  writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void>
   /** Makes all that was written durable. @throws BlockError */
   flush(): Promise<void>
   close(): Promise<void>
 }
 
 export type BlockDevice = BlockSource & BlockTarget
+
+/** Asserts that [offset, offset + length) lies inside the device. Callers check what comes from outside before. */
+export function assertInside(device: Readonly<{ sizeBytes: number }>, offset: number, length: number): void {
+  assert(Number.isSafeInteger(offset) && Number.isSafeInteger(length), 'Offset and length are whole numbers')
+  assert(offset >= 0 && length >= 0 && offset + length <= device.sizeBytes, 'The range lies inside the device')
+}
 
 /**
  * Names a source in a form that another thread or process can open by itself (structured-clone safe). `openSource` turns

@@ -38,3 +38,14 @@ export function alignRanges(ranges: readonly ByteRange[], unitBytes: number, siz
   }
   return aligned
 }
+
+/** Appends a run to a list of extents, widening the last one when state and place allow it. For builders of lists. */
+export function appendExtent(extents: Extent[], extent: Extent): void {
+  if (extent.length === 0) return
+  const last = extents.at(-1)
+  if (last !== undefined && last.kind === extent.kind && last.offset + last.length === extent.offset) {
+    extents[extents.length - 1] = { offset: last.offset, length: last.length + extent.length, kind: last.kind }
+  } else {
+    extents.push(extent)
+  }
+}

@@ -1,4 +1,47 @@
 /** engine/block: random access to the bytes of disks, over NBD and in image files. */
-export type { BlockDevice, BlockSource, BlockTarget, FileMap, FileRun, SourceDescriptor } from './device.ts'
+export {
+  assertInside,
+  type BlockDevice,
+  type BlockSource,
+  type BlockTarget,
+  type FileMap,
+  type FileRun,
+  type SourceDescriptor,
+} from './device.ts'
+export { type FileShape, fileShape } from './device-size.ts'
 export { BLOCK_ERROR_CODES, BlockError, type BlockErrorCode } from './errors.ts'
-export { alignRanges, assertRanges, type ByteRange, type Extent, type ExtentKind, totalBytes } from './extent.ts'
+export {
+  alignRanges,
+  appendExtent,
+  assertRanges,
+  type ByteRange,
+  type Extent,
+  type ExtentKind,
+  totalBytes,
+} from './extent.ts'
+export { type Fault, FaultyBlockDevice, type FaultyMethod } from './faulty-block-device.ts'
+export { checkFileMap, identityMap } from './file-map.ts'
+export { type FileReads, type FileSourceOptions, openFileSource } from './file-source.ts'
+export {
+  convertImage,
+  type ConvertImageOptions,
+  createImage,
+  type CreateImageOptions,
+  createVhdTarget,
+  exportImage,
+  openQcow2Target,
+  type Qcow2Target,
+} from './image/image-files.ts'
+export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
+export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
+export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
+export type { ServedImage, StorageDaemonOptions } from './image/storage-daemon.ts'
+export { MemoryDevice } from './memory-device.ts'
+export { type NbdClient, openNbd, type OpenNbdOptions } from './nbd/client.ts'
+export type { NbdAddress, NbdTls } from './nbd/connect.ts'
+export { dirtyContext, type MetaContext, type MetaExtent, type NbdExport } from './nbd/export.ts'
+export { type NbdListen, type NbdServer, serveNbd, type ServeNbdOptions } from './nbd/server.ts'
+export type { NbdServerTls } from './nbd/server-tls.ts'
+export { openSource, type OpenSourceOptions } from './open-source.ts'
+export { createRawTarget, openRawTarget, type RawTargetTail } from './raw-target.ts'
+export { type Stamp, stampedBytes } from './sector-stamp.ts'

@@ -1,0 +1,254 @@
+/**
+ * NbdClient is the disk behind an NBD export: a BlockSource, a BlockTarget where the export allows it, and the reader of
+ * its dirty bitmaps. Requests are cut to what the server takes (at most 32 MiB); several connections are used when asked
+ * for and when the server says that they see one another's writes (CAN_MULTI_CONN).
+ *
+ * One dead connection makes the client dead: it does not reconnect, because what an instant's server held may be gone with
+ * it. A server whose smallest block is larger than what is asked is read through a bounce buffer; writes must then be
+ * aligned by the caller (`blockBytesMin`).
+ */
+import { assert, BaseError } from '#base'
+import { assertInside, type BlockDevice } from '../device.ts'
+import { BlockError } from '../errors.ts'
+import { appendExtent, type ByteRange, type Extent } from '../extent.ts'
+import type { NbdExportInfo } from './client-handshake.ts'
+import { describeAddress, type NbdAddress } from './connect.ts'
+import type { NbdConnection } from './connection.ts'
+import { openConnection, type OpenConnectionOptions } from './open-connection.ts'
+import type { RequestInput } from './pending-request.ts'
+import { BASE_ALLOCATION, CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
+
+export type OpenNbdOptions = NbdAddress &
+  OpenConnectionOptions &
+  Readonly<{
+    /** How many connections to use if the server allows several; 1 by default. */
+    connections?: number
+  }>
+
+const CONNECTIONS_MAX = 16
+const PARALLELISM = 16
+/** Largest range of one BLOCK_STATUS: a multiple of every block size that fits 32 bits. */
+const STATUS_BYTES_MAX = 2 ** 32 - 65536
+/** Bit 0 of a dirty bitmap's extent (QEMU, docs/interop/nbd.txt). */
+const DIRTY = 1
+
+/** @throws BlockError nbd_unreachable, nbd_refused, nbd_export_not_found, nbd_tls_failed, nbd_timed_out, … */
+export async function openNbd(options: OpenNbdOptions): Promise<NbdClient> {
+  const first = await openConnection(options, options)
+  const several = (first.info.flags & FLAG.CAN_MULTI_CONN) !== 0
+  const wanted = several ? Math.min(options.connections ?? 1, CONNECTIONS_MAX) : 1
+  const connections = [first]
+  try {
+    while (connections.length < wanted) {
+      const next = await openConnection(options, options)
+      connections.push(next)
+      if (!sameExport(first.info, next.info)) throw violation('The export changed between two connections.')
+    }
+  } catch (error) {
+    await Promise.all(connections.map((connection) => connection.close()))
+    throw error
+  }
+  return new NbdClient(connections, describeAddress(options))
+}
+
+function sameExport(a: NbdExportInfo, b: NbdExportInfo): boolean {
+  const contexts = [...a.contexts.keys()].every((name) => b.contexts.has(name))
+  return a.sizeBytes === b.sizeBytes && a.flags === b.flags && contexts && a.contexts.size === b.contexts.size
+}
+
+export class NbdClient implements BlockDevice {
+  readonly sizeBytes: number
+  readonly parallelism: number
+  /** The server takes no writes on this export. */
+  readonly isReadOnly: boolean
+  /** Writes must be multiples of it; 1 nearly always. */
+  readonly blockBytesMin: number
+  /** The meta contexts that the server granted, without base:allocation. */
+  readonly metaContexts: readonly string[]
+  readonly #connections: readonly NbdConnection[]
+  readonly #info: NbdExportInfo
+  readonly #address: string
+
+  constructor(connections: readonly NbdConnection[], address: string) {
+    const [first] = connections
+    assert(first !== undefined, 'A client has a connection')
+    this.#connections = connections
+    this.#address = address
+    this.#info = first.info
+    this.sizeBytes = first.info.sizeBytes
+    this.isReadOnly = (first.info.flags & FLAG.READ_ONLY) !== 0
+    this.blockBytesMin = first.info.blockBytesMin
+    this.metaContexts = [...first.info.contexts.keys()].filter((name) => name !== BASE_ALLOCATION)
+    this.parallelism = PARALLELISM * connections.length
+  }
+
+  async read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
+    assertInside(this, offset, into.length)
+    const block = this.blockBytesMin
+    if (offset % block !== 0 || into.length % block !== 0) return await this.#readBounced(offset, into, signal)
+    await this.#split(into.length, (at, length) =>
+      this.#request({
+        type: CMD.READ,
+        flags: 0,
+        offset: offset + at,
+        length,
+        data: into.subarray(at, at + length),
+        signal,
+      }),
+    )
+  }
+
+  async write(offset: number, data: Uint8Array, signal?: AbortSignal): Promise<void> {
+    this.#assertWritable(offset, data.length)
+    await this.#split(data.length, (at, length) =>
+      this.#request({
+        type: CMD.WRITE,
+        flags: 0,
+        offset: offset + at,
+        length,
+        data: data.subarray(at, at + length),
+        signal,
+      }),
+    )
+  }
+
+  async writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    this.#assertWritable(offset, length)
+    const canZero = (this.#info.flags & FLAG.SEND_WRITE_ZEROES) !== 0
+    const zeros = canZero ? undefined : new Uint8Array(Math.min(length, this.#info.payloadBytesMax))
+    await this.#split(length, (at, part) =>
+      zeros === undefined
+        ? this.#request({ type: CMD.WRITE_ZEROES, flags: 0, offset: offset + at, length: part, signal })
+        : this.#request({
+            type: CMD.WRITE,
+            flags: 0,
+            offset: offset + at,
+            length: part,
+            data: zeros.subarray(0, part),
+            signal,
+          }),
+    )
+  }
+
+  async flush(): Promise<void> {
+    if (this.isReadOnly || (this.#info.flags & FLAG.SEND_FLUSH) === 0) return
+    // CAN_MULTI_CONN: a flush on one connection covers what was completed on all (doc/proto.md).
+    await this.#request({ type: CMD.FLUSH, flags: 0, offset: 0, length: 0 })
+  }
+
+  async extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]> {
+    assertInside(this, offset, length)
+    const extents: Extent[] = []
+    if (!this.#info.contexts.has(BASE_ALLOCATION)) {
+      appendExtent(extents, { offset, length, kind: 'data' })
+      return extents
+    }
+    await this.#walk({ context: BASE_ALLOCATION, offset, length, signal }, (range, flags) => {
+      const reads = (flags & STATE_ZERO) === 0
+      const kind = reads ? 'data' : (flags & STATE_HOLE) === 0 ? 'zero' : 'hole'
+      appendExtent(extents, { ...range, kind })
+    })
+    return extents
+  }
+
+  /**
+   * The ranges of [offset, offset + length) that are dirty in `context` (`qemu:dirty-bitmap:NAME`), ascending, joined.
+   * @throws BlockError nbd_refused when the server did not grant the context at open.
+   */
+  async dirtyExtents(context: string, offset: number, length: number, signal?: AbortSignal): Promise<ByteRange[]> {
+    assertInside(this, offset, length)
+    if (!this.#info.contexts.has(context)) {
+      const facts = { context, address: this.#address, granted: this.metaContexts }
+      throw new BlockError('nbd_refused', `The NBD server does not offer ${context} on this export.`, { facts })
+    }
+    const dirty: { offset: number; length: number }[] = []
+    await this.#walk({ context, offset, length, signal }, (range, flags) => {
+      if ((flags & DIRTY) === 0) return
+      const last = dirty.at(-1)
+      if (last !== undefined && last.offset + last.length === range.offset) last.length += range.length
+      else dirty.push({ ...range })
+    })
+    return dirty
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#connections.map((connection) => connection.close()))
+  }
+
+  async #request(input: RequestInput): Promise<void> {
+    await this.#leastBusy().request(input)
+  }
+
+  #leastBusy(): NbdConnection {
+    for (const connection of this.#connections) if (connection.failure !== undefined) throw connection.failure
+    return this.#connections.reduce((best, other) => (other.load < best.load ? other : best))
+  }
+
+  /** Runs `act` on pieces of what the server takes at once, all at the same time; the connection bounds them. */
+  async #split(length: number, act: (at: number, length: number) => Promise<void>): Promise<void> {
+    const max = this.#info.payloadBytesMax
+    if (length === 0) return
+    if (length <= max) return await act(0, length)
+    const pieces: Promise<void>[] = []
+    for (let at = 0; at < length; at += max) pieces.push(act(at, Math.min(max, length - at)))
+    const results = await Promise.allSettled(pieces)
+    for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  async #readBounced(offset: number, into: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    const block = this.blockBytesMin
+    const start = offset - (offset % block)
+    const end = Math.min(Math.ceil((offset + into.length) / block) * block, this.sizeBytes)
+    const wide = new Uint8Array(end - start)
+    await this.#split(wide.length, (at, length) =>
+      this.#request({
+        type: CMD.READ,
+        flags: 0,
+        offset: start + at,
+        length,
+        data: wide.subarray(at, at + length),
+        signal,
+      }),
+    )
+    into.set(wide.subarray(offset - start, offset - start + into.length))
+  }
+
+  #assertWritable(offset: number, length: number): void {
+    assertInside(this, offset, length)
+    if (this.isReadOnly) {
+      throw new BlockError('nbd_refused', 'The NBD export is read-only.', { facts: { address: this.#address } })
+    }
+    const aligned = offset % this.blockBytesMin === 0 && length % this.blockBytesMin === 0
+    assert(aligned, 'Writes are multiples of the smallest block of the server')
+  }
+
+  /** Asks for the states of the range, as often as the server needs, and visits them cut to the range. */
+  async #walk(
+    what: Readonly<{ context: string; offset: number; length: number; signal: AbortSignal | undefined }>,
+    visit: (range: ByteRange, flags: number) => void,
+  ): Promise<void> {
+    const end = what.offset + what.length
+    const contextId = this.#info.contexts.get(what.context)
+    const block = this.blockBytesMin
+    for (let position = what.offset; position < end;) {
+      if (what.signal?.aborted === true) throw new BaseError('cancelled', 'Reading the allocation was cancelled.')
+      const start = position - (position % block)
+      const wanted = Math.min(Math.ceil((end - start) / block) * block, STATUS_BYTES_MAX, this.sizeBytes - start)
+      const input = { type: CMD.BLOCK_STATUS, flags: 0, offset: start, length: wanted, signal: what.signal }
+      const connection = this.#leastBusy()
+      const id = connection.info.contexts.get(what.context) ?? contextId
+      const answer = await connection.request(input)
+      const chunk = answer.statuses.find((status) => status.contextId === id)
+      if (chunk === undefined) throw violation('The server left out the meta context.', { context: what.context })
+      let at = start
+      for (const [index, length] of chunk.lengths.entries()) {
+        const from = Math.max(at, position)
+        const to = Math.min(at + length, end)
+        if (to > from) visit({ offset: from, length: to - from }, chunk.flags[index] ?? 0)
+        at += length
+      }
+      if (at <= position) throw violation('The server reports no progress in the allocation.')
+      position = at
+    }
+  }
+}
