@@ -3,6 +3,7 @@ import { HoldfastError } from '#base'
 
 export const HYPERVISOR_ERROR_CODES = [
   'qmp_unreachable',
+  'qmp_busy',
   'qmp_protocol_violation',
   'qmp_command_failed',
   'qmp_disconnected',
@@ -11,6 +12,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'agent_command_failed',
   'agent_frozen',
   'freeze_failed',
+  'machine_invalid',
   'machine_not_found',
   'machine_exists',
   'machine_state_conflict',
@@ -21,6 +23,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'instant_open',
   'instant_broken',
   'instant_failed',
+  'nbd_server_foreign',
   'accelerator_unavailable',
   'hypervisor_feature_missing',
 ] as const

@@ -3,13 +3,15 @@
  *
  * Promises that every store keeps (held by blob-store.contract.ts, which each must pass):
  *   1. `put` creates or reports `exists`; it never replaces. Of many concurrent puts of one key exactly one creates.
- *      When it resolves `created`, the object is durable and whole; a crash before that leaves the object whole or absent.
+ *      When it resolves, `created` or `exists`, the object is durable and whole; a crash before that leaves it whole or
+ *      absent. After a lost reply a second `put` says `exists` of the caller's own object: whoever must know compares bytes.
  *   2. `get` and `getRange` give exactly the stored bytes or fail; a range past the end is `blob_range_invalid`, never short.
  *   3. `list` gives every object that existed before the call and was not deleted, in ascending byte order of key, or fails.
  *      It never silently ends early. Objects created meanwhile may or may not appear.
- *   4. `delete` of an absent object succeeds. Nothing here deletes on its own.
+ *   4. `delete` of an absent object succeeds, of a locked one fails with `blob_locked`. Nothing here deletes on its own.
  *
- * Keys are made of [a-z0-9/.-], at most 200 characters, no empty, `.` or `..` segment: safe as a path and as a URL.
+ * Keys are made of [a-z0-9/.-], at most 200 characters, no segment empty or beginning with a dot: safe as a path and as a
+ * URL. No key may be a folder of another (`a` beside `a/b`): a folder store cannot hold both.
  */
 
 export type BlobKey = string
@@ -36,8 +38,9 @@ export interface BlobStore {
   head(key: BlobKey): Promise<number | undefined>
   /** Objects whose key starts with `prefix` and is greater than `after`, in ascending order. */
   list(prefix: string, after?: BlobKey): AsyncIterable<BlobInfo>
+  /** @throws StoreError `blob_locked` */
   delete(key: BlobKey): Promise<void>
-  /** Forbids deletion until `untilMs` (Unix epoch); only ever extends. @throws StoreError `lock_unsupported` */
+  /** Forbids deletion until `untilMs` (Unix epoch); only ever extends. @throws StoreError `lock_unsupported`, `blob_not_found` */
   lock(key: BlobKey, untilMs: number): Promise<void>
   close(): Promise<void>
 }

@@ -5,6 +5,7 @@ export const STORE_ERROR_CODES = [
   'blob_not_found',
   'blob_range_invalid',
   'blob_key_invalid',
+  'blob_locked',
   'lock_unsupported',
   'store_unavailable',
   'store_read_only',

@@ -8,3 +8,49 @@ export {
   StoreError,
   type StoreErrorCode,
 } from './errors.ts'
+export { FaultyStore, type FaultRates, type StoreFault, type StoreMethod } from './stores/faulty-store.ts'
+export { FolderStore, type FolderStoreOptions, SWEEP_AGE_MS_MIN } from './stores/folder-store.ts'
+export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.ts'
+export { openStore, type OpenStoreOptions } from './stores/open-store.ts'
+export { RetryingStore, STORE_RETRY_POLICY } from './stores/retrying-store.ts'
+export { formatStoreLocation, parseStoreLocation, type StoreDescriptor } from './stores/store-location.ts'
+export { isZero } from './chunk.ts'
+export { ChunkReader, type ChunkRequest } from './chunk-reader.ts'
+export { ChunkWriter, type Written } from './chunk-writer.ts'
+export type { RepositoryConfig } from './config.ts'
+export { type ContentHash, contentHash, KeyRing } from './crypto.ts'
+export { SharedIdSet } from './index/shared-id-set.ts'
+export { addKeySlot, type Credential, type KdfCost, type KeySlot, listKeySlots, removeKeySlot } from './key-slots.ts'
+export { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode, rootLevel } from './manifest/node.ts'
+export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
+export {
+  type AttachmentRecord,
+  type DiskMode,
+  type DiskRecord,
+  type PointId,
+  type PointRecord,
+  type RootRef,
+  worstMode,
+} from './point.ts'
+export {
+  type InitOptions,
+  isoOf,
+  Repository,
+  type RepositoryEnvironment,
+  type ThreadAccess,
+  threadReader,
+} from './repository.ts'
+export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
+export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
+export { readConfig } from './config.ts'
+export { CommitLog } from './log/log.ts'
+export { packKeyOf } from './pack-format.ts'
+export { type Damage, type DamageKind, findStrays, frameDamages, logDamages, rollBackDamage } from './verify/damage.ts'
+export { NO_PACK, type PackInjury, TreeCheck } from './verify/tree-check.ts'
+export { prune, preparePrune, type PruneEnvironment, type PruneReport } from './prune/act.ts'
+export { PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './prune/plan.ts'
+export { type ContentGroup, walkContents } from './manifest/point-walk.ts'
+export { IndexReader } from './index/chunk-index.ts'
+export { PackDirectory } from './index/pack-directory.ts'
+export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { type RepositoryStats, repositoryStats } from './stats.ts'

@@ -73,7 +73,12 @@ class Daemon {
   constructor(image: OpenableImage, socketPath: string, writable: boolean) {
     this.#image = image
     this.#socketPath = socketPath
-    const node = { ...blockdevOf(image), 'node-name': 'disk0', 'read-only': !writable, discard: 'unmap' }
+    const node = {
+      ...(writable ? blockdevOf(image) : unwritten(blockdevOf(image))),
+      'node-name': 'disk0',
+      'read-only': !writable,
+      discard: 'unmap',
+    }
     const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
     const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': 32 }
     const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM', 'qemu-storage-daemon']
@@ -139,6 +144,15 @@ class Daemon {
     this.#child.kill('SIGKILL')
     await this.#exited
   }
+}
+
+/**
+ * A raw node hands the permissions of those above it down as they are, and an export lets others write, so QEMU would read
+ * a raw image under a running machine without a word. blkdebug, which does nothing else here, refuses them (`image_in_use`).
+ */
+function unwritten(node: Record<string, unknown>): Record<string, unknown> {
+  if (node['driver'] !== 'raw') return node
+  return { ...node, file: { driver: 'blkdebug', 'unshare-child-perms': ['write', 'resize'], image: node['file'] } }
 }
 
 /** --nbd-server takes no JSON, so the path's commas are doubled as QEMU's option syntax wants it. */

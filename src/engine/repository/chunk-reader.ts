@@ -1,0 +1,173 @@
+/**
+ * Chunks by content, wherever they lie. Neighbours in a pack are read in one request, every chunk is checked against the
+ * hash that the manifest names, and a copy that is damaged gives way to another copy before an error is raised.
+ */
+import { isHoldfastError, KIB, MIB, must, toHex } from '#base'
+import type { BlobStore } from './blob-store.ts'
+import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
+import { RepositoryError } from './errors.ts'
+import type { IndexReader } from './index/chunk-index.ts'
+import type { ChunkLocation } from './index/run-file.ts'
+import { type ChunkKind, decodeHeader, PACK_HEADER_BYTES } from './pack-format.ts'
+import { openChunk, openPlain, packCorrupt, readSealed } from './pack-reader.ts'
+
+/** One request never spans more than this, and reads over gaps no larger than that. */
+const RUN_BYTES_MAX = 4 * MIB
+const GAP_BYTES_MAX = 64 * KIB
+const PACK_KEYS_MAX = 1024
+
+export type ChunkRequest<T> = Readonly<{ content: ContentHash; tag: T }>
+type Located<T> = ChunkRequest<T> & Readonly<{ id: ChunkId; at: ChunkLocation }>
+
+/** A chunk as packs keep it: compressed by `codec`, not sealed. */
+export type StoredChunk = Readonly<{ bytes: Uint8Array; codec: number; plainBytes: number; kind: ChunkKind }>
+
+type Sink<R, T> = (opened: R, tag: T) => void | Promise<void>
+/** Opens a sealed copy; undefined when it is sound but not what the manifest means. */
+type Opener<R> = (chunk: Located<unknown>, key: SealingKey, pack: string, sealed: Uint8Array) => R | undefined
+
+export class ChunkReader {
+  readonly #store: BlobStore
+  readonly #keys: KeyRing
+  readonly #index: IndexReader
+  readonly #packKeys = new Map<number, SealingKey>()
+
+  constructor(store: BlobStore, keys: KeyRing, index: IndexReader) {
+    this.#store = store
+    this.#keys = keys
+    this.#index = index
+  }
+
+  /** @throws chunk_missing, chunk_corrupt, pack_missing */
+  async read(content: ContentHash): Promise<Uint8Array> {
+    const id = this.#keys.chunkId(content)
+    return this.#readAnyCopy({ content, tag: undefined, id, at: this.#locate(id) }, this.#openPlain)
+  }
+
+  /**
+   * Reads many chunks, calling `sink` once for each in an order that suits the packs. Bytes are the sink's until it resolves.
+   * @throws chunk_missing, chunk_corrupt, pack_missing, and what the sink throws
+   */
+  readMany<T>(requests: readonly ChunkRequest<T>[], sink: Sink<Uint8Array, T>): Promise<void> {
+    return this.#readMany(requests, this.#openPlain, sink)
+  }
+
+  /** As readMany, of the stored form: authenticated by the seal, neither decompressed nor hashed. For copies. */
+  readManyStored<T>(requests: readonly ChunkRequest<T>[], sink: Sink<StoredChunk, T>): Promise<void> {
+    return this.#readMany(requests, this.#openStored, sink)
+  }
+
+  async #readMany<R, T>(requests: readonly ChunkRequest<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
+    const located = requests.map((request) => {
+      const id = this.#keys.chunkId(request.content)
+      return { ...request, id, at: this.#locate(id) }
+    })
+    located.sort((a, b) => a.at.pack - b.at.pack || a.at.offset - b.at.offset)
+    for (let first = 0; first < located.length;) {
+      const run = runFrom(located, first)
+      await this.#readRun(run, open, sink)
+      first += run.length
+    }
+  }
+
+  #locate(id: ChunkId): ChunkLocation {
+    const at = this.#index.locate(id)[0]
+    if (at !== undefined) return at
+    throw new RepositoryError('chunk_missing', 'A chunk that a manifest names is in no pack of the repository.', {
+      facts: { chunk: toHex(id) },
+      hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    })
+  }
+
+  async #readRun<R, T>(run: readonly Located<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
+    const { at: first } = must(run[0], 'A run has at least one chunk')
+    const { at: last } = must(run.at(-1), 'A run has at least one chunk')
+    let bytes: Uint8Array | undefined
+    try {
+      bytes = await readSealed(
+        this.#store,
+        this.#index.packs.ref(first.pack),
+        first.offset,
+        last.offset + last.sealedBytes - first.offset,
+      )
+    } catch (error) {
+      if (!isHoldfastError(error, 'pack_missing', 'pack_corrupt')) throw error
+      // Each chunk now looks for another copy by itself and raises the error if there is none.
+    }
+    for (const chunk of run) {
+      const sealed = bytes?.subarray(
+        chunk.at.offset - first.offset,
+        chunk.at.offset - first.offset + chunk.at.sealedBytes,
+      )
+      const opened = (sealed && (await this.#tryOpen(chunk, sealed, open))) ?? (await this.#readAnyCopy(chunk, open))
+      await sink(opened, chunk.tag)
+    }
+  }
+
+  readonly #openPlain: Opener<Uint8Array> = (chunk, key, pack, sealed) => {
+    const { plain, content } = openPlain(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+  }
+
+  readonly #openStored: Opener<StoredChunk> = (chunk, key, pack, sealed) => {
+    const bytes = openChunk(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return { bytes, codec: chunk.at.codec, plainBytes: chunk.at.plainBytes, kind: chunk.at.kind }
+  }
+
+  /** What the copy holds, or undefined when it is damaged. */
+  async #tryOpen<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R | undefined> {
+    try {
+      const key = await this.#packKey(chunk.at.pack)
+      return open(chunk, key, this.#index.packs.ref(chunk.at.pack).name, sealed)
+    } catch (error) {
+      if (isHoldfastError(error, 'chunk_corrupt', 'pack_corrupt', 'pack_missing')) return undefined
+      throw error
+    }
+  }
+
+  async #readAnyCopy<R>(chunk: Located<unknown>, open: Opener<R>): Promise<R> {
+    let failure: unknown
+    for (const at of this.#index.locate(chunk.id)) {
+      try {
+        const sealed = await readSealed(this.#store, this.#index.packs.ref(at.pack), at.offset, at.sealedBytes)
+        const opened = await this.#tryOpen({ ...chunk, at }, sealed, open)
+        if (opened !== undefined) return opened
+      } catch (error) {
+        if (!isHoldfastError(error, 'pack_missing', 'pack_corrupt')) throw error
+        failure = error
+      }
+    }
+    if (failure !== undefined) throw failure
+    const pack = this.#index.packs.ref(chunk.at.pack).name
+    throw new RepositoryError('chunk_corrupt', `A chunk in pack ${pack.slice(0, 16)} is damaged in every copy.`, {
+      facts: { chunk: toHex(chunk.id), pack },
+      hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    })
+  }
+
+  async #packKey(ordinal: number): Promise<SealingKey> {
+    const known = this.#packKeys.get(ordinal)
+    if (known !== undefined) return known
+    const ref = this.#index.packs.ref(ordinal)
+    const header = decodeHeader(await readSealed(this.#store, ref, 0, PACK_HEADER_BYTES))
+    if (header === undefined) throw packCorrupt(ref.name, 'its header is not one')
+    const key = this.#keys.packKey(header.salt)
+    if (this.#packKeys.size >= PACK_KEYS_MAX) this.#packKeys.clear()
+    this.#packKeys.set(ordinal, key)
+    return key
+  }
+}
+
+/** The longest run from `first` that one request may read. */
+function runFrom<T>(located: readonly Located<T>[], first: number): Located<T>[] {
+  const start = must(located[first], 'Inside the list')
+  const run = [start]
+  let end = start.at.offset + start.at.sealedBytes
+  for (const next of located.slice(first + 1)) {
+    const isNear = next.at.pack === start.at.pack && next.at.offset - end <= GAP_BYTES_MAX
+    if (!isNear || next.at.offset + next.at.sealedBytes - start.at.offset > RUN_BYTES_MAX) break
+    run.push(next)
+    end = Math.max(end, next.at.offset + next.at.sealedBytes)
+  }
+  return run
+}

@@ -1,0 +1,82 @@
+/**
+ * The repository's configuration: one create-once object `config`, plain JSON, the first thing that anyone reads.
+ *
+ * Compatibility: a program that does not know a feature in `requires` refuses the repository by name, before it touches
+ * anything; features in `compatible` may be ignored by those who do not know them.
+ */
+import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, isHoldfastError } from '#base'
+import type { BlobStore } from './blob-store.ts'
+import { RepositoryError } from './errors.ts'
+import { parseObject, toJsonBytes } from './json.ts'
+
+export const CONFIG_KEY = 'config'
+/** "1-draft" until the format is frozen; then "1". Drafts are not promised to be readable by later programs. */
+export const FORMAT_VERSION = '1-draft'
+const KNOWN_FEATURES: ReadonlySet<string> = new Set()
+
+export type RepositoryConfig = Readonly<{
+  format: 'holdfast-repository'
+  version: string
+  /** 32 hex digits. */
+  id: string
+  createdAt: string
+  /** Chunk size for disks that do not ask for another, in bytes. */
+  chunkSizeBytes: number
+  requires: readonly string[]
+  compatible: readonly string[]
+  writer: string
+}>
+
+export function encodeConfig(config: RepositoryConfig): Uint8Array {
+  return toJsonBytes(config)
+}
+
+function damaged(location: string, what: string): RepositoryError {
+  return new RepositoryError(
+    'repository_damaged',
+    `The configuration of the repository at ${location} is damaged: ${what}.`,
+    {
+      facts: { location },
+      hint: 'Copy the object "config" back from a mirror or backup of this store.',
+    },
+  )
+}
+
+/** Parses and checks a configuration. @throws repository_damaged, repository_too_new */
+export function decodeConfig(bytes: Uint8Array, location: string): RepositoryConfig {
+  const config = parseObject(bytes) as Partial<RepositoryConfig> | undefined
+  if (config?.format !== 'holdfast-repository') throw damaged(location, 'it is not a Holdfast configuration')
+  if (typeof config.version !== 'string' || typeof config.id !== 'string' || !/^[0-9a-f]{32}$/.test(config.id)) {
+    throw damaged(location, 'version or id is missing')
+  }
+  const requires = Array.isArray(config.requires) ? config.requires.map(String) : []
+  const unknown = requires.filter((feature) => !KNOWN_FEATURES.has(feature))
+  if (config.version !== FORMAT_VERSION || unknown.length > 0) {
+    throw new RepositoryError(
+      'repository_too_new',
+      `The repository at ${location} is of a format that this Holdfast does not know.`,
+      {
+        facts: { location, version: config.version, known: FORMAT_VERSION, unknownFeatures: unknown },
+        hint: 'Use a Holdfast at least as new as the one that wrote it; the writer stands in the object "config".',
+      },
+    )
+  }
+  const chunk = config.chunkSizeBytes ?? 0
+  if (chunk < CHUNK_BYTES_MIN || chunk > CHUNK_BYTES_MAX || (chunk & (chunk - 1)) !== 0)
+    throw damaged(location, 'its chunk size is impossible')
+  return config as RepositoryConfig
+}
+
+/** Reads the configuration. @throws repository_not_found, repository_damaged, repository_too_new */
+export async function readConfig(store: BlobStore): Promise<RepositoryConfig> {
+  try {
+    return decodeConfig(await store.get(CONFIG_KEY), store.location)
+  } catch (cause) {
+    if (!isHoldfastError(cause, 'blob_not_found')) throw cause
+    throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
+      facts: { location: store.location },
+      hint: 'Check the location, or make one with "holdfast repo init".',
+      cause,
+    })
+  }
+}

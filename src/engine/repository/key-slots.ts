@@ -1,0 +1,180 @@
+/**
+ * Key slots: the master key, wrapped once per way of opening the repository. Create-once objects `keys/<slot id>`, plain
+ * JSON around the wrapped master. Adding or dropping a slot rewrites no data, and the last slot cannot be dropped.
+ *
+ *   passphrase  KEK = argon2id(passphrase, salt), RFC 9106, at least the second recommended option (64 MiB, 3 passes)
+ *   key file    KEK = HKDF-SHA-256(32 bytes or more of a file that the user keeps)
+ *
+ * A wrong key is found here, by the wrap's tag, before anything else is read or written.
+ */
+import { argon2Sync, hkdfSync } from 'node:crypto'
+import { type Random, toHex } from '#base'
+import type { BlobStore } from './blob-store.ts'
+import { KEY_BYTES, SealingKey } from './crypto.ts'
+import { RepositoryError } from './errors.ts'
+import { parseObject, toJsonBytes } from './json.ts'
+
+/** What the user opens the repository with. Never logged, never on a command line. */
+export type Credential =
+  | Readonly<{ kind: 'passphrase'; passphrase: string }>
+  | Readonly<{ kind: 'key-file'; bytes: Uint8Array }>
+
+export type KdfCost = Readonly<{ memoryKib: number; passes: number; parallelism: number }>
+export const KDF_COST_DEFAULT: KdfCost = { memoryKib: 64 * 1024, passes: 3, parallelism: 4 }
+/** Bounds what a hostile slot can make us compute: 4 GiB, 64 passes. */
+const KDF_COST_MAX: KdfCost = { memoryKib: 4 * 1024 * 1024, passes: 64, parallelism: 64 }
+const KEY_FILE_BYTES_MIN = 32
+const SLOTS_MAX = 64
+
+export type KeySlot = Readonly<{
+  format: 'holdfast-key-slot'
+  /** 16 hex digits. */
+  id: string
+  kind: Credential['kind']
+  label: string
+  createdAt: string
+  salt: string
+  cost?: KdfCost
+  wrapped: string
+}>
+
+const slotKey = (id: string): string => `keys/${id}`
+
+function wrappingKey(credential: Credential, salt: Uint8Array, cost: KdfCost): SealingKey {
+  if (credential.kind === 'key-file') {
+    return new SealingKey(new Uint8Array(hkdfSync('sha256', credential.bytes, salt, 'holdfast/1 key file', KEY_BYTES)))
+  }
+  return new SealingKey(
+    argon2Sync('argon2id', {
+      message: Buffer.from(credential.passphrase.normalize('NFKC')),
+      nonce: salt,
+      parallelism: cost.parallelism,
+      tagLength: KEY_BYTES,
+      memory: cost.memoryKib,
+      passes: cost.passes,
+    }),
+  )
+}
+
+function wrapAad(repositoryId: string, slotId: string): Uint8Array {
+  return Buffer.from(`holdfast/1 key slot ${repositoryId} ${slotId}`)
+}
+
+function checkCredential(credential: Credential): void {
+  const tooShort =
+    credential.kind === 'passphrase' ? credential.passphrase === '' : credential.bytes.length < KEY_FILE_BYTES_MIN
+  if (!tooShort) return
+  throw new RepositoryError('key_wrong', 'The passphrase is empty or the key file is shorter than 32 bytes.', {
+    hint: 'Give a passphrase, or make a key file with "head -c 32 /dev/urandom".',
+  })
+}
+
+/** Stores the master under a new slot that `credential` opens. */
+export async function addKeySlot(
+  store: BlobStore,
+  master: Uint8Array,
+  options: Readonly<{
+    repositoryId: string
+    credential: Credential
+    label: string
+    nowIso: string
+    random: Random
+    cost?: KdfCost
+  }>,
+): Promise<KeySlot> {
+  checkCredential(options.credential)
+  const cost = options.cost ?? KDF_COST_DEFAULT
+  const id = toHex(options.random.bytes(8))
+  const salt = options.random.bytes(32)
+  const kek = wrappingKey(options.credential, salt, cost)
+  const { ciphertext, tag } = kek.seal(0, wrapAad(options.repositoryId, id), master)
+  const slot: KeySlot = {
+    format: 'holdfast-key-slot',
+    id,
+    kind: options.credential.kind,
+    label: options.label,
+    createdAt: options.nowIso,
+    salt: Buffer.from(salt).toString('base64'),
+    ...(options.credential.kind === 'passphrase' ? { cost } : {}),
+    wrapped: Buffer.concat([ciphertext, tag]).toString('base64'),
+  }
+  await store.put(slotKey(id), [toJsonBytes(slot)])
+  return slot
+}
+
+function isCostSane(cost: Partial<KdfCost>): cost is KdfCost {
+  return (['memoryKib', 'passes', 'parallelism'] as const).every((field) => {
+    const value = cost[field]
+    return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= KDF_COST_MAX[field]
+  })
+}
+
+function decodeSlot(bytes: Uint8Array): KeySlot | undefined {
+  const slot = parseObject(bytes) as Partial<KeySlot> | undefined
+  const wellFormed =
+    slot?.format === 'holdfast-key-slot' &&
+    typeof slot.id === 'string' &&
+    typeof slot.salt === 'string' &&
+    typeof slot.wrapped === 'string' &&
+    (slot.kind === 'key-file' || (slot.kind === 'passphrase' && isCostSane(slot.cost ?? {})))
+  return wellFormed ? (slot as KeySlot) : undefined
+}
+
+/** All readable slots, oldest key first. Unreadable ones are left out: any other slot still opens the repository. */
+export async function listKeySlots(store: BlobStore): Promise<KeySlot[]> {
+  const slots: KeySlot[] = []
+  for await (const { key, sizeBytes } of store.list('keys/')) {
+    if (slots.length >= SLOTS_MAX || sizeBytes > 64 * 1024) continue
+    const slot = decodeSlot(await store.get(key))
+    if (slot !== undefined && key === slotKey(slot.id)) slots.push(slot)
+  }
+  return slots
+}
+
+/** The master key. @throws key_wrong when no slot opens, repository_damaged when there is no slot at all */
+export async function openMaster(
+  store: BlobStore,
+  repositoryId: string,
+  credential: Credential,
+): Promise<{ master: Uint8Array; slotId: string }> {
+  checkCredential(credential)
+  const slots = await listKeySlots(store)
+  if (slots.length === 0) {
+    throw new RepositoryError('repository_damaged', `The repository at ${store.location} has no readable key slot.`, {
+      facts: { location: store.location },
+      hint: 'Copy the objects under "keys/" back from a mirror or backup of this store.',
+    })
+  }
+  for (const slot of slots.filter((candidate) => candidate.kind === credential.kind)) {
+    const kek = wrappingKey(credential, Buffer.from(slot.salt, 'base64'), slot.cost ?? KDF_COST_DEFAULT)
+    const master = kek.open(0, wrapAad(repositoryId, slot.id), Buffer.from(slot.wrapped, 'base64'))
+    if (master !== undefined) return { master, slotId: slot.id }
+  }
+  throw new RepositoryError(
+    'key_wrong',
+    `The ${credential.kind === 'passphrase' ? 'passphrase' : 'key file'} does not open the repository at ${store.location}.`,
+    {
+      facts: { location: store.location, slotsTried: slots.length },
+      hint: 'Check HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE or HOLDFAST_KEY_FILE. Without a key the data cannot be recovered by anyone.',
+    },
+  )
+}
+
+/** Drops a slot. @throws key_slot_not_found, key_slot_last */
+export async function removeKeySlot(store: BlobStore, id: string): Promise<void> {
+  const slots = await listKeySlots(store)
+  if (!slots.some((slot) => slot.id === id)) {
+    throw new RepositoryError('key_slot_not_found', `There is no key slot ${id}.`, { facts: { slot: id } })
+  }
+  if (slots.length === 1) {
+    throw new RepositoryError(
+      'key_slot_last',
+      'The last key slot cannot be removed: nobody could open the repository again.',
+      {
+        facts: { slot: id },
+        hint: 'Add another slot first with "holdfast repo keys add".',
+      },
+    )
+  }
+  await store.delete(slotKey(id))
+}

@@ -1,0 +1,150 @@
+/**
+ * What the log says, folded: which packs and points there are, what is doomed, who holds what. Pure; everyone who read
+ * the same entries has the same state, with or without the key.
+ *
+ *   a pack:   (absent) ── added ──> live ── tombstone ──> doomed ── deletion ──> deleted
+ *                                     └──────── named by a newer point ──┘  (it is live again)
+ *
+ * A new point revives its whole closure, its base's packs included: the base may have been forgotten, and its packs doomed,
+ * while the writer was at work.
+ *
+ * Deleted is for ever: a name never comes back (a writer seals anew under a new name), so whoever deletes the object
+ * after the deletion entry can never hit something that is needed. Names that were never added (what a dead writer left
+ * behind) take the same way from doomed on.
+ */
+import { must } from '#base'
+import type { PointId } from '../point.ts'
+import type { Envelope, Pin, PointHeader } from './entry.ts'
+import { decodeOrdinals } from './ordinals.ts'
+
+export type PackStatus = 'live' | 'doomed' | 'deleted'
+export type PackState = {
+  readonly ordinal: number
+  readonly name: string
+  readonly lengthBytes: number
+  status: PackStatus
+  readonly addedIn: number
+}
+export type PointState = Readonly<{ header: PointHeader; number: number }>
+
+export class LogState {
+  head = 0
+  headHash = ''
+  /** The latest time that any writer stated; never goes back. */
+  observedMs = 0
+  readonly packs: PackState[] = []
+  readonly #packByName = new Map<string, PackState>()
+  readonly #points = new Map<PointId, PointState>()
+  readonly #forgotten = new Map<PointId, PointState>()
+  readonly #moves: { from: number[]; to: number[] }[] = []
+  readonly #pins = new Map<number, Pin>()
+  readonly #doomedStrays = new Set<string>()
+  readonly #deletedNames = new Map<string, number>()
+
+  get points(): ReadonlyMap<PointId, PointState> {
+    return this.#points
+  }
+
+  get pins(): ReadonlyMap<number, Pin> {
+    return this.#pins
+  }
+
+  /** Names that were never added and are doomed. */
+  get doomedStrays(): ReadonlySet<string> {
+    return this.#doomedStrays
+  }
+
+  packNamed(name: string): PackState | undefined {
+    return this.#packByName.get(name)
+  }
+
+  /** Whether a deletion entry names the pack, whatever it was before. */
+  isDeleted(name: string): boolean {
+    return this.#deletedNames.has(name)
+  }
+
+  /** The entry that deleted a pack; 0 when none did. */
+  deletedIn(name: string): number {
+    return this.#deletedNames.get(name) ?? 0
+  }
+
+  /** Pins that had not run out at `nowMs`. */
+  activePins(nowMs: number): [number, Pin][] {
+    return [...this.#pins].filter(([, pin]) => pin.expiresAtMs > nowMs)
+  }
+
+  /** The packs that a point may need: its own and its base's, back to the first. Base points are known although forgotten. */
+  closureOf(header: PointHeader): Set<number> {
+    const closure = this.#usesOf(header)
+    for (const { from, to } of this.#moves)
+      if (from.some((ordinal) => closure.has(ordinal))) for (const ordinal of to) closure.add(ordinal)
+    return closure
+  }
+
+  #usesOf(header: PointHeader): Set<number> {
+    const closure = new Set<number>()
+    for (let at: PointHeader | undefined = header, depth = 0; at !== undefined && depth <= this.head; depth += 1) {
+      for (const ordinal of decodeOrdinals(at.uses, this.packs.length)) closure.add(ordinal)
+      at = at.base === undefined ? undefined : (this.#points.get(at.base) ?? this.#forgotten.get(at.base))?.header
+    }
+    return closure
+  }
+
+  /** Takes the next entry in. The caller has checked that it follows (`number`, `previous`). */
+  apply(envelope: Envelope, hash: string): void {
+    this.head = envelope.number
+    this.headHash = hash
+    this.observedMs = Math.max(this.observedMs, envelope.atMs)
+    this.#applyPacks(envelope)
+    if (envelope.moved !== undefined) {
+      const bound = this.packs.length
+      this.#moves.push({
+        from: decodeOrdinals(envelope.moved.from, bound),
+        to: decodeOrdinals(envelope.moved.to, bound),
+      })
+    }
+    for (const header of envelope.points ?? []) {
+      this.#points.set(header.id, { header, number: envelope.number })
+      for (const ordinal of this.closureOf(header)) this.#revive(ordinal)
+    }
+    for (const id of envelope.forgotten ?? []) {
+      const point = this.#points.get(id)
+      if (point !== undefined) this.#forgotten.set(id, point)
+      this.#points.delete(id)
+    }
+    if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
+    for (const number of envelope.unpin ?? []) this.#pins.delete(number)
+  }
+
+  #revive(ordinal: number): void {
+    const pack = must(this.packs[ordinal], 'decodeOrdinals keeps to known packs')
+    if (pack.status === 'doomed') pack.status = 'live'
+  }
+
+  #applyPacks(envelope: Envelope): void {
+    for (const { name, lengthBytes } of envelope.packs ?? []) {
+      this.#doomedStrays.delete(name)
+      if (this.#packByName.has(name)) continue
+      const pack: PackState = {
+        ordinal: this.packs.length,
+        name,
+        lengthBytes,
+        status: 'live',
+        addedIn: envelope.number,
+      }
+      this.packs.push(pack)
+      this.#packByName.set(name, pack)
+    }
+    for (const name of envelope.tombstones ?? []) {
+      const pack = this.#packByName.get(name)
+      if (pack === undefined) this.#doomedStrays.add(name)
+      else if (pack.status === 'live') pack.status = 'doomed'
+    }
+    for (const name of envelope.deletions ?? []) {
+      const pack = this.#packByName.get(name)
+      if (pack !== undefined) pack.status = 'deleted'
+      this.#doomedStrays.delete(name)
+      this.#deletedNames.set(name, envelope.number)
+    }
+  }
+}

@@ -1,0 +1,116 @@
+/**
+ * Builds one pack in memory: chunks are sealed as they come, the table and footer at the end, and the name is the hash
+ * of the whole. Nothing of it exists in the store before `finish` was put there, so a crash leaves nothing but a gap.
+ */
+import { createHash, type Hash } from 'node:crypto'
+import { assert, MIB, type Random, toHex } from '#base'
+import { compressChunk } from './chunk.ts'
+import { type ChunkId, type KeyRing, type SealingKey, TAG_BYTES } from './crypto.ts'
+import {
+  chunkAad,
+  type ChunkKind,
+  encodeFooter,
+  encodeHeader,
+  encodeTable,
+  PACK_FOOTER_BYTES,
+  PACK_HEADER_BYTES,
+  type PackedChunk,
+  TABLE_ENTRY_BYTES,
+  tableAad,
+} from './pack-format.ts'
+
+/** A pack is closed when it has grown past this; it is a little larger than the last chunk made it. */
+export const PACK_BYTES_TARGET = 24 * MIB
+
+export type FinishedPack = Readonly<{
+  name: string
+  bytes: Uint8Array
+  salt: Uint8Array
+  chunks: readonly PackedChunk[]
+}>
+
+export class PackBuilder {
+  readonly #keys: KeyRing
+  readonly #key: SealingKey
+  readonly #salt: Uint8Array
+  readonly #buffer: Uint8Array
+  readonly #hash: Hash = createHash('sha256')
+  readonly #chunks: PackedChunk[] = []
+  #length = 0
+
+  /** @param buffer where the pack is built; must hold PACK_BUFFER_BYTES. Free for reuse when the put has resolved. */
+  constructor(keys: KeyRing, random: Random, session: number, buffer: Uint8Array) {
+    this.#keys = keys
+    this.#salt = random.bytes(32)
+    this.#key = keys.packKey(this.#salt)
+    this.#buffer = buffer
+    this.#append(encodeHeader(keys.repositoryId, this.#salt, session))
+  }
+
+  get isEmpty(): boolean {
+    return this.#chunks.length === 0
+  }
+
+  get isFull(): boolean {
+    return this.#length >= PACK_BYTES_TARGET
+  }
+
+  /** Compresses and seals `plain` under `id`; gives the stored bytes. Not to be called on a full pack. */
+  add(id: ChunkId, plain: Uint8Array, kind: ChunkKind): number {
+    assert(!this.isFull, 'A full pack takes no chunk')
+    const { codec, bytes } = compressChunk(plain)
+    return this.addCompressed({ id, plainBytes: plain.length, codec, kind }, bytes)
+  }
+
+  /** As `add`, of bytes that are already in their stored form (a copy between repositories, a repack). */
+  addCompressed(
+    chunk: Readonly<{ id: ChunkId; plainBytes: number; codec: number; kind: ChunkKind }>,
+    bytes: Uint8Array,
+  ): number {
+    const offset = this.#length
+    const aad = chunkAad(this.#keys.repositoryId, chunk.id, chunk.plainBytes, chunk.codec)
+    const { ciphertext, tag } = this.#key.seal(offset, aad, bytes)
+    this.#append(ciphertext)
+    this.#append(tag)
+    const sealedBytes = bytes.length + TAG_BYTES
+    this.#chunks.push({ ...chunk, offset, sealedBytes })
+    return sealedBytes
+  }
+
+  /** Closes the pack. The returned bytes are a view of the buffer. */
+  finish(): FinishedPack {
+    assert(!this.isEmpty, 'An empty pack is never stored')
+    const tableOffset = this.#length
+    const table = this.#key.seal(
+      tableOffset,
+      tableAad(this.#keys.repositoryId, this.#chunks.length),
+      encodeTable(this.#chunks),
+    )
+    this.#append(table.ciphertext)
+    this.#append(table.tag)
+    const tableBytes = this.#length - tableOffset
+    this.#append(encodeFooter({ salt: this.#salt, tableOffset, tableBytes, chunkCount: this.#chunks.length }))
+    const bytes = this.#buffer.subarray(0, this.#length)
+    return { name: toHex(this.#hash.digest()), bytes, salt: this.#salt, chunks: this.#chunks }
+  }
+
+  #append(bytes: Uint8Array): void {
+    assert(this.#length + bytes.length <= this.#buffer.length, 'The pack fits its buffer')
+    this.#buffer.set(bytes, this.#length)
+    this.#hash.update(bytes)
+    this.#length += bytes.length
+  }
+}
+
+/** Smallest chunks are nodes of a few dozen bytes: bounds the table's share of the buffer. */
+const CHUNKS_MAX = 64 * 1024
+const CHUNK_SEALED_BYTES_MAX = 4 * MIB + 64
+
+/** What a buffer for PackBuilder must hold: the target, one chunk too many, and the longest table. */
+export const PACK_BUFFER_BYTES =
+  PACK_HEADER_BYTES +
+  PACK_BYTES_TARGET +
+  CHUNK_SEALED_BYTES_MAX +
+  CHUNKS_MAX * TABLE_ENTRY_BYTES +
+  TAG_BYTES +
+  PACK_FOOTER_BYTES

@@ -1,0 +1,63 @@
+/**
+ * A recovery point as the repository keeps it: one instant of one machine, all its disks, and what is needed to make the
+ * machine again. Sealed in the body of the log entry that committed it, so that with every catalog gone the repository
+ * still lists and restores everything.
+ */
+export type PointId = string
+
+/** full: no parent. incremental: only what the tracking bitmap named was read. scan: all was read and compared by hash. */
+export type DiskMode = 'full' | 'incremental' | 'scan'
+
+/** A manifest root: content hash (hex) of the top node and its level; null stands for a disk that is all holes. */
+export type RootRef = Readonly<{ hash: string; level: number }> | null
+
+export type DiskRecord = Readonly<{
+  /** Stable identity of the disk, independent of its path and LUN. */
+  id: string
+  lun: number
+  /** Format of the image that it was read from. */
+  format: string
+  mode: DiskMode
+  /** Why it is a full or a scan; always present then. */
+  reason?: string
+  virtualSizeBytes: number
+  usedBytes: number
+  /** Bytes read from the source, plain bytes that were new to the repository, and what those took in the store. */
+  readBytes: number
+  newBytes: number
+  storedBytes: number
+  chunkSizeBytes: number
+  root: RootRef
+  /** Generation of the tracking bitmap that began at this instant; absent when the source keeps none. */
+  generation?: string
+}>
+
+/** A small file that belongs to the machine: UEFI variables, TPM state, cloud-init seed, domain XML. */
+export type AttachmentRecord = Readonly<{ name: string; sizeBytes: number; chunks: readonly string[] }>
+
+export type PointRecord = Readonly<{
+  schema: 1
+  id: PointId
+  machine: string
+  machineUuid?: string
+  /** ISO 8601, UTC, by the clock of the hypervisor's host. Policies read it; order comes from the log number. */
+  takenAt: string
+  consistency: 'application' | 'filesystem' | 'crash'
+  notes: readonly string[]
+  /** The worst of the disks' modes: full, then scan, then incremental. */
+  mode: DiskMode
+  parent?: PointId
+  expiresAtMs?: number
+  disks: readonly DiskRecord[]
+  /** The machine's description in the hypervisor's own terms, kept as it was given. */
+  description?: unknown
+  attachments: readonly AttachmentRecord[]
+  writer: string
+}>
+
+const WORST_FIRST: readonly DiskMode[] = ['full', 'scan', 'incremental']
+
+/** The worst of some modes, as the point's `mode` states it. */
+export function worstMode(modes: readonly DiskMode[]): DiskMode {
+  return WORST_FIRST.find((mode) => modes.includes(mode)) ?? 'full'
+}

@@ -1,0 +1,254 @@
+/**
+ * A repository keeps disk versions: content-addressed, sealed with one key, in packs that are named by one commit log.
+ *
+ * Promises
+ *   1. What `Session.commit` has committed survives any crash and is given back exactly, or its damage is named.
+ *   2. Writes go packs first (durable), then the log entry that names them. A crash between leaves garbage, never a
+ *      reference to something that is not there (docs/format/ordering.md).
+ *   3. Nothing is deleted but by prune, and by it only what the log has given up (see prune/).
+ *   4. Any number of readers, writers and one or more prunes may run at once, on any machines:
+ *
+ *      starting \ running   backup                     restore, verify           prune
+ *      backup               pins; create-once numbers  nothing shared            pin keeps live packs; commit check finds deleted ones
+ *      restore, verify      sees the log as it opened  nothing shared            pin keeps live packs; another copy or a clear error without
+ *      prune                waits for pins to delete   waits for pins to delete  deletions take a log number: each pack goes once
+ *      forget               tombstones a point only    point's packs stay pinned next prune sees it
+ *
+ * It knows chunks and points; it knows nothing of images, hypervisors or policies.
+ */
+import { join } from 'node:path'
+import { type Clock, isHoldfastError, must, type Random, toHex } from '#base'
+import type { BlobStore } from './blob-store.ts'
+import { ChunkReader } from './chunk-reader.ts'
+import { CONFIG_KEY, encodeConfig, FORMAT_VERSION, readConfig, type RepositoryConfig } from './config.ts'
+import { KEY_BYTES, KeyRing } from './crypto.ts'
+import { RepositoryError } from './errors.ts'
+import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.ts'
+import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
+import { CommitLog } from './log/log.ts'
+import type { PointId, PointRecord } from './point.ts'
+import { recallHead, rememberHead, rollbackOf } from './remembered-head.ts'
+import { Session } from './session.ts'
+
+export type RepositoryEnvironment = Readonly<{
+  clock: Clock
+  random: Random
+  /** Where indexes are cached: one sub-folder a repository is made in it. */
+  cacheFolder: string
+  /** Who writes, for the record: program and version. */
+  writer: string
+}>
+
+export type InitOptions = Readonly<{
+  credential: Credential
+  chunkSizeBytes: number
+  kdfCost?: KdfCost
+  label?: string
+}>
+
+/** What a worker thread needs to read and write chunks by itself. */
+export type ThreadAccess = Readonly<{ master: Uint8Array; repositoryId: Uint8Array; index: SharedIndex }>
+
+export class Repository {
+  readonly store: BlobStore
+  readonly config: RepositoryConfig
+  readonly keys: KeyRing
+  readonly log: CommitLog
+  readonly #environment: RepositoryEnvironment
+  readonly #cache: string
+  /** Set when the log went back behind what this user has seen: reading goes on, writing is refused. */
+  readonly rollback: RepositoryError | undefined
+  #index: Promise<ChunkIndex> | undefined
+
+  private constructor(
+    store: BlobStore,
+    config: RepositoryConfig,
+    keys: KeyRing,
+    log: CommitLog,
+    environment: RepositoryEnvironment,
+    rollback: RepositoryError | undefined,
+  ) {
+    this.store = store
+    this.config = config
+    this.keys = keys
+    this.log = log
+    this.#environment = environment
+    this.#cache = join(environment.cacheFolder, config.id)
+    this.rollback = rollback
+  }
+
+  /** Makes a repository in an empty store. @throws repository_exists, and what the store throws */
+  static async init(
+    store: BlobStore,
+    options: InitOptions,
+    environment: RepositoryEnvironment,
+  ): Promise<RepositoryConfig> {
+    const { clock, random, writer } = environment
+    const repositoryId = random.bytes(16)
+    const nowIso = isoOf(clock.nowMs())
+    const config: RepositoryConfig = {
+      format: 'holdfast-repository',
+      version: FORMAT_VERSION,
+      id: toHex(repositoryId),
+      createdAt: nowIso,
+      chunkSizeBytes: options.chunkSizeBytes,
+      requires: [],
+      compatible: [],
+      writer,
+    }
+    if ((await store.head(CONFIG_KEY)) !== undefined) throw exists(store)
+    // The key slot comes first: a crash after it leaves a slot for a repository that is not there, which init may pass over.
+    const slot = {
+      repositoryId: config.id,
+      credential: options.credential,
+      label: options.label ?? 'first',
+      nowIso,
+      random,
+    }
+    await addKeySlot(
+      store,
+      random.bytes(KEY_BYTES),
+      options.kdfCost === undefined ? slot : { ...slot, cost: options.kdfCost },
+    )
+    if ((await store.put(CONFIG_KEY, [encodeConfig(config)])) === 'exists') throw exists(store)
+    return config
+  }
+
+  /**
+   * Opens a repository and reads its log.
+   * @throws repository_not_found, repository_damaged, repository_too_new, key_wrong, and what the store throws
+   */
+  static async open(store: BlobStore, credential: Credential, environment: RepositoryEnvironment): Promise<Repository> {
+    const config = await readConfig(store)
+    const { master } = await openMaster(store, config.id, credential)
+    return Repository.#withMaster(store, config, master, environment)
+  }
+
+  static async #withMaster(
+    store: BlobStore,
+    config: RepositoryConfig,
+    master: Uint8Array,
+    environment: RepositoryEnvironment,
+  ): Promise<Repository> {
+    const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
+    const { clock, random, writer } = environment
+    const log = await CommitLog.open({ store, keys, repositoryId: config.id, clock, random, writer })
+    const cache = join(environment.cacheFolder, config.id)
+    const rollback = rollbackOf(log, await recallHead(cache), cache)
+    const repository = new Repository(store, config, keys, log, environment, rollback)
+    await repository.#remember()
+    return repository
+  }
+
+  /** Live points, oldest first. */
+  points(): PointRecord[] {
+    return this.log.points()
+  }
+
+  /**
+   * A point by id, unique prefix of at least 4 digits, or "latest" (of `machine`, if given).
+   * @throws point_not_found, point_ambiguous
+   */
+  findPoint(selector: string, machine?: string): PointRecord {
+    const points = this.points().filter((point) => machine === undefined || point.machine === machine)
+    const matches =
+      selector === 'latest'
+        ? points.slice(-1)
+        : points.filter((point) => point.id.startsWith(selector) && selector.length >= 4)
+    if (matches.length === 1) return must(matches[0], 'Just counted')
+    const facts = { selector, machine, matches: matches.map((point) => point.id) }
+    if (matches.length > 1)
+      throw new RepositoryError('point_ambiguous', `"${selector}" begins the ids of ${matches.length} points.`, {
+        facts,
+        hint: 'Give more digits.',
+      })
+    throw new RepositoryError(
+      'point_not_found',
+      selector === 'latest' ? 'The repository holds no point yet.' : `There is no point "${selector}".`,
+      {
+        facts,
+        hint: 'See the points with "holdfast repo list"; give an id, at least 4 digits of one, or "latest".',
+      },
+    )
+  }
+
+  /** The index of chunks, caught up with what this process has read of the log. */
+  async index(): Promise<ChunkIndex> {
+    this.#index ??= ChunkIndex.open(join(this.#cache, 'index'), this.store, this.keys, this.log)
+    const index = await this.#index
+    await index.refresh()
+    return index
+  }
+
+  async chunkReader(): Promise<ChunkReader> {
+    return new ChunkReader(this.store, this.keys, (await this.index()).reader)
+  }
+
+  async threadAccess(): Promise<ThreadAccess> {
+    return { master: this.keys.master, repositoryId: this.keys.repositoryId, index: (await this.index()).share() }
+  }
+
+  /** Begins a stay: pins what is live. @throws log_rolled_back, log_damaged, store_read_only */
+  async beginSession(purpose: string): Promise<Session> {
+    this.#assertWritable()
+    return Session.begin(this.log, this.#environment.clock, this.#environment.writer, purpose)
+  }
+
+  /** As beginSession, for readers: undefined where the store cannot be written, since reading must still be possible. */
+  async beginReading(purpose: string): Promise<Session | undefined> {
+    try {
+      return await this.beginSession(purpose)
+    } catch (error) {
+      if (isHoldfastError(error, 'store_read_only', 'store_full', 'log_rolled_back', 'log_damaged')) return undefined
+      throw error
+    }
+  }
+
+  /** Gives points up. Their packs stay until prune finds that nothing else needs them. */
+  async forget(ids: readonly PointId[]): Promise<void> {
+    this.#assertWritable()
+    const wanted = new Set(ids)
+    await this.log.append((state) => ({ fields: { forgotten: [...wanted].filter((id) => state.points.has(id)) } }))
+    await this.#remember()
+  }
+
+  /** Remembers how far the log has come, so that a later roll-back is noticed. */
+  async close(): Promise<void> {
+    await this.#remember()
+    if (this.#index !== undefined) (await this.#index).close()
+    await this.store.close()
+  }
+
+  #assertWritable(): void {
+    if (this.rollback !== undefined) throw this.rollback
+    this.log.assertWritable()
+  }
+
+  async #remember(): Promise<void> {
+    const { head, headHash } = this.log.state
+    if (this.rollback === undefined && head > 0 && headHash !== '')
+      await rememberHead(this.#cache, { number: head, hash: headHash })
+  }
+}
+
+function exists(store: BlobStore): RepositoryError {
+  return new RepositoryError('repository_exists', `There is a Holdfast repository at ${store.location} already.`, {
+    facts: { location: store.location },
+    hint: 'Use it, or choose another location. Nothing was changed.',
+  })
+}
+
+/** ISO 8601 in UTC of a Unix time in milliseconds. */
+export function isoOf(unixMs: number): string {
+  return new globalThis.Date(unixMs).toISOString()
+}
+
+/** Reads chunks in another thread. */
+export function threadReader(
+  store: BlobStore,
+  access: ThreadAccess,
+): { reader: ChunkReader; index: IndexReader; keys: KeyRing } {
+  const keys = new KeyRing(access.master, access.repositoryId)
+  const index = new IndexReader(access.index)
+  return { reader: new ChunkReader(store, keys, index), index, keys }
+}

@@ -1,0 +1,122 @@
+/**
+ * A session is one writer's (or reader's) stay in the repository: a pin in the log while it lasts, and the commit at its
+ * end. What is live when the pin is taken is not deleted by prune until the pin is dropped or has run out.
+ *
+ * The pin spares work; safety does not rest on it. A writer that was stopped for longer than its pin lasts finds at its
+ * commit what was deleted meanwhile (`packs_deleted`) and stores that again.
+ */
+import { type Clock, HoldfastError } from '#base'
+import { RepositoryError } from './errors.ts'
+import { deletedUnder } from './log/commit-check.ts'
+import type { PackAdded, PointHeader } from './log/entry.ts'
+import type { CommitLog } from './log/log.ts'
+import { encodeOrdinals } from './log/ordinals.ts'
+import type { LogState } from './log/state.ts'
+import type { PointId, PointRecord } from './point.ts'
+
+/** How long a pin holds without renewal; a crashed session delays prune by at most this. */
+export const PIN_MS = 60 * 60_000
+const RENEW_AFTER_MS = 20 * 60_000
+
+export type CommitInput = Readonly<{
+  record: PointRecord
+  packs: readonly PackAdded[]
+  /** Ordinals of packs that were found live and are relied on. */
+  reliesOn: readonly number[]
+  /** The point whose trees this one shares without having looked at every chunk. */
+  base?: PointId
+}>
+
+export class Session {
+  readonly #log: CommitLog
+  readonly #clock: Clock
+  readonly #purpose: string
+  readonly #holder: string
+  /** Log numbers of our pins, the newest last. */
+  #pins: number[] = []
+  #pinnedAtMs = 0
+  #sinceNumber = 0
+
+  private constructor(log: CommitLog, clock: Clock, holder: string, purpose: string) {
+    this.#log = log
+    this.#clock = clock
+    this.#holder = holder
+    this.#purpose = purpose
+  }
+
+  static async begin(log: CommitLog, clock: Clock, holder: string, purpose: string): Promise<Session> {
+    const session = new Session(log, clock, holder, purpose)
+    await session.#pin()
+    session.#sinceNumber = session.number
+    return session
+  }
+
+  /** Stands in the header of every pack that the session stores. */
+  get number(): number {
+    return this.#pins[0] ?? 0
+  }
+
+  /** Renews the pin when it is a third used up. To be called now and then by whoever does the long work. */
+  async keepAlive(): Promise<void> {
+    if (this.#clock.monotonicMs() - this.#pinnedAtMs > RENEW_AFTER_MS) await this.#pin()
+  }
+
+  /** Commits points, and ends the session with the same entry. @throws packs_deleted, log_damaged, log_contended */
+  async commit(inputs: readonly CommitInput[]): Promise<number> {
+    const packs = inputs.flatMap((input) => input.packs)
+    const number = await this.#log.append((state) => {
+      for (const input of inputs) this.#refuseDeleted(state, input)
+      const points = inputs.map((input) => headerOf(state, packs, input))
+      return { fields: { packs, points, unpin: this.#pins }, body: { points: inputs.map((input) => input.record) } }
+    })
+    this.#pins = []
+    return number
+  }
+
+  /** Drops the pin. Harmless after a commit. */
+  async end(): Promise<void> {
+    const unpin = this.#pins
+    this.#pins = []
+    if (unpin.length > 0) await this.#log.append(() => ({ fields: { unpin } }))
+  }
+
+  async #pin(): Promise<void> {
+    const pin = { holder: this.#holder, purpose: this.#purpose, expiresAtMs: this.#clock.nowMs() + PIN_MS }
+    this.#pins.push(await this.#log.append(() => ({ fields: { pin } })))
+    this.#pinnedAtMs = this.#clock.monotonicMs()
+  }
+
+  #refuseDeleted(state: LogState, input: CommitInput): void {
+    const relied = input.reliesOn.map((ordinal) => state.packs[ordinal]?.name ?? '')
+    const base = input.base === undefined ? {} : { base: input.base, baseUses: this.#usesOf(state, input.base) }
+    const packNames = [...relied, ...input.packs.map((pack) => pack.name)]
+    const deleted = deletedUnder(state, { packNames, ...base, sinceNumber: this.#sinceNumber })
+    if (deleted.length === 0) return
+    throw new RepositoryError('packs_deleted', 'Packs that this backup relied on were pruned while it ran.', {
+      facts: { packs: deleted.slice(0, 10) },
+      retry: 'now',
+      hint: 'The backup stores them again by itself; if you see this, run it once more.',
+    })
+  }
+
+  #usesOf(state: LogState, base: PointId): ReadonlySet<number> {
+    const header = state.points.get(base)?.header
+    return header === undefined ? new Set(state.packs.keys()) : state.closureOf(header)
+  }
+}
+
+function headerOf(state: LogState, packs: readonly PackAdded[], input: CommitInput): PointHeader {
+  const own = input.packs.map((pack) => state.packs.length + packs.indexOf(pack))
+  const { record, base, reliesOn } = input
+  return {
+    id: record.id,
+    ...(record.expiresAtMs === undefined ? {} : { expiresAtMs: record.expiresAtMs }),
+    ...(base === undefined ? {} : { base }),
+    uses: encodeOrdinals([...reliesOn, ...own]),
+  }
+}
+
+/** Whether the error says that the run must store again what was pruned under it. */
+export function isPrunedUnder(error: unknown): boolean {
+  return error instanceof HoldfastError && error.code === 'packs_deleted'
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { mkdir, mkdtemp, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it, type TestContext } from 'node:test'
+import { ManualClock } from '#base'
+import { describeBlobStore, listAll, positionedBytes, rejectsWith } from '../blob-store.contract.ts'
+import { FolderStore } from './folder-store.ts'
+
+async function temporaryFolder(t: TestContext): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'holdfast-store-'))
+  t.after(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+describeBlobStore('a folder store', async (t) => FolderStore.open(await temporaryFolder(t)))
+
+describe('FolderStore', () => {
+  it('open() tells a folder that is missing, or is a file, unless it may create it', async (t) => {
+    const folder = await temporaryFolder(t)
+    await rejectsWith(FolderStore.open(join(folder, 'none')), 'store_location_invalid')
+    await rejectsWith(FolderStore.open(join(folder, 'none/below'), { create: true }), 'store_location_invalid')
+    await writeFile(join(folder, 'file'), 'x')
+    await rejectsWith(FolderStore.open(join(folder, 'file')), 'store_location_invalid')
+    await rejectsWith(FolderStore.open(join(folder, 'file'), { create: true }), 'store_location_invalid')
+    const made = await FolderStore.open(join(folder, 'made'), { create: true })
+    await FolderStore.open(join(folder, 'made'), { create: true })
+    assert.equal(await made.put('a/b', [positionedBytes(1, 9)]), 'created')
+  })
+
+  it('two stores on one folder: one of them creates', async (t) => {
+    const folder = await temporaryFolder(t)
+    const stores = await Promise.all([FolderStore.open(folder), FolderStore.open(folder)])
+    for (let round = 0; round < 20; round += 1) {
+      const outcomes = await Promise.all(stores.map((store, i) => store.put(`log/${round}`, [positionedBytes(i, 99)])))
+      assert.deepEqual(outcomes.sort(), ['created', 'exists'])
+    }
+  })
+
+  it('nothing but the objects is left in the folder', async (t) => {
+    const folder = await temporaryFolder(t)
+    const store = await FolderStore.open(folder)
+    await Promise.all(Array.from({ length: 8 }, (_, i) => store.put('packs/a', [positionedBytes(i, 10)])))
+    assert.deepEqual(await readdir(join(folder, 'packs')), ['a'])
+  })
+
+  it('list() passes over temporary and foreign files; sweep() removes temporary ones when they are old', async (t) => {
+    const folder = await temporaryFolder(t)
+    const store = await FolderStore.open(folder)
+    await store.put('packs/ab/1', [positionedBytes(1, 10)])
+    const old = join(folder, 'packs/ab', `.tmp-${randomBytes(8).toString('hex')}`)
+    const young = join(folder, `.tmp-${randomBytes(8).toString('hex')}`)
+    for (const path of [old, young, join(folder, 'README'), join(folder, '.tmp-mine')]) await writeFile(path, 'x')
+    const clock = new ManualClock()
+    await utimes(old, clock.nowMs() / 1000, clock.nowMs() / 1000)
+    await utimes(young, clock.nowMs() / 1000 + 100, clock.nowMs() / 1000 + 100)
+    assert.deepEqual(await listAll(store, ''), [{ key: 'packs/ab/1', sizeBytes: 10 }])
+    assert.equal(await store.sweep(clock, 1000), 0)
+    clock.advance(1001)
+    assert.equal(await store.sweep(clock, 1000), 1)
+    assert.deepEqual((await readdir(join(folder, 'packs/ab'))).sort(), ['1'])
+  })
+
+  it('list() fails on a symbolic link rather than pass over what may lie behind it', async (t) => {
+    const folder = await temporaryFolder(t)
+    const store = await FolderStore.open(folder)
+    await store.put('packs/a', [positionedBytes(1, 10)])
+    await mkdir(join(folder, 'elsewhere'))
+    await symlink(join(folder, 'elsewhere'), join(folder, 'packs', 'linked'))
+    await rejectsWith(listAll(store, 'packs/'), 'store_location_invalid')
+    await rejectsWith(store.get('packs/linked'), 'blob_not_found')
+  })
+
+  it('a key cannot be a folder of another', async (t) => {
+    const store = await FolderStore.open(await temporaryFolder(t))
+    await store.put('a/b', [positionedBytes(1, 10)])
+    await rejectsWith(store.put('a', []), 'blob_key_invalid')
+    await rejectsWith(store.put('a/b/c', []), 'blob_key_invalid')
+    await rejectsWith(store.get('a'), 'blob_not_found')
+    assert.equal(await store.head('a'), undefined)
+    assert.equal(await store.head('a/b/c'), undefined)
+  })
+
+  it('with the folder gone or replaced, nothing is reported missing and nothing is created', async (t) => {
+    const folder = await temporaryFolder(t)
+    const root = join(folder, 'store')
+    const store = await FolderStore.open(root, { create: true })
+    await store.put('packs/a', [positionedBytes(1, 10)])
+    await rename(root, join(folder, 'moved'))
+    for (const replaced of [false, true]) {
+      if (replaced) await mkdir(root)
+      await rejectsWith(store.get('packs/a'), 'store_unavailable')
+      await rejectsWith(store.head('packs/a'), 'store_unavailable')
+      await rejectsWith(store.put('packs/b', []), 'store_unavailable')
+      await rejectsWith(store.delete('packs/a'), 'store_unavailable')
+      await rejectsWith(listAll(store, ''), 'store_unavailable')
+      assert.deepEqual(await readdir(folder), replaced ? ['moved', 'store'] : ['moved'])
+    }
+    assert.deepEqual(await readdir(root), [])
+  })
+})

@@ -1,0 +1,103 @@
+/** Bringing disks back in one thread: reads leaves and chunks, checks each, writes it where it belongs. */
+import { assert } from '#base'
+import { systemClock } from '#runtime'
+import { type BlockTarget, openNbd, openRawTarget } from '#engine/block'
+import {
+  type BlobStore,
+  type ChunkReader,
+  type ContentHash,
+  decodeNode,
+  emptyNode,
+  FAN_OUT,
+  openStore,
+  type StoreDescriptor,
+  type ThreadAccess,
+  threadReader,
+} from '#engine/repository'
+import { isOpened } from './backup-runner.ts'
+import type { TaskRunner } from './task-runner.ts'
+
+/** Where a disk goes, in a form that another thread can open: a raw file or device that exists, or a writable NBD export. */
+export type TargetDescriptor =
+  | Readonly<{ kind: 'raw'; path: string }>
+  | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string }>
+
+export type RestoreInit = Readonly<{
+  store: StoreDescriptor | BlobStore
+  access: ThreadAccess
+  target: TargetDescriptor | Readonly<{ opened: BlockTarget }>
+  sizeBytes: number
+  chunkSizeBytes: number
+  /** Whether what is absent in the manifest must be written as zeros (a target that was not empty). */
+  writeHoles: boolean
+}>
+export type RestoreTask =
+  | Readonly<{ kind: 'leaf'; index: number; content: ContentHash }>
+  /** A leaf that the manifest does not have: all zeros. Only for targets that were not empty. */
+  | Readonly<{ kind: 'hole'; index: number }>
+  | Readonly<{ kind: 'flush' }>
+export type RestoreResult = Readonly<{ writtenBytes: number }>
+
+class RestoreRunner implements TaskRunner<'restore'> {
+  readonly #init: RestoreInit
+  readonly #store: BlobStore
+  readonly #reader: ChunkReader
+  readonly #target: BlockTarget
+
+  constructor(init: RestoreInit, store: BlobStore, target: BlockTarget) {
+    this.#init = init
+    this.#store = store
+    this.#reader = threadReader(store, init.access).reader
+    this.#target = target
+  }
+
+  async run(task: RestoreTask): Promise<RestoreResult> {
+    if (task.kind === 'flush') {
+      await this.#target.flush()
+      return { writtenBytes: 0 }
+    }
+    if (task.kind === 'hole') {
+      await this.#writeHoles(task.index, emptyNode(0).slots)
+      return { writtenBytes: 0 }
+    }
+    const node = decodeNode(await this.#reader.read(task.content), 0)
+    assert(node !== undefined, 'walkLeaves gave a leaf')
+    const requests = node.slots.flatMap((content, slot) =>
+      content === undefined ? [] : [{ content, tag: task.index * FAN_OUT + slot }],
+    )
+    let writtenBytes = 0
+    await this.#reader.readMany(requests, async (plain, chunk) => {
+      const offset = chunk * this.#init.chunkSizeBytes
+      assert(offset + plain.length <= this.#init.sizeBytes, 'A chunk lies inside its disk')
+      await this.#target.write(offset, plain)
+      writtenBytes += plain.length
+    })
+    if (this.#init.writeHoles) await this.#writeHoles(task.index, node.slots)
+    return { writtenBytes }
+  }
+
+  async close(): Promise<void> {
+    if (!('opened' in this.#init.target)) await this.#target.close()
+    if (!isOpened(this.#init.store)) await this.#store.close()
+  }
+
+  async #writeHoles(leafIndex: number, slots: readonly (ContentHash | undefined)[]): Promise<void> {
+    const { chunkSizeBytes, sizeBytes } = this.#init
+    for (const [slot, content] of slots.entries()) {
+      const offset = (leafIndex * FAN_OUT + slot) * chunkSizeBytes
+      if (content === undefined && offset < sizeBytes)
+        await this.#target.writeZeroes(offset, Math.min(chunkSizeBytes, sizeBytes - offset))
+    }
+  }
+}
+
+async function openTarget(target: TargetDescriptor, sizeBytes: number): Promise<BlockTarget> {
+  if (target.kind === 'raw') return openRawTarget(target.path, sizeBytes)
+  return openNbd({ socketPath: target.socketPath, exportName: target.exportName, clock: systemClock })
+}
+
+export async function startRestoreRunner(init: RestoreInit): Promise<TaskRunner<'restore'>> {
+  const store = isOpened(init.store) ? init.store : await openStore(init.store)
+  const target = 'opened' in init.target ? init.target.opened : await openTarget(init.target, init.sizeBytes)
+  return new RestoreRunner(init, store, target)
+}
