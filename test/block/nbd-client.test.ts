@@ -118,6 +118,22 @@ describe('NbdClient with nbdkit', () => {
     const into = Buffer.alloc(5000)
     await client.read(5001, into)
     assert.ok(into.equals(content.subarray(5001, 10_001)))
+    // Neighbours in one block, written at once, do not undo each other.
+    const model = Buffer.from(content.subarray(0, 16 * MIB))
+      .fill(0, 0, 4096)
+      .fill(0, 4096 * 5)
+    const parts = Array.from({ length: 40 }, (_, i) => ({ offset: 30_000 + i * 700, length: 700 }))
+    await Promise.all(
+      parts.map(async ({ offset, length }) => {
+        content.copy(model, offset, offset, offset + length)
+        await client.write(offset, content.subarray(offset, offset + length))
+      }),
+    )
+    await client.writeZeroes(8000, 30_001)
+    model.fill(0, 8000, 38_001)
+    const whole = Buffer.alloc(16 * MIB, 0xee)
+    await client.read(0, whole)
+    assert.ok(whole.equals(model))
     assert.deepEqual(await client.extents(0, 16 * MIB), [{ offset: 0, length: 16 * MIB, kind: 'data' }])
     await client.close()
     await kit.stop()

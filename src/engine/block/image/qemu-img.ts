@@ -5,7 +5,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { GIB, messageOf } from '#base'
+import { GIB, type HoldfastError, messageOf } from '#base'
 import { CommandError, runCommand } from '#runtime'
 import { BlockError } from '../errors.ts'
 import type { ImageFormat } from './image-format.ts'
@@ -103,9 +103,15 @@ function endOf(
 }
 
 /** Translates the last line that QEMU printed. */
-export function qemuImgError(path: string, stderr: string): BlockError {
+export function qemuImgError(path: string, stderr: string): HoldfastError {
   const said = stderr.trim().split('\n').at(-1) ?? ''
   const facts = { path, said: said.slice(0, 1000) }
+  // "prlimit: failed to execute qemu-img: No such file or directory"
+  const missing = /failed to execute (\S+):/.exec(stderr)?.[1]
+  if (missing !== undefined) {
+    const hint = 'Run script/setup, which installs what Holdfast needs.'
+    return new CommandError('command_missing', `The program ${missing} is not installed.`, { facts, hint })
+  }
   if (/Failed to get .*lock|Is another process using/.test(stderr)) {
     return new BlockError('image_in_use', `${path} is in use by another program.`, { facts, retry: 'later' })
   }
