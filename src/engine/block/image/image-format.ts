@@ -3,7 +3,9 @@ import { open } from 'node:fs/promises'
 import { fileShape } from '../device-size.ts'
 import { fileError } from '../file-errors.ts'
 
+/** Every format that can be read. */
 export const IMAGE_FORMATS = ['raw', 'qcow2', 'vhdx', 'vpc', 'vmdk'] as const
+/** A format by QEMU's name; `vpc` is VHD. */
 export type ImageFormat = (typeof IMAGE_FORMATS)[number]
 
 /** Both ends of a file, as far as recognising and checking its format needs them. */

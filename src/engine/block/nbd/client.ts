@@ -18,6 +18,7 @@ import { openConnection, type OpenConnectionOptions } from './open-connection.ts
 import type { RequestInput } from './pending-request.ts'
 import { BASE_ALLOCATION, CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
 
+/** The address, the export and how to talk to it; times in milliseconds (10 s to connect, 60 s a request). */
 export type OpenNbdOptions = NbdAddress &
   OpenConnectionOptions &
   Readonly<{
@@ -56,6 +57,7 @@ function sameExport(a: NbdExportInfo, b: NbdExportInfo): boolean {
   return a.sizeBytes === b.sizeBytes && a.flags === b.flags && contexts && a.contexts.size === b.contexts.size
 }
 
+/** An open export; see the header of this file. Made by `openNbd`. */
 export class NbdClient implements BlockDevice {
   readonly sizeBytes: number
   readonly parallelism: number
