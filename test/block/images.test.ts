@@ -112,6 +112,18 @@ describe('an image of every kind', () => {
     assert.ok(bytes.subarray(3 * MIB + 1000).every((byte) => byte === 0))
   })
 
+  it('is not guessed to be raw when it is a container or an archive that is not read here', async () => {
+    const path = at('foreign')
+    for (const format of ['vdi', 'qed', 'qcow', 'parallels']) {
+      await run('qemu-img', 'convert', '-f', 'raw', '-O', format, rawFile, path)
+      assert.equal(await codeOf(probeImageFormat(path)), 'image_format_unknown', format)
+    }
+    await writeFile(path, 'an image')
+    await run('gzip', '-f', path)
+    assert.equal(await codeOf(probeImageFormat(`${path}.gz`)), 'image_format_unknown')
+    assert.equal(await probeImageFormat(rawFile), 'raw')
+  })
+
   it('is not opened as another kind than it is', async () => {
     const path = at('q.img')
     await createImage(path, 'qcow2', MIB)
@@ -226,6 +238,13 @@ describe('a hostile image', () => {
     const delta = at('delta.vmdk')
     await run('qemu-img', 'create', '-q', '-f', 'vmdk', '-b', parent, '-F', 'vmdk', delta)
     assert.equal(await codeOf(inspectImage(delta, 'vmdk')), 'image_backing_refused')
+    // The same with the header pointing at an innocent descriptor elsewhere: QEMU would still look here.
+    const hidden = await readFile(delta)
+    const innocent = Buffer.alloc(20 * 512)
+    innocent.write('# Disk DescriptorFile\nparentCID=ffffffff\n')
+    hidden.writeBigUInt64LE(BigInt(Math.ceil(hidden.length / 512)), 28)
+    await writeFile(delta, Buffer.concat([hidden, Buffer.alloc(-hidden.length & 511), innocent]))
+    assert.equal(await codeOf(inspectImage(delta, 'vmdk')), 'image_backing_refused')
   })
 
   it('is named as encrypted, or as too large', async () => {
@@ -296,6 +315,22 @@ describe('targets', () => {
     assert.equal((await inspectImage(path, 'vpc')).virtualSizeBytes, SIZE)
     await run('qemu-img', 'compare', '-f', 'vpc', '-F', 'raw', path, rawFile)
     assert.ok((await readImage(path, 'vpc')).bytes.equals(disk))
+  })
+
+  it('a fixed VHD is read as its disk, though its guest wrote a footer of another size to its start', async () => {
+    const path = at('tricky.vhd')
+    const target = await createVhdTarget(path, MIB)
+    const start = stampedBytes({ disk: 3, version: 1 }, 0, MIB)
+    const other = at('other.vhd')
+    await (await createVhdTarget(other, 2 * MIB)).close()
+    ;(await readFile(other)).subarray(2 * MIB).copy(start)
+    await target.write(0, start)
+    await target.close()
+    assert.ok((await readImage(path, 'vpc')).bytes.equals(start))
+    const served = await exportImage(path, 'vpc')
+    endLater(served.close)
+    assert.ok((await readAll(served.client)).equals(start))
+    await served.close()
   })
 
   it('convertImage() makes images of other formats and never replaces a file', async () => {

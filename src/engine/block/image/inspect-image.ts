@@ -137,6 +137,8 @@ async function readVmdk(path: string, head: Buffer, options: InspectOptions): Pr
 /** What QEMU opens an inspected image by. */
 export function openable(info: ImageInfo): OpenableImage {
   const { path, format, isBlockDevice } = info
+  // A guest can write what looks like a VHD header to the start of its disk, and QEMU would believe it.
+  if (info.isFlat && format === 'vpc') return { path, format: 'raw', isBlockDevice, sizeBytes: info.virtualSizeBytes }
   return { path, format, isBlockDevice, keepsBacking: info.backing !== undefined }
 }
 

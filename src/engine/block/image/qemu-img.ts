@@ -18,6 +18,8 @@ export type OpenableImage = Readonly<{
   /** Keep the backing file that the header names; only after the policy allowed it. */
   keepsBacking?: boolean
   isBlockDevice?: boolean
+  /** Only the first bytes of a raw file are the disk; what lies behind them (a VHD's footer) is not. */
+  sizeBytes?: number
 }>
 
 /** qemu-img itself needs less than 0.5 GiB of address space; its threads' stacks and heaps are most of it. */
@@ -33,6 +35,7 @@ export function blockdevOf(image: OpenableImage): Record<string, unknown> {
   return {
     driver: image.format,
     file,
+    ...(image.format === 'raw' && image.sizeBytes !== undefined ? { size: image.sizeBytes } : {}),
     ...(follows && image.keepsBacking !== true ? { backing: null } : {}),
     // Else QEMU rounds the size to cylinders for creators that it does not know (block/vpc.c).
     ...(image.format === 'vpc' ? { force_size_calc: 'current_size' } : {}),
