@@ -1,6 +1,8 @@
 /** Our NBD client against nbdkit, with its filters for delay and errors, and qemu-nbd. */
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdir, writeFile } from 'node:fs/promises'
+import { connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { before, describe, it } from 'node:test'
 import { ManualClock, SeededRandom } from '#base'
@@ -238,6 +240,51 @@ describe('NBD over TLS', () => {
     await client.read(MIB + 3, into)
     assert.ok(into.equals(content.subarray(MIB + 3, 3 * MIB + 3)))
     await client.close()
+  })
+
+  it('takes nothing that was slipped in as plain text around STARTTLS, on either side', async () => {
+    const ends: unknown[] = []
+    const server = await serveNbd({
+      listen: { host: '127.0.0.1', port: 0, tls: { certFile: pem('server'), keyFile: pem('server-key') } },
+      exports: () => ({ source: MemoryDevice.from(content) }),
+      onClientEnd: (error) => ends.push((error as { code?: string } | undefined)?.code),
+    })
+    endLater(server.close)
+    const startTls = Buffer.concat([
+      Buffer.from([0, 0, 0, 3]),
+      Buffer.from('IHAVEOPT'),
+      Buffer.from([0, 0, 0, 5, 0, 0, 0, 0]),
+    ])
+    for (const after of ['IHAVEOPT and more in the same packet', '']) {
+      const socket = connect(server.port ?? 0, '127.0.0.1')
+      socket.on('error', () => {
+        // A reset is one of the ways in which the server may drop it.
+      })
+      socket.write(Buffer.concat([startTls, Buffer.from(after)]))
+      await once(socket, 'data')
+      if (after === '') {
+        await once(socket, 'data')
+        socket.write(Buffer.alloc(500, 0x47))
+      }
+      socket.resume()
+      await once(socket, 'close')
+    }
+    assert.deepEqual(ends, ['nbd_protocol_violation', 'nbd_tls_failed'])
+
+    const liar = createServer((socket) => {
+      socket.on('error', () => {
+        // The client hangs up.
+      })
+      socket.write('NBDMAGICIHAVEOPT\0\x03', 'latin1')
+      const ack = Buffer.from('0003e889045565a9000000050000000100000000', 'hex')
+      socket.once('data', () => socket.write(Buffer.concat([ack, Buffer.from('0003e889045565a9', 'hex')])))
+    }).listen(0, '127.0.0.1')
+    await once(liar, 'listening')
+    const address = liar.address()
+    const port = typeof address === 'object' && address !== null ? address.port : 0
+    const tls = { caFile: pem('ca') }
+    assert.equal(await codeOf(openNbd({ host: '127.0.0.1', port, exportName: '', tls })), 'nbd_protocol_violation')
+    liar.close()
   })
 
   it('refuses a server that offers no TLS', async () => {
