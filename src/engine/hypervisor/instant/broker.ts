@@ -194,7 +194,12 @@ async function openAny(host: InstantHost, status: MachineStatus, options: OpenIn
   }
   const running: RunningMachine = {
     description: machine,
-    sockets: { qmpSocketPath: sockets.instant, rescueSocketPath: sockets.rescue, agentSocketPath: sockets.agent },
+    sockets: {
+      qmpSocketPath: sockets.instant,
+      rescueSocketPath: sockets.rescue,
+      agentSocketPath: sockets.agent,
+      processId: status.processId,
+    },
     nodeNames: Object.fromEntries(machine.disks.map((disk) => [disk.lun, diskNodeName(disk.lun)])),
   }
   // QEMU makes the NBD socket itself, so it lies where QEMU's user may write and others may not look.
