@@ -79,9 +79,15 @@ describe('QemuHypervisor.openInstant()', () => {
   it('works for a QEMU that runs as another user than Holdfast', { skip: process.getuid?.() !== 0 }, async () => {
     const user = { uid: 65_534, gid: 65_534 }
     await using world = await MachineWorld.make(user)
-    const folders = { journalFolder: join(world.folder, 'j'), scratchFolder: join(world.folder, 's'), runFolder: join(world.folder, 'o') }
+    const folders = {
+      journalFolder: join(world.folder, 'j'),
+      scratchFolder: join(world.folder, 's'),
+      runFolder: join(world.folder, 'o'),
+    }
     const common = { clock: systemClock, random: systemRandom }
-    const broker = new InstantBroker({ host: { ...common, ...folders, processUser: user, scratchFloorBytes: 0, watchdog: 'elsewhere' } })
+    const broker = new InstantBroker({
+      host: { ...common, ...folders, processUser: user, scratchFloorBytes: 0, watchdog: 'elsewhere' },
+    })
     const host = new QemuHypervisor({ roots: world.roots, ...common, instants: broker, user })
     const source = { from: 'empty', sizeBytes: 8 * MIB } as const
     await host.create(emptyMachine('plain', { disks: [{ lun: 0, role: 'os', bus: 'virtio-blk', source }] }))
