@@ -4,7 +4,7 @@
  */
 import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { assert, isHoldfastError, must, toHex } from '#base'
+import { assert, BaseError, isHoldfastError, must, toHex } from '#base'
 import { makeFolderDurable } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
@@ -157,7 +157,8 @@ async function carryOut(
 ): Promise<RunningInstant> {
   const { qmp, host } = state
   await prepare(state, plan, options.tracking?.granularityBytes ?? 0)
-  options.signal?.throwIfAborted()
+  if (options.signal?.aborted === true)
+    throw new BaseError('cancelled', 'The instant was cancelled before it was taken.')
   const moment = await takeMoment(qmp, {
     plan,
     wasRunning: state.record.wasRunning,
