@@ -423,4 +423,22 @@ describe('openRunningInstant()', () => {
       assert.deepEqual(await vm.bitmaps(0), [`hf-${TRACKER}-${tracking.next}+`])
     })
   }
+
+  it('is closed quietly when QEMU died under it, and the next one scans', async () => {
+    const vm = await create({})
+    const tracking = track({})
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+    await vm.kill()
+    await assert.rejects(instant.check(), { code: 'instant_broken' })
+    await instant.abort('QEMU died')
+    await vm.start()
+    const next = await openRunningInstant(vm.host(), vm.running(), {
+      consistency: 'crash',
+      tracking: track({ 'disk-0': tracking.next }),
+    })
+    assert.deepEqual(next.disks[0]?.changes, { kind: 'all', reason: 'bitmap_missing' })
+    const scratches = await readdir(vm.host().scratchFolder)
+    assert.equal(scratches.length, 1, 'Only the new scratch: the old one is removed')
+    await next.commit()
+  })
 })

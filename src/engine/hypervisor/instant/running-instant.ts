@@ -5,7 +5,7 @@
  * With the job method it also guards the guest: when the scratch is nearly full, or the guest stopped because it is, the
  * job is cancelled and the guest continued at once; the instant is broken then.
  */
-import { formatBytes } from '#base'
+import { formatBytes, isHoldfastError } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
@@ -53,6 +53,8 @@ export async function closeInstant(state: OpenState, verdict: 'commit' | 'abort'
 /** A guest that cannot be thawed does not keep its disks on filters: the rest is done all the same. */
 async function takeApart(state: OpenState, verdict: 'commit' | 'abort'): Promise<void> {
   const { clock } = state.host
+  // An open instant leaves no guest suffering, so its verdict may be written first and survives whatever comes.
+  if (state.record.step === 'open') await enterStep(state, verdict)
   try {
     await relieveGuest(state.qmp, clock, state.record)
   } catch (error) {
@@ -60,7 +62,7 @@ async function takeApart(state: OpenState, verdict: 'commit' | 'abort'): Promise
     throw error
   }
   // Only now: the step before told what the guest was suffering.
-  await enterStep(state, verdict)
+  if (state.record.step !== verdict) await enterStep(state, verdict)
   await dismantle(state.qmp, clock, state.record, verdict)
   await state.host.onStep?.('dismantled')
   await removeFiles(state.record)
@@ -159,7 +161,11 @@ export class RunningInstant implements Instant {
     this.#ended = verdict
     this.#forgetEvents()
     this.#closing = this.#guarding.then(() => closeInstant(this.#state, verdict))
-    await this.#closing
+    await this.#closing.catch(async (error: unknown) => {
+      if (!isHoldfastError(error, 'qmp_disconnected')) throw error
+      // QEMU ended, and with it all that would have to be removed there.
+      await takeOver(host.clock, journal, this.id)
+    })
   }
 
   #guard(event: QmpEvent): void {
