@@ -7,6 +7,7 @@
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
 import type { Command } from 'commander'
+import type { QemuHypervisor } from '#engine/hypervisor'
 import type { PointRecord } from '#engine/repository'
 import { type CommandContext, runCommandHandler } from '../command.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
@@ -47,7 +48,7 @@ function runtimeFolder(): string {
   return join(own === undefined || own === '' ? join(homedir(), '.cache') : own, 'holdfast')
 }
 
-async function openHypervisor(folder: string, runtime: string): Promise<import('#engine/hypervisor').QemuHypervisor> {
+async function openHypervisor(folder: string, runtime: string): Promise<QemuHypervisor> {
   const { InstantBroker, QemuHypervisor } = await import('#engine/hypervisor')
   const { makeFolderDurable, systemClock, systemRandom } = await import('#runtime')
   for (const made of [folder, runtime]) await makeFolderDurable(made)
