@@ -22,9 +22,27 @@ export {
 export { type Fault, FaultyBlockDevice, type FaultyMethod } from './faulty-block-device.ts'
 export { checkFileMap, identityMap } from './file-map.ts'
 export { type FileReads, type FileSourceOptions, openFileSource } from './file-source.ts'
+export {
+  convertImage,
+  type ConvertImageOptions,
+  createImage,
+  type CreateImageOptions,
+  createVhdTarget,
+  exportImage,
+  openQcow2Target,
+  type Qcow2Target,
+} from './image/image-files.ts'
+export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
+export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
+export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
+export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
+export type { ServedImage, StorageDaemonOptions } from './image/storage-daemon.ts'
 export { MemoryDevice } from './memory-device.ts'
 export { type NbdClient, openNbd, type OpenNbdOptions } from './nbd/client.ts'
 export type { NbdAddress, NbdTls } from './nbd/connect.ts'
+export { dirtyContext, type MetaContext, type MetaExtent, type NbdExport } from './nbd/export.ts'
+export { type NbdListen, type NbdServer, serveNbd, type ServeNbdOptions } from './nbd/server.ts'
+export type { NbdServerTls } from './nbd/server-tls.ts'
 export { openSource, type OpenSourceOptions } from './open-source.ts'
 export { createRawTarget, openRawTarget, type RawTargetTail } from './raw-target.ts'
 export { type Stamp, stampedBytes } from './sector-stamp.ts'

@@ -12,6 +12,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'agent_command_failed',
   'agent_frozen',
   'freeze_failed',
+  'machine_invalid',
   'machine_not_found',
   'machine_exists',
   'machine_state_conflict',
@@ -22,6 +23,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'instant_open',
   'instant_broken',
   'instant_failed',
+  'nbd_server_foreign',
   'accelerator_unavailable',
   'hypervisor_feature_missing',
 ] as const

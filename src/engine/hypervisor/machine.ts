@@ -20,6 +20,8 @@ export type MachineDisk = Readonly<{
 export type MachineNetwork =
   | Readonly<{ kind: 'user'; mac: string; restricted: boolean; forwards: readonly PortForward[] }>
   | Readonly<{ kind: 'tap'; mac: string; interface: string; namespace?: string }>
+  /** A cable between two machines and nothing else: no host, no other guest. Each machine takes one end of `link`. */
+  | Readonly<{ kind: 'link'; mac: string; link: string; end: 'a' | 'b' }>
   | Readonly<{ kind: 'none' }>
 
 export type PortForward = Readonly<{ hostPort: number; guestPort: number; protocol: 'tcp' | 'udp' }>

@@ -38,16 +38,20 @@ function chunkCorrupt(pack: string, id: Uint8Array, what: string): RepositoryErr
   })
 }
 
+function packMissing(name: string, cause: unknown): RepositoryError {
+  return new RepositoryError('pack_missing', `Pack ${name.slice(0, 16)} is not in the store.`, {
+    facts: { pack: name },
+    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    cause,
+  })
+}
+
 async function readOf(store: BlobStore, ref: PackRef, offset: number, length: number): Promise<Uint8Array> {
   try {
     return await store.getRange(packKeyOf(ref.name), offset, length)
   } catch (cause) {
     if (isHoldfastError(cause, 'blob_not_found')) {
-      throw new RepositoryError('pack_missing', `Pack ${ref.name.slice(0, 16)} is not in the store.`, {
-        facts: { pack: ref.name },
-        hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
-        cause,
-      })
+      throw packMissing(ref.name, cause)
     }
     if (isHoldfastError(cause, 'blob_range_invalid')) throw packCorrupt(ref.name, 'it is shorter than the log says')
     throw cause
@@ -116,40 +120,84 @@ export function isNamed(keys: KeyRing, id: ChunkId, content: ContentHash): boole
   return Buffer.compare(keys.chunkId(content), id) === 0
 }
 
-/** Whether the stored bytes of a pack are those that its name promises. Needs no key. @throws pack_missing */
-export async function isPackIntact(store: BlobStore, ref: PackRef): Promise<boolean> {
+/** What a look at a whole pack found. `badChunks` are ids whose bytes are not what they were; "all" when no table opens. */
+export type PackCheck = Readonly<{
+  intact: boolean
+  session: number | undefined
+  badChunks: readonly ChunkId[] | 'all'
+}>
+
+async function readWhole(store: BlobStore, ref: PackRef): Promise<Uint8Array> {
   try {
-    const bytes = await store.get(packKeyOf(ref.name))
-    return bytes.length === ref.lengthBytes && toHex(sha256(bytes)) === ref.name
+    return await store.get(packKeyOf(ref.name))
   } catch (cause) {
     if (!isHoldfastError(cause, 'blob_not_found')) throw cause
-    throw new RepositoryError('pack_missing', `Pack ${ref.name.slice(0, 16)} is not in the store.`, {
-      facts: { pack: ref.name },
-      cause,
-    })
+    throw packMissing(ref.name, cause)
   }
 }
 
-/** Opens and checks every chunk of a pack against its name; gives the ids that fail. @throws pack_missing, pack_corrupt */
-export async function checkPackWithKey(store: BlobStore, keys: KeyRing, ref: PackRef): Promise<ChunkId[]> {
-  const bytes = await readOf(store, ref, 0, ref.lengthBytes)
-  if (toHex(sha256(bytes)) !== ref.name) throw packCorrupt(ref.name, 'its bytes do not match its name')
+function matchesName(ref: PackRef, bytes: Uint8Array): boolean {
+  return bytes.length === ref.lengthBytes && toHex(sha256(bytes)) === ref.name
+}
+
+/** Compares the stored bytes of a pack with its name. Needs no key. @throws pack_missing */
+export async function checkPack(store: BlobStore, ref: PackRef): Promise<PackCheck> {
+  const bytes = await readWhole(store, ref)
+  const intact = matchesName(ref, bytes)
+  return { intact, session: decodeHeader(bytes)?.session, badChunks: intact ? [] : 'all' }
+}
+
+/** As checkPack, and opens every chunk and compares it with its own name. @throws pack_missing */
+export async function checkPackWithKey(store: BlobStore, keys: KeyRing, ref: PackRef): Promise<PackCheck> {
+  const bytes = await readWhole(store, ref)
   const header = decodeHeader(bytes)
-  if (header === undefined || Buffer.compare(header.repositoryId, keys.repositoryId) !== 0) {
-    throw packCorrupt(ref.name, 'it belongs to another repository')
+  const foreign = header === undefined || Buffer.compare(header.repositoryId, keys.repositoryId) !== 0
+  const intact = matchesName(ref, bytes) && !foreign
+  const badChunks = badChunksIn(keys, ref, bytes)
+  return { intact: intact && badChunks.length === 0, session: header?.session, badChunks }
+}
+
+function badChunksIn(keys: KeyRing, ref: PackRef, bytes: Uint8Array): ChunkId[] | 'all' {
+  try {
+    const table = openTable(keys, ref.name, bytes.length, bytes)
+    if (table === 'tail too short') return 'all'
+    const key = keys.packKey(table.salt)
+    return table.chunks.filter((chunk) => !isChunkIntact(keys, key, ref.name, chunk, bytes)).map((chunk) => chunk.id)
+  } catch (error) {
+    if (isHoldfastError(error, 'pack_corrupt')) return 'all'
+    throw error
   }
-  const table = openTable(keys, ref.name, ref.lengthBytes, bytes)
-  if (table === 'tail too short') throw packCorrupt(ref.name, 'it is too short to be one')
+}
+
+function isChunkIntact(keys: KeyRing, key: SealingKey, pack: string, chunk: PackedChunk, bytes: Uint8Array): boolean {
+  try {
+    const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
+    return isNamed(keys, chunk.id, openPlain(keys, key, pack, chunk, sealed).content)
+  } catch (error) {
+    if (isHoldfastError(error, 'chunk_corrupt')) return false
+    throw error
+  }
+}
+
+/** The chunks of a pack that still open, in their stored form. Whether each matches its name is the caller's to know. */
+export async function* salvageChunks(
+  store: BlobStore,
+  keys: KeyRing,
+  ref: PackRef,
+): AsyncGenerator<
+  Readonly<{
+    id: ChunkId
+    stored: Pick<PackedChunk, 'codec' | 'plainBytes' | 'kind'> & Readonly<{ bytes: Uint8Array }>
+  }>
+> {
+  const bytes = await readWhole(store, ref)
+  const table = openTable(keys, ref.name, bytes.length, bytes)
+  if (table === 'tail too short') return
   const key = keys.packKey(table.salt)
-  return table.chunks
-    .filter((chunk) => {
-      const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
-      try {
-        return !isNamed(keys, chunk.id, openPlain(keys, key, ref.name, chunk, sealed).content)
-      } catch (error) {
-        if (isHoldfastError(error, 'chunk_corrupt')) return true
-        throw error
-      }
-    })
-    .map((chunk) => chunk.id)
+  for (const chunk of table.chunks) {
+    const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
+    const { codec, plainBytes, kind } = chunk
+    const opened = key.open(chunk.offset, chunkAad(keys.repositoryId, chunk.id, plainBytes, codec), sealed)
+    if (opened !== undefined) yield { id: chunk.id, stored: { bytes: opened, codec, plainBytes, kind } }
+  }
 }

@@ -1,96 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { after, test } from 'node:test'
-import { KIB, ManualClock, MIB, SeededRandom } from '#base'
-import { MemoryDevice } from '#engine/block'
-import { MemoryStore, type PointRecord, Repository } from '#engine/repository'
-import { backUp, type BackupDisk, type BackupInput } from './backup.ts'
-import { restoreDisk } from './restore.ts'
+import { KIB, MIB } from '#base'
+import { assertRestores, backUpBytes, CHUNK, freshRepository, removeFolders, stamp } from './backup.rig.ts'
 
-const clock = new ManualClock()
-const random = new SeededRandom(7)
-const folders: string[] = []
-after(async () => {
-  for (const folder of folders) await rm(folder, { recursive: true })
-})
-
-const CHUNK = 64 * KIB
-const credential = { kind: 'passphrase', passphrase: 'correct horse' } as const
-
-async function freshRepository(): Promise<{ repository: Repository; store: MemoryStore }> {
-  const cacheFolder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
-  folders.push(cacheFolder)
-  const store = new MemoryStore({ name: 'test' })
-  const environment = { clock, random, cacheFolder, writer: 'test' }
-  const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
-  await Repository.init(store, { credential, chunkSizeBytes: CHUNK, kdfCost }, environment)
-  return { repository: await Repository.open(store, credential, environment), store }
-}
-
-/** Sectors that say where they belong: disk, sector, version. */
-function stamp(bytes: Uint8Array, offset: number, length: number, version: number): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset)
-  for (let at = offset; at < offset + length; at += 512) {
-    for (let word = 0; word < 512; word += 16) {
-      view.setUint32(at + word, 0xd15c0000)
-      view.setUint32(at + word + 4, at / 512)
-      view.setUint32(at + word + 8, version)
-      view.setUint32(at + word + 12, Math.imul(at + word, 2654435761) ^ version)
-    }
-  }
-}
-
-async function deviceOf(bytes: Uint8Array): Promise<MemoryDevice> {
-  const device = new MemoryDevice(bytes.length)
-  for (let at = 0; at < bytes.length; at += CHUNK) {
-    const part = bytes.subarray(at, Math.min(at + CHUNK, bytes.length))
-    if (part.some((byte) => byte !== 0)) await device.write(at, part)
-  }
-  return device
-}
-
-async function backUpBytes(
-  repository: Repository,
-  store: MemoryStore,
-  bytes: Uint8Array,
-  changes: BackupDisk['changes'],
-  parentPoint?: string,
-): Promise<PointRecord> {
-  const disk: BackupDisk = {
-    id: 'd1',
-    lun: 0,
-    format: 'raw',
-    sizeBytes: bytes.length,
-    source: { opened: await deviceOf(bytes) },
-    changes,
-  }
-  const input: BackupInput = {
-    machine: 'm',
-    takenAtMs: clock.nowMs(),
-    consistency: 'crash',
-    notes: [],
-    disks: [disk],
-    ...(parentPoint === undefined ? {} : { parentPoint }),
-  }
-  return backUp(repository, input, { store, clock, random, writer: 'test' })
-}
-
-async function assertRestores(
-  repository: Repository,
-  store: MemoryStore,
-  point: PointRecord,
-  expected: Uint8Array,
-): Promise<void> {
-  const [disk] = point.disks
-  assert(disk)
-  const target = new MemoryDevice(disk.virtualSizeBytes)
-  await restoreDisk(repository, disk, { opened: target }, { store, clock })
-  const restored = new Uint8Array(disk.virtualSizeBytes)
-  await target.read(0, restored)
-  assert.equal(Buffer.compare(restored, expected), 0, 'the restored disk equals what was backed up')
-}
+after(removeFolders)
 
 test('backUp() keeps a disk with holes, an odd size and a short last chunk, and restoreDisk() gives it back exactly', async () => {
   const { repository, store } = await freshRepository()
@@ -159,17 +72,12 @@ test('backUp() follows a disk that grew: its old short last chunk and its new ta
 })
 
 test('Points survive reopening with a cold cache, and a wrong passphrase opens nothing', async () => {
-  const { repository, store } = await freshRepository()
+  const { repository, store, reopen } = await freshRepository()
   const bytes = new Uint8Array(9 * MIB)
   stamp(bytes, MIB, 4 * MIB, 1)
   const point = await backUpBytes(repository, store, bytes, { kind: 'all', reason: 'first_backup' })
-  const cacheFolder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
-  folders.push(cacheFolder)
-  const environment = { clock, random, cacheFolder, writer: 'test' }
-  const again = await Repository.open(store, credential, environment)
+  const again = await reopen()
   assert.deepEqual(again.findPoint('latest'), point)
   await assertRestores(again, store, point, bytes)
-  await assert.rejects(Repository.open(store, { kind: 'passphrase', passphrase: 'wrong' }, environment), {
-    code: 'key_wrong',
-  })
+  await assert.rejects(reopen('wrong'), { code: 'key_wrong' })
 })

@@ -90,6 +90,8 @@ export type BackupOptions = Readonly<{
   threads?: number
   progress?: ProgressSink
   signal?: AbortSignal
+  /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
+  beforeCommit?: () => Promise<void>
 }>
 
 /** Below this a single writer makes fewer, fuller packs and starts faster than threads do. */
@@ -162,6 +164,7 @@ async function attemptBackup(
     const attachments: AttachmentRecord[] = []
     for (const { name, bytes } of input.attachments ?? []) attachments.push(await run.attachment(name, bytes))
     const written = (await pool.runOnEach({ kind: 'flush' })) as Written[]
+    await options.beforeCommit?.()
     return await commit(session, input, options, disks, attachments, written)
   } finally {
     await pool.close()

@@ -4,9 +4,13 @@ import { HoldfastError } from '#base'
 export const TRANSFER_ERROR_CODES = [
   'disk_size_invalid',
   'source_shrank',
+  'source_not_readable',
   'thread_failed',
   'restore_mismatch',
   'attachment_too_large',
+  'boot_in_progress',
+  'boot_machine_stopped',
+  'boot_record_damaged',
   'files_damaged',
   'files_unsupported',
   'files_not_found',

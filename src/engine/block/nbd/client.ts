@@ -7,37 +7,26 @@
  * it. A server whose smallest block is larger than what is asked is read through a bounce buffer; writes must then be
  * aligned by the caller (`blockBytesMin`).
  */
-import { assert, BaseError, type Clock } from '#base'
-import { systemClock } from '#runtime'
+import { assert, BaseError } from '#base'
 import { assertInside, type BlockDevice } from '../device.ts'
 import { BlockError } from '../errors.ts'
 import { appendExtent, type ByteRange, type Extent } from '../extent.ts'
-import { ClientHandshake, type NbdExportInfo } from './client-handshake.ts'
-import { connectChannel, describeAddress, type NbdAddress, tlsOf, upgradeToTls } from './connect.ts'
-import { NbdConnection } from './connection.ts'
-import { withDeadline } from './deadline.ts'
-import { HandshakeReader } from './handshake-reader.ts'
+import type { NbdExportInfo } from './client-handshake.ts'
+import { describeAddress, type NbdAddress } from './connect.ts'
+import type { NbdConnection } from './connection.ts'
+import { openConnection, type OpenConnectionOptions } from './open-connection.ts'
 import type { RequestInput } from './pending-request.ts'
-import { CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
+import { BASE_ALLOCATION, CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
 
 export type OpenNbdOptions = NbdAddress &
+  OpenConnectionOptions &
   Readonly<{
-    exportName: string
-    /** Besides base:allocation, which is always asked for; such as `qemu:dirty-bitmap:NAME`. */
-    metaContexts?: readonly string[]
     /** How many connections to use if the server allows several; 1 by default. */
     connections?: number
-    clock?: Clock
-    connectTimeoutMs?: number
-    requestTimeoutMs?: number
-    signal?: AbortSignal
   }>
 
-const CONNECT_TIMEOUT_MS = 10_000
-const REQUEST_TIMEOUT_MS = 60_000
 const CONNECTIONS_MAX = 16
 const PARALLELISM = 16
-const BASE_ALLOCATION = 'base:allocation'
 /** Largest range of one BLOCK_STATUS: a multiple of every block size that fits 32 bits. */
 const STATUS_BYTES_MAX = 2 ** 32 - 65536
 /** Bit 0 of a dirty bitmap's extent (QEMU, docs/interop/nbd.txt). */
@@ -45,18 +34,18 @@ const DIRTY = 1
 
 /** @throws BlockError nbd_unreachable, nbd_refused, nbd_export_not_found, nbd_tls_failed, nbd_timed_out, … */
 export async function openNbd(options: OpenNbdOptions): Promise<NbdClient> {
-  const first = await openConnection(options)
+  const first = await openConnection(options, options)
   const several = (first.info.flags & FLAG.CAN_MULTI_CONN) !== 0
   const wanted = several ? Math.min(options.connections ?? 1, CONNECTIONS_MAX) : 1
   const connections = [first]
   try {
     while (connections.length < wanted) {
-      const next = await openConnection(options)
+      const next = await openConnection(options, options)
       connections.push(next)
       if (!sameExport(first.info, next.info)) throw violation('The export changed between two connections.')
     }
   } catch (error) {
-    for (const connection of connections) connection.close()
+    await Promise.all(connections.map((connection) => connection.close()))
     throw error
   }
   return new NbdClient(connections, describeAddress(options))
@@ -65,48 +54,6 @@ export async function openNbd(options: OpenNbdOptions): Promise<NbdClient> {
 function sameExport(a: NbdExportInfo, b: NbdExportInfo): boolean {
   const contexts = [...a.contexts.keys()].every((name) => b.contexts.has(name))
   return a.sizeBytes === b.sizeBytes && a.flags === b.flags && contexts && a.contexts.size === b.contexts.size
-}
-
-async function openConnection(options: OpenNbdOptions): Promise<NbdConnection> {
-  const reader = new HandshakeReader()
-  const { channel, connected } = connectChannel(options, reader)
-  reader.channel = channel
-  let current = channel
-  const stop = (error: Error): void => {
-    current.destroy(error)
-    channel.destroy(error)
-  }
-  const clock = options.clock ?? systemClock
-  const timeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS
-  try {
-    return await withDeadline(
-      { clock, timeoutMs, what: 'Opening an NBD export', signal: options.signal },
-      stop,
-      async () => {
-        await connected
-        const handshake = new ClientHandshake(channel, reader)
-        await handshake.greet()
-        let lastReader = reader
-        const tls = tlsOf(options)
-        if (tls !== undefined && 'host' in options) {
-          await handshake.startTls()
-          lastReader = new HandshakeReader()
-          current = await upgradeToTls(channel, tls, options.host, lastReader)
-          lastReader.channel = current
-          handshake.moveTo(current, lastReader)
-        }
-        const contexts = [...new Set([BASE_ALLOCATION, ...(options.metaContexts ?? [])])]
-        const info = await handshake.enter(options.exportName, contexts)
-        const requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
-        const connection = new NbdConnection(current, info, { clock, requestTimeoutMs })
-        current.handOver(connection, lastReader.leftover())
-        return connection
-      },
-    )
-  } catch (error) {
-    stop(error instanceof Error ? error : violation('The handshake failed.'))
-    throw error
-  }
 }
 
 export class NbdClient implements BlockDevice {
@@ -225,7 +172,7 @@ export class NbdClient implements BlockDevice {
   }
 
   async close(): Promise<void> {
-    for (const connection of this.#connections) connection.close()
+    await Promise.all(this.#connections.map((connection) => connection.close()))
   }
 
   async #request(input: RequestInput): Promise<void> {
@@ -233,6 +180,7 @@ export class NbdClient implements BlockDevice {
   }
 
   #leastBusy(): NbdConnection {
+    for (const connection of this.#connections) if (connection.failure !== undefined) throw connection.failure
     return this.#connections.reduce((best, other) => (other.load < best.load ? other : best))
   }
 

@@ -56,6 +56,11 @@ export class NbdConnection implements ByteSink {
     return this.#inFlight.size + this.#queue.length
   }
 
+  /** Why the connection is dead or closed; undefined while it is open. */
+  get failure(): Error | undefined {
+    return this.#end
+  }
+
   /** Sends a request and waits for its whole reply. @throws BlockError, or `cancelled`. */
   request(input: RequestInput): Promise<PendingRequest> {
     const request = new PendingRequest(input)
@@ -70,11 +75,14 @@ export class NbdConnection implements ByteSink {
   }
 
   /** Takes leave of the server. Requests in flight fail; callers have awaited theirs before. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#end !== undefined) return
-    this.#channel.send(this.#encode(CMD.DISC, 0, 0, 0, 0))
-    this.#die(new BlockError('nbd_disconnected', 'The NBD connection was closed.'))
-    this.#channel.closeGently()
+    const isIdle = this.load === 0
+    const closed = new BlockError('nbd_disconnected', 'The NBD connection was closed.')
+    this.#die(closed)
+    // With nothing in flight the kernel takes the leave at once; else the peer may be stuck, and is left without one.
+    if (isIdle) await new Promise<void>((done) => this.#channel.send(this.#encode(CMD.DISC, 0, 0, 0, 0), done))
+    this.#channel.destroy(closed)
   }
 
   next(): Uint8Array {

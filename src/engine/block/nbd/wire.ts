@@ -94,7 +94,8 @@ export const ERRNO = {
   ESHUTDOWN: 108,
 }
 
-/** Bits of a base:allocation extent. */
+/** The meta context that every export of ours has, and the bits of its extents. */
+export const BASE_ALLOCATION = 'base:allocation'
 export const STATE_HOLE = 1
 export const STATE_ZERO = 2
 

@@ -12,15 +12,18 @@ const STATE_FILLING = 1
 const STATE_READY = 2
 const WORDS_PER_SLOT = 5
 const LOAD_MAX = 0.75
+/** A set that may run full gives up soon; one that was made large enough never has to. */
 const PROBES_MAX = 64
 
 export class SharedIdSet {
   readonly buffer: SharedArrayBuffer
   readonly #words: Int32Array
   readonly #slots: number
+  readonly #probesMax: number
 
-  constructor(buffer: SharedArrayBuffer) {
+  constructor(buffer: SharedArrayBuffer, probesMax = PROBES_MAX) {
     this.buffer = buffer
+    this.#probesMax = probesMax
     this.#words = new Int32Array(buffer)
     this.#slots = Math.floor(this.#words.length / WORDS_PER_SLOT)
   }
@@ -31,12 +34,28 @@ export class SharedIdSet {
     return new SharedIdSet(new SharedArrayBuffer(slots * WORDS_PER_SLOT * 4))
   }
 
+  /** Whether the id was claimed. Only of a set that is large enough for all ids it was asked to hold. */
+  has(id: ChunkId): boolean {
+    const words = wordsOf(id)
+    for (let slot = this.#home(id), probe = 0; probe < this.#slots; probe += 1) {
+      const at = slot * WORDS_PER_SLOT
+      if (this.#words[at] === STATE_EMPTY) return false
+      if (words.every((word, i) => this.#words[at + 1 + i] === word)) return true
+      slot = slot + 1 === this.#slots ? 0 : slot + 1
+    }
+    return false
+  }
+
+  /** A set that never gives up: for questions whose wrong answer would lose data. Holds up to `ids`. */
+  static exactFor(ids: number): SharedIdSet {
+    return new SharedIdSet(SharedIdSet.forIds(ids).buffer, Number.POSITIVE_INFINITY)
+  }
+
   /** Adds the id. true: it was not there, and the caller must store the chunk. false: some thread of this run has it. */
   claim(id: ChunkId): boolean {
-    const view = new DataView(id.buffer, id.byteOffset, id.byteLength)
-    const words = [view.getInt32(0), view.getInt32(4), view.getInt32(8), view.getInt32(12)] as const
-    let slot = Math.floor((view.getUint32(16) / 0x1_0000_0000) * this.#slots)
-    for (let probe = 0; probe < PROBES_MAX; probe += 1) {
+    const words = wordsOf(id)
+    let slot = this.#home(id)
+    for (let probe = 0; probe < this.#probesMax; probe += 1) {
       const at = slot * WORDS_PER_SLOT
       const state = Atomics.compareExchange(this.#words, at, STATE_EMPTY, STATE_FILLING)
       if (state === STATE_EMPTY) {
@@ -52,4 +71,15 @@ export class SharedIdSet {
     }
     return true
   }
+
+  #home(id: ChunkId): number {
+    return Math.floor(
+      (new DataView(id.buffer, id.byteOffset, id.byteLength).getUint32(16) / 0x1_0000_0000) * this.#slots,
+    )
+  }
+}
+
+function wordsOf(id: ChunkId): readonly number[] {
+  const view = new DataView(id.buffer, id.byteOffset, id.byteLength)
+  return [view.getInt32(0), view.getInt32(4), view.getInt32(8), view.getInt32(12)]
 }

@@ -43,6 +43,8 @@ export type Envelope = Readonly<{
   forgotten?: readonly PointId[]
   tombstones?: readonly string[]
   deletions?: readonly string[]
+  /** A repack: chunks of the packs `from` stand in the packs `to` as well, which join every closure that holds one of `from`. */
+  moved?: Readonly<{ from: string; to: string }>
   pin?: Pin
   unpin?: readonly number[]
 }>
@@ -118,6 +120,8 @@ function isEnvelope(value: Record<string, unknown> | undefined): boolean {
     names &&
     isList(value['forgotten'], (id) => isText(id, POINT_ID)) &&
     isList(value['unpin'], isCount) &&
+    (value['moved'] === undefined ||
+      isField(value['moved'], (moved) => isText(moved['from'], USES) && isText(moved['to'], USES))) &&
     (value['pin'] === undefined || isField(value['pin'], (pin) => isCount(pin['expiresAtMs'])))
   )
 }

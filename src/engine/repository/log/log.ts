@@ -26,7 +26,9 @@ import {
   logKey,
   logNumber,
   openBody,
+  type PackAdded,
 } from './entry.ts'
+import { encodeOrdinals } from './ordinals.ts'
 import { LogState } from './state.ts'
 
 export type EntryDraft = Readonly<{
@@ -43,7 +45,8 @@ const APPEND_ATTEMPTS_MAX = 1000
 
 export type LogParts = Readonly<{
   store: BlobStore
-  keys: KeyRing
+  /** Absent: the log is read as anyone may, without authenticating entries or opening bodies; nothing can be appended. */
+  keys?: KeyRing
   repositoryId: string
   clock: Clock
   random: Random
@@ -101,7 +104,8 @@ export class CommitLog {
    */
   async append(draft: (state: LogState) => EntryDraft): Promise<number> {
     this.assertWritable()
-    const { store, keys, repositoryId, clock, random, writer } = this.#parts
+    const { store, repositoryId, clock, random, writer } = this.#parts
+    const keys = must(this.#parts.keys, 'Only a holder of the key appends')
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt += 1) {
       await this.refresh()
       this.assertWritable()
@@ -126,6 +130,17 @@ export class CommitLog {
     throw new RepositoryError('log_contended', 'The log moved on faster than this writer could follow.', {
       retry: 'later',
     })
+  }
+
+  /** Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones. */
+  replacePacks(hurt: readonly number[], packs: readonly PackAdded[]): Promise<number> {
+    return this.append((state) => ({
+      fields: {
+        packs,
+        moved: { from: encodeOrdinals(hurt), to: encodeOrdinals(packs.map((_, i) => state.packs.length + i)) },
+        deletions: hurt.map((ordinal) => must(state.packs[ordinal], 'Hurt packs are packs of the log').name),
+      },
+    }))
   }
 
   /** @throws log_damaged */
@@ -190,6 +205,7 @@ export class CommitLog {
     const { keys, repositoryId } = this.#parts
     if (entry === undefined || entry.envelope.number !== number || entry.envelope.repository !== repositoryId)
       return undefined
+    if (keys === undefined) return {}
     return isAuthentic(keys, entry) ? openBody(keys, entry) : undefined
   }
 

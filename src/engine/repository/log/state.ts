@@ -5,6 +5,9 @@
  *   a pack:   (absent) ── added ──> live ── tombstone ──> doomed ── deletion ──> deleted
  *                                     └──────── named by a newer point ──┘  (it is live again)
  *
+ * A new point revives its whole closure, its base's packs included: the base may have been forgotten, and its packs doomed,
+ * while the writer was at work.
+ *
  * Deleted is for ever: a name never comes back (a writer seals anew under a new name), so whoever deletes the object
  * after the deletion entry can never hit something that is needed. Names that were never added (what a dead writer left
  * behind) take the same way from doomed on.
@@ -33,6 +36,7 @@ export class LogState {
   readonly #packByName = new Map<string, PackState>()
   readonly #points = new Map<PointId, PointState>()
   readonly #forgotten = new Map<PointId, PointState>()
+  readonly #moves: { from: number[]; to: number[] }[] = []
   readonly #pins = new Map<number, Pin>()
   readonly #doomedStrays = new Set<string>()
   readonly #deletedNames = new Map<string, number>()
@@ -71,6 +75,13 @@ export class LogState {
 
   /** The packs that a point may need: its own and its base's, back to the first. Base points are known although forgotten. */
   closureOf(header: PointHeader): Set<number> {
+    const closure = this.#usesOf(header)
+    for (const { from, to } of this.#moves)
+      if (from.some((ordinal) => closure.has(ordinal))) for (const ordinal of to) closure.add(ordinal)
+    return closure
+  }
+
+  #usesOf(header: PointHeader): Set<number> {
     const closure = new Set<number>()
     for (let at: PointHeader | undefined = header, depth = 0; at !== undefined && depth <= this.head; depth += 1) {
       for (const ordinal of decodeOrdinals(at.uses, this.packs.length)) closure.add(ordinal)
@@ -85,9 +96,16 @@ export class LogState {
     this.headHash = hash
     this.observedMs = Math.max(this.observedMs, envelope.atMs)
     this.#applyPacks(envelope)
+    if (envelope.moved !== undefined) {
+      const bound = this.packs.length
+      this.#moves.push({
+        from: decodeOrdinals(envelope.moved.from, bound),
+        to: decodeOrdinals(envelope.moved.to, bound),
+      })
+    }
     for (const header of envelope.points ?? []) {
       this.#points.set(header.id, { header, number: envelope.number })
-      for (const ordinal of decodeOrdinals(header.uses, this.packs.length)) this.#revive(ordinal)
+      for (const ordinal of this.closureOf(header)) this.#revive(ordinal)
     }
     for (const id of envelope.forgotten ?? []) {
       const point = this.#points.get(id)

@@ -14,9 +14,13 @@ export function isKeySegment(name: string): boolean {
   return SEGMENT.test(name)
 }
 
+export function isKey(text: string): boolean {
+  return text.length > 0 && text.length <= KEY_CHARACTERS_MAX && text.split('/').every(isKeySegment)
+}
+
 /** @throws StoreError `blob_key_invalid` unless `key` is well formed. */
 export function checkKey(key: BlobKey): void {
-  if (key.length > 0 && key.length <= KEY_CHARACTERS_MAX && key.split('/').every(isKeySegment)) return
+  if (isKey(key)) return
   throw new StoreError('blob_key_invalid', 'This cannot be the name of an object in a store.', {
     facts: { key: key.slice(0, KEY_CHARACTERS_MAX) },
   })

@@ -3,11 +3,13 @@
  * Tasks and results are structured-clone safe; bytes stay in the thread that reads or writes them.
  */
 import { type BackupInit, type BackupResult, type BackupTask, startBackupRunner } from './backup-runner.ts'
+import { type DecodeInit, type DecodeResult, type DecodeTask, startDecodeRunner } from './decode-runner.ts'
 import { type RestoreInit, type RestoreResult, type RestoreTask, startRestoreRunner } from './restore-runner.ts'
 import { startVerifyRunner, type VerifyInit, type VerifyResult, type VerifyTask } from './verify-runner.ts'
 
 export type TaskKinds = {
   backup: { init: BackupInit; task: BackupTask; result: BackupResult }
+  decode: { init: DecodeInit; task: DecodeTask; result: DecodeResult }
   restore: { init: RestoreInit; task: RestoreTask; result: RestoreResult }
   verify: { init: VerifyInit; task: VerifyTask; result: VerifyResult }
 }
@@ -21,6 +23,7 @@ export interface TaskRunner<K extends TaskKind> {
 
 const START: { [K in TaskKind]: (init: TaskKinds[K]['init']) => Promise<TaskRunner<K>> } = {
   backup: startBackupRunner,
+  decode: startDecodeRunner,
   restore: startRestoreRunner,
   verify: startVerifyRunner,
 }

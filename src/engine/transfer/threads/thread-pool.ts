@@ -92,6 +92,7 @@ export function defaultThreads(): number {
 export class ThreadPool<K extends TaskKind> {
   readonly #runners: readonly TaskRunner<K>[]
   readonly #signal: AbortSignal | undefined
+  #turn = 0
 
   private constructor(runners: readonly TaskRunner<K>[], signal: AbortSignal | undefined) {
     this.#runners = runners
@@ -140,6 +141,12 @@ export class ThreadPool<K extends TaskKind> {
   /** Runs one task on the first runner. */
   runOne(task: TaskKinds[K]['task']): Promise<TaskKinds[K]['result']> {
     return must(this.#runners[0], 'A pool has at least one runner').run(task)
+  }
+
+  /** Runs one task on the next runner in turn. */
+  runNext(task: TaskKinds[K]['task']): Promise<TaskKinds[K]['result']> {
+    this.#turn = (this.#turn + 1) % this.#runners.length
+    return must(this.#runners[this.#turn], 'The turn is inside the list').run(task)
   }
 
   /** Runs the same task once on every runner. */

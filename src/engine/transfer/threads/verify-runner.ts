@@ -2,8 +2,8 @@
 import { isHoldfastError, toHex } from '#base'
 import {
   type BlobStore,
+  checkPack,
   checkPackWithKey,
-  isPackIntact,
   KeyRing,
   openStore,
   type PackRef,
@@ -18,12 +18,13 @@ export type VerifyInit = Readonly<{
   keys?: Readonly<{ master: Uint8Array; repositoryId: Uint8Array }>
 }>
 export type VerifyTask = PackRef
-/** `badChunks` are ids in hex; only with the key, and only when the pack as a whole is readable. */
+/** `badChunks` are ids in hex; `session` is the log number in the pack's header, if it has one. */
 export type VerifyResult = Readonly<{
   pack: string
   state: 'intact' | 'corrupt' | 'missing'
   checkedBytes: number
-  badChunks: readonly string[]
+  session?: number
+  badChunks: readonly string[] | 'all'
 }>
 
 class VerifyRunner implements TaskRunner<'verify'> {
@@ -38,16 +39,22 @@ class VerifyRunner implements TaskRunner<'verify'> {
   }
 
   async run(ref: VerifyTask): Promise<VerifyResult> {
-    const result = { pack: ref.name, checkedBytes: ref.lengthBytes, badChunks: [] }
     try {
-      if (this.#keys === undefined)
-        return { ...result, state: (await isPackIntact(this.#store, ref)) ? 'intact' : 'corrupt' }
-      const badChunks = (await checkPackWithKey(this.#store, this.#keys, ref)).map(toHex)
-      return { ...result, state: badChunks.length === 0 ? 'intact' : 'corrupt', badChunks }
+      const check =
+        this.#keys === undefined
+          ? await checkPack(this.#store, ref)
+          : await checkPackWithKey(this.#store, this.#keys, ref)
+      const { intact, session } = check
+      return {
+        pack: ref.name,
+        state: intact ? 'intact' : 'corrupt',
+        checkedBytes: ref.lengthBytes,
+        badChunks: check.badChunks === 'all' ? 'all' : check.badChunks.map(toHex),
+        ...(session === undefined ? {} : { session }),
+      }
     } catch (error) {
-      if (isHoldfastError(error, 'pack_missing')) return { ...result, state: 'missing', checkedBytes: 0 }
-      if (isHoldfastError(error, 'pack_corrupt', 'blob_range_invalid')) return { ...result, state: 'corrupt' }
-      throw error
+      if (!isHoldfastError(error, 'pack_missing')) throw error
+      return { pack: ref.name, state: 'missing', checkedBytes: 0, badChunks: 'all' }
     }
   }
 

@@ -1,0 +1,7 @@
+/** Every migration, in order. The last one's number is the schema that this program writes. */
+import { inventory } from './0001-inventory.ts'
+import { jobs } from './0002-jobs.ts'
+import type { Migration } from './migration.ts'
+
+export const MIGRATIONS: readonly Migration[] = [inventory, jobs]
+export const SCHEMA_NUMBER = MIGRATIONS.length

@@ -1,0 +1,13 @@
+/** What the command line itself can fail with, beyond what the parts raise. */
+import { HoldfastError } from '#base'
+
+export const CLI_ERROR_CODES = [
+  'usage_invalid',
+  'passphrase_missing',
+  'passphrase_mismatch',
+  'key_file_unreadable',
+  'target_folder_invalid',
+  'internal_error',
+] as const
+export type CliErrorCode = (typeof CLI_ERROR_CODES)[number]
+export class CliError extends HoldfastError<CliErrorCode> {}

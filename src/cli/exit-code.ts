@@ -1,0 +1,96 @@
+/**
+ * Exit codes, so that a script can tell what to do without reading words.
+ *
+ *   0    done
+ *   1    damage: a check failed, or something that is kept cannot be given back as it was
+ *   2    usage: the command line, an option or a location makes no sense
+ *   3    not found: a repository, a point, a disk, an image, a machine, a program
+ *   4    key: the passphrase or key file is missing or opens nothing
+ *   5    refused: going on would destroy or endanger something, or it cannot be done with this input
+ *   6    outside: a store, a host, a network, a disk that is full, busy or does not answer; later it may work
+ *   70   a fault of Holdfast itself
+ *   130  cancelled
+ *
+ * docs/errors.md names the exit code of every error code; a test compares.
+ */
+import { isHoldfastError } from '#base'
+
+export const EXIT = {
+  ok: 0,
+  damage: 1,
+  usage: 2,
+  notFound: 3,
+  key: 4,
+  refused: 5,
+  outside: 6,
+  fault: 70,
+  cancelled: 130,
+} as const
+
+/** Codes that are neither `refused`, which is the rule, nor end in a word of ENDINGS. */
+const CODES: Readonly<Record<string, number>> = {
+  cancelled: EXIT.cancelled,
+  internal_error: EXIT.fault,
+  thread_failed: EXIT.fault,
+  job_step_crashed: EXIT.fault,
+
+  key_wrong: EXIT.key,
+  passphrase_missing: EXIT.key,
+  passphrase_mismatch: EXIT.key,
+  key_file_unreadable: EXIT.key,
+
+  usage_invalid: EXIT.usage,
+  invalid_argument: EXIT.usage,
+  store_location_invalid: EXIT.usage,
+  target_folder_invalid: EXIT.usage,
+  blob_key_invalid: EXIT.usage,
+  retention_invalid: EXIT.usage,
+  time_zone_unknown: EXIT.usage,
+  cron_invalid: EXIT.usage,
+  job_input_invalid: EXIT.usage,
+  machine_invalid: EXIT.usage,
+  image_format_unknown: EXIT.usage,
+
+  pack_missing: EXIT.damage,
+  chunk_missing: EXIT.damage,
+  log_rolled_back: EXIT.damage,
+  blob_range_invalid: EXIT.damage,
+  image_invalid: EXIT.damage,
+  restore_mismatch: EXIT.damage,
+
+  command_missing: EXIT.notFound,
+  job_unknown: EXIT.notFound,
+  job_queue_unknown: EXIT.notFound,
+  schedule_unknown: EXIT.notFound,
+  point_ambiguous: EXIT.notFound,
+
+  nbd_address_in_use: EXIT.outside,
+  nbd_protocol_violation: EXIT.outside,
+  qmp_protocol_violation: EXIT.outside,
+  rpc_closed: EXIT.outside,
+  worker_lost: EXIT.outside,
+  worker_retiring: EXIT.outside,
+  process_not_started: EXIT.outside,
+  engine_stopping: EXIT.outside,
+  packs_deleted: EXIT.outside,
+  source_shrank: EXIT.outside,
+  agent_frozen: EXIT.outside,
+  instant_broken: EXIT.outside,
+  machine_crashed: EXIT.outside,
+}
+
+/** What whole families of codes are; the first that fits. */
+const ENDINGS: readonly (readonly [number, RegExp])[] = [
+  [EXIT.damage, /_(corrupt|damaged)$/],
+  [EXIT.notFound, /_not_found$/],
+  [EXIT.outside, /_(unavailable|full|unreachable|disconnected|busy|contended|failed|io_error)$|timed_out$/],
+]
+
+/** The exit code for what was thrown. */
+export function exitCodeOf(error: unknown): number {
+  return isHoldfastError(error) ? exitCodeOfCode(error.code) : EXIT.fault
+}
+
+export function exitCodeOfCode(code: string): number {
+  return CODES[code] ?? ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
+}

@@ -1,0 +1,64 @@
+/** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
+import { Command } from 'commander'
+import { backupCommand } from './repo/backup.ts'
+import { forgetCommand } from './repo/forget.ts'
+import { initCommand } from './repo/init.ts'
+import { keysCommand } from './repo/keys.ts'
+import { listCommand } from './repo/list.ts'
+import { pruneCommand } from './repo/prune.ts'
+import { rebuildIndexCommand } from './repo/rebuild-index.ts'
+import { restoreCommand } from './repo/restore.ts'
+import { serveCommand } from './repo/serve.ts'
+import { showCommand } from './repo/show.ts'
+import { verifyCommand } from './repo/verify.ts'
+import { PROGRAM_VERSION } from './version.ts'
+
+const EXIT_CODES = `
+Exit codes:
+  0 done   1 damage   2 usage   3 not found   4 key   5 refused   6 outside (later it may work)
+  70 a fault of Holdfast   130 cancelled
+
+Environment:
+  HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, HOLDFAST_KEY_FILE   the key of a repository`
+
+const REPO_COMMANDS: readonly (() => Command)[] = [
+  initCommand,
+  backupCommand,
+  listCommand,
+  showCommand,
+  restoreCommand,
+  serveCommand,
+  verifyCommand,
+  forgetCommand,
+  pruneCommand,
+  keysCommand,
+  rebuildIndexCommand,
+]
+
+export function makeProgram(): Command {
+  const program = new Command('holdfast')
+    .description('Backup, site recovery, disk snapshots and images for QEMU/KVM hosts.')
+    .version(`holdfast ${PROGRAM_VERSION}`, '-V, --version')
+    .addHelpText('after', EXIT_CODES)
+  program.addCommand(repoCommand())
+  quietly(program)
+  return program
+}
+
+function repoCommand(): Command {
+  const repo = new Command('repo')
+    .summary('work on a repository directly, without a server')
+    .description(
+      'Backs machines up into a repository and brings them back. Needs nothing but the repository and its key.',
+    )
+    .addHelpText('after', '\nExamples:\n  holdfast repo init /srv/backup\n  holdfast repo list /srv/backup')
+  for (const command of REPO_COMMANDS) repo.addCommand(command())
+  return repo
+}
+
+/** Wrong command lines are thrown, not printed: main.ts reports them like every other error. */
+function quietly(command: Command): void {
+  command.exitOverride()
+  command.configureOutput({ outputError: () => undefined })
+  for (const child of command.commands) quietly(child)
+}

@@ -1,0 +1,171 @@
+/** holdfast repo backup: one recovery point of a machine's disks. */
+import { type Command, Option } from 'commander'
+import type { PointRecord } from '#engine/repository'
+import { CliError } from '../errors.ts'
+import { type CommandContext, runCommandHandler } from '../command.ts'
+import { WRITER } from '../version.ts'
+import { collectDisk, type DiskArgument } from './disk-argument.ts'
+import { derivedDiskId, type HeldDisk, holdDisks } from './disk-sources.ts'
+import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
+import { pointJson, sumOf } from './point-json.ts'
+import { parseCount } from '../count.ts'
+
+type BackupCommandOptions = RepoOptions &
+  Readonly<{
+    machine: string
+    disk?: DiskArgument[]
+    allowBackingIn?: string[]
+    qmp?: string
+    qga?: string
+    consistency?: keyof typeof CONSISTENCY
+    strict?: boolean
+    scratchDir?: string
+    threads?: number
+  }>
+
+const CONSISTENCY = { app: 'application', fs: 'filesystem', crash: 'crash' } as const
+
+export function backupCommand(): Command {
+  return makeRepoCommand({
+    usage: 'backup <store>',
+    summary: 'make a recovery point of a machine',
+    description:
+      'Makes one recovery point of a running machine or of the disks that are named. An image file is locked while it is read, as QEMU locks it: one ' +
+      'that a machine runs on is refused. What the repository holds already is not stored again.',
+    examples: [
+      'holdfast repo backup /srv/backup --machine web1 --disk 0=qcow2:/images/web1.qcow2',
+      'holdfast repo backup /srv/backup --machine db1 --disk 0=raw:/dev/vg0/db1 --disk 1=raw:/dev/vg0/db1-data',
+      'holdfast repo backup /srv/backup --machine web1 --qmp /run/web1.qmp --qga /run/web1.qga --consistency app',
+      "holdfast repo backup /srv/backup --machine app --disk '0=nbd+unix:///disk0?socket=/run/app.nbd'",
+    ],
+  })
+    .requiredOption('-m, --machine <name>', 'name of the machine; points of one name form its history')
+    .option(
+      '-d, --disk <lun=[format:]source>',
+      'a disk: image file, block device or nbd URI; once for each',
+      collectDisk,
+    )
+    .option(
+      '--allow-backing-in <folder>',
+      'accept images whose backing files lie in this folder; may be repeated',
+      collectFolder,
+    )
+    .option('--qmp <socket>', 'a running QEMU, by its monitor: all its disks at one instant')
+    .option('--qga <socket>', "the machine's guest agent, which freezes its file systems for the instant")
+    .addOption(
+      new Option('--consistency <level>', 'what to ask of the guest (default: app with --qga, else crash)').choices(
+        Object.keys(CONSISTENCY),
+      ),
+    )
+    .option('--strict', 'fail instead of making a point of lesser consistency')
+    .option('--scratch-dir <folder>', 'where what the guest overwrites meanwhile is kept (default: the state folder)')
+    .option('--threads <count>', 'threads that read and store (default: by the number of processors)', parseCount)
+    .action((location: string, options: BackupCommandOptions) =>
+      runCommandHandler(options, async (context) => {
+        refuseContradictions(options)
+        await withRepository(location, options, context, async (opened) => {
+          const point =
+            options.qmp === undefined
+              ? await backUpNamed(opened, options, context)
+              : await backUpRunningMachine(opened, options.qmp, options, context)
+          context.output.result(pointJson(point), () => summary(point))
+        })
+      }),
+    )
+}
+
+function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir }: BackupCommandOptions): void {
+  const refuse = (message: string): never => {
+    throw new CliError('usage_invalid', message, {
+      hint: 'Name each disk with --disk LUN=[FORMAT:]SOURCE, or a running machine with --qmp SOCKET.',
+    })
+  }
+  if (disk === undefined && qmp === undefined) refuse('Neither disks nor a running machine were named.')
+  if (disk !== undefined && qmp !== undefined)
+    refuse('A running machine is backed up with all its disks: --qmp takes no --disk.')
+  const needsQmp = [qga, consistency, strict, scratchDir].some((option) => option !== undefined)
+  if (qmp === undefined && needsQmp)
+    refuse('--qga, --consistency, --strict and --scratch-dir are for running machines: they need --qmp.')
+  if (qga === undefined && consistency !== undefined && consistency !== 'crash')
+    refuse('Only the guest agent can make more than a crash consistent point: name its socket with --qga.')
+}
+
+async function backUpRunningMachine(
+  opened: OpenRepository,
+  qmpSocketPath: string,
+  { machine, qga, consistency, strict, scratchDir, threads }: BackupCommandOptions,
+  context: CommandContext,
+): Promise<PointRecord> {
+  const { backUpRunning } = await import('./backup-running.ts')
+  const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
+  const backup = {
+    machine,
+    sockets: { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) },
+    consistency: CONSISTENCY[wanted],
+    strict: strict ?? false,
+    ...(scratchDir === undefined ? {} : { scratchDir }),
+    ...(threads === undefined ? {} : { threads }),
+  }
+  return backUpRunning(opened, backup, context)
+}
+
+async function backUpNamed(
+  opened: OpenRepository,
+  options: BackupCommandOptions,
+  context: CommandContext,
+): Promise<PointRecord> {
+  const { disk = [], allowBackingIn = [] } = options
+  const held = await holdDisks(disk, { allowBackingIn, signal: context.signal })
+  try {
+    return await backUpImages(opened, held.disks, options, context)
+  } finally {
+    await held.close()
+  }
+}
+
+function collectFolder(folder: string, before: readonly string[] = []): string[] {
+  return [...before, folder]
+}
+
+async function backUpImages(
+  { repository, descriptor }: OpenRepository,
+  disks: readonly HeldDisk[],
+  options: BackupCommandOptions,
+  { output, signal }: CommandContext,
+): Promise<PointRecord> {
+  const { backUp } = await import('#engine/transfer')
+  const { systemClock, systemRandom } = await import('#runtime')
+  const { machine, threads } = options
+  const known = new Set(
+    repository.points().flatMap((point) => (point.machine === machine ? point.disks.map(({ id }) => id) : [])),
+  )
+  const input = {
+    machine,
+    takenAtMs: systemClock.nowMs(),
+    consistency: 'crash',
+    notes: [],
+    disks: disks.map((disk) => {
+      const id = derivedDiskId(machine, disk.lun)
+      const reason = known.has(id) ? 'source_without_bitmap' : 'first_backup'
+      return { ...disk, id, changes: { kind: 'all', reason } as const }
+    }),
+  } as const
+  return backUp(repository, input, {
+    store: descriptor,
+    clock: systemClock,
+    random: systemRandom,
+    writer: WRITER,
+    progress: output.progress,
+    signal,
+    ...(threads === undefined ? {} : { threads }),
+  })
+}
+
+function summary(point: PointRecord): string {
+  const reasons = [...new Set(point.disks.flatMap(({ reason }) => reason ?? []))]
+  const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`
+  return (
+    `Point ${point.id} of ${point.machine}: ${point.mode}${why}, ${point.consistency} consistent.\n` +
+    `Read ${sumOf(point, 'readBytes')}; new ${sumOf(point, 'newBytes')}, stored in ${sumOf(point, 'storedBytes')}.`
+  )
+}

@@ -1,0 +1,59 @@
+/** Opening the repository that a command names, and closing it whatever happens. */
+import type { Command } from 'commander'
+import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
+import { cachesFolder } from '../cache-folder.ts'
+import { askCredential } from '../credential.ts'
+import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
+import { WRITER } from '../version.ts'
+
+export type RepoOptions = SharedOptions & Readonly<{ cacheDir?: string }>
+
+/** A command on a repository; `store` is its first argument. */
+export function makeRepoCommand(text: CommandText): Command {
+  return makeCommand(text).option(
+    '--cache-dir <folder>',
+    'where indexes are cached (default: $XDG_CACHE_HOME/holdfast or ~/.cache/holdfast)',
+  )
+}
+
+export type OpenRepository = Readonly<{ repository: Repository; descriptor: StoreDescriptor; store: BlobStore }>
+
+export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
+  const { systemClock, systemRandom } = await import('#runtime')
+  return { clock: systemClock, random: systemRandom, cacheFolder: options.cacheDir ?? cachesFolder(), writer: WRITER }
+}
+
+/** Opens, runs `use`, closes. A log that went back behind what this user saw is told of, and reading goes on. */
+export async function withRepository<T>(
+  location: string,
+  options: RepoOptions,
+  { output }: CommandContext,
+  use: (opened: OpenRepository) => Promise<T>,
+): Promise<T> {
+  const { openStore, parseStoreLocation, Repository } = await import('#engine/repository')
+  const descriptor = parseStoreLocation(location)
+  const store = await openStore(descriptor)
+  try {
+    const environment = await makeEnvironment(options)
+    const repository = await Repository.open(store, await credentialFor(store), environment)
+    if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
+    const result = await use({ repository, descriptor, store })
+    await repository.close()
+    return result
+  } catch (error) {
+    await store.close().catch(() => {
+      // What went wrong first is what matters; nothing is written by closing.
+    })
+    throw error
+  }
+}
+
+/** Asks for the key only once there is a repository that it could open. */
+async function credentialFor(store: BlobStore): ReturnType<typeof askCredential> {
+  const { RepositoryError } = await import('#engine/repository')
+  if ((await store.head('config')) !== undefined) return askCredential()
+  throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
+    facts: { location: store.location },
+    hint: 'Check the location, or make a repository with "holdfast repo init".',
+  })
+}

@@ -1,0 +1,65 @@
+/** holdfast repo show: one recovery point in full. */
+import type { Command } from 'commander'
+import { formatBytes } from '#base'
+import type { PointRecord } from '#engine/repository'
+import { runCommandHandler } from '../command.ts'
+import { textTable } from '../text-table.ts'
+import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
+import { pointJson, timeText } from './point-json.ts'
+
+export function showCommand(): Command {
+  return makeRepoCommand({
+    usage: 'show <store> <point>',
+    summary: 'one recovery point in full',
+    examples: ['holdfast repo show /srv/backup latest', 'holdfast repo show /srv/backup 4f1c --output json'],
+  })
+    .option('--machine <name>', 'look among the points of this machine only')
+    .action((location: string, selector: string, options: RepoOptions & Readonly<{ machine?: string }>) =>
+      runCommandHandler(options, (context) =>
+        withRepository(location, options, context, async ({ repository }) => {
+          const point = repository.findPoint(selector, options.machine)
+          context.output.result(detailsJson(point), () => detailsText(point))
+        }),
+      ),
+    )
+}
+
+function detailsJson(point: PointRecord): unknown {
+  const { description, attachments, writer } = point
+  return {
+    ...pointJson(point),
+    attachments: attachments.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+    writer,
+    ...(description === undefined ? {} : { description }),
+  }
+}
+
+function detailsText(point: PointRecord): string {
+  const facts: [string, string][] = [
+    ['Point', point.id],
+    ['Machine', point.machineUuid === undefined ? point.machine : `${point.machine} (${point.machineUuid})`],
+    ['Taken at', `${timeText(point.takenAt)} UTC`],
+    ['Consistency', point.consistency],
+    ['Mode', point.mode],
+    ...(point.parent === undefined ? [] : ([['Parent', point.parent]] as [string, string][])),
+    ...point.notes.map((note): [string, string] => ['Note', note]),
+    ...point.attachments.map(({ name, sizeBytes }): [string, string] => [
+      'Attachment',
+      `${name}, ${formatBytes(sizeBytes)}`,
+    ]),
+    ['Written by', point.writer],
+  ]
+  const disks = point.disks.map((disk) => [
+    String(disk.lun),
+    disk.format,
+    disk.reason === undefined ? disk.mode : `${disk.mode} (${disk.reason})`,
+    formatBytes(disk.virtualSizeBytes),
+    formatBytes(disk.usedBytes),
+    formatBytes(disk.readBytes),
+    formatBytes(disk.newBytes),
+    formatBytes(disk.storedBytes),
+    disk.id,
+  ])
+  const table = textTable(['LUN', 'FORMAT', 'MODE', 'SIZE', 'USED', 'READ', 'NEW', 'STORED', 'DISK'], disks)
+  return `${facts.map(([name, value]) => `${`${name}:`.padEnd(13)}${value}`).join('\n')}\n\n${table}`
+}

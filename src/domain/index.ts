@@ -1,0 +1,33 @@
+/** domain: what is decided, not done. Pure: states, planners, refusals. */
+export { DOMAIN_ERROR_CODES, DomainError, type DomainErrorCode } from './errors.ts'
+export { type CronSpec, dueSlots, type DueSlots, nextSlotMs } from './jobs/cron.ts'
+export {
+  CLAIMABLE_STATUSES,
+  FINAL_STATUSES,
+  type FinalStatus,
+  isFinal,
+  JOB_STATUSES,
+  JOB_TRANSITIONS,
+  type JobStatus,
+  mayMove,
+  moveTo,
+} from './jobs/job-status.ts'
+export {
+  type ListedDisk,
+  type ListedPoint,
+  planRefill,
+  type PointConsistency,
+  type RefillPlan,
+} from './protection/recovery-point-listing.ts'
+export { localCalendar, type LocalCalendar, type PeriodKind, type Periods } from './protection/local-calendar.ts'
+export {
+  type DropReason,
+  explainRetention,
+  type KeepReason,
+  type PeriodRule,
+  planRetention,
+  type RetentionDecision,
+  type RetentionPlan,
+  type RetentionPoint,
+  type RetentionRules,
+} from './protection/retention.ts'

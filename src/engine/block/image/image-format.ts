@@ -1,0 +1,59 @@
+/** The image formats that Holdfast reads, by the names that QEMU gives them, and how to tell them apart by their bytes. */
+import { open } from 'node:fs/promises'
+import { fileShape } from '../device-size.ts'
+import { fileError } from '../file-errors.ts'
+
+export const IMAGE_FORMATS = ['raw', 'qcow2', 'vhdx', 'vpc', 'vmdk'] as const
+export type ImageFormat = (typeof IMAGE_FORMATS)[number]
+
+/** Both ends of a file, as far as recognising and checking its format needs them. */
+export type ImageEnds = Readonly<{ head: Buffer; tail: Buffer; sizeBytes: number }>
+
+const HEAD_BYTES = 64 * 1024
+export const TAIL_BYTES = 512
+
+/** Reads up to `length` bytes at `offset`; shorter at the end of the file. @throws BlockError */
+export async function readAt(path: string, offset: number, length: number): Promise<Buffer> {
+  try {
+    const file = await open(path, 'r')
+    try {
+      const buffer = Buffer.alloc(length)
+      let done = 0
+      for (let count = -1; count !== 0 && done < length; done += count) {
+        count = (await file.read(buffer, done, length - done, offset + done)).bytesRead
+      }
+      return buffer.subarray(0, done)
+    } finally {
+      await file.close()
+    }
+  } catch (error) {
+    throw fileError('read', path, error)
+  }
+}
+
+export async function readImageEnds(path: string): Promise<ImageEnds> {
+  const { sizeBytes } = await fileShape(path)
+  const head = await readAt(path, 0, HEAD_BYTES)
+  const tail = await readAt(path, Math.max(0, sizeBytes - TAIL_BYTES), TAIL_BYTES)
+  return { head, tail, sizeBytes }
+}
+
+/** The format that the bytes claim; `raw` when they claim none. */
+export function formatOf(ends: ImageEnds): ImageFormat {
+  const { head, tail } = ends
+  if (head.length >= 8 && head.readUInt32BE(0) === 0x51_46_49_fb && head.readUInt32BE(4) >= 2) return 'qcow2'
+  const start = head.subarray(0, 32).toString('latin1')
+  if (start.startsWith('vhdxfile')) return 'vhdx'
+  if (start.startsWith('KDMV') || start.startsWith('COWD') || start.startsWith('# Disk DescriptorFile')) return 'vmdk'
+  if (start.startsWith('conectix') || tail.subarray(0, 8).toString('latin1') === 'conectix') return 'vpc'
+  return 'raw'
+}
+
+/**
+ * The format that the file's bytes claim. A guest can write any bytes to the start of its raw disk, so this is for files
+ * that a person imports and confirms, never for the disk of a machine, whose format its description names.
+ * @throws BlockError image_not_found, image_invalid (neither file nor device)
+ */
+export async function probeImageFormat(path: string): Promise<ImageFormat> {
+  return formatOf(await readImageEnds(path))
+}

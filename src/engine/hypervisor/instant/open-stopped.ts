@@ -1,0 +1,196 @@
+/**
+ * openStoppedInstant: the disks of a machine that does not run, held so until commit or abort. Nothing has to be copied
+ * aside: the images themselves are the instant, and their locks keep them so (storage-daemon.ts).
+ *
+ * Order: journal, bitmaps, daemon. A machine that is started between the last two wins the locks: then this fails with
+ * `disk_in_use`, and what it wrote meanwhile is in the new bitmap, which `abort` or the next instant merges back.
+ */
+import { HypervisorError } from '../errors.ts'
+import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machine.ts'
+import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
+import { chown } from 'node:fs/promises'
+import { must, toHex } from '#base'
+import { makeFolderDurable } from '#runtime'
+import { type InstantHost, socketPathIn } from './access.ts'
+import { InstantJournal, type StoppedImage, type StoppedRecord } from './journal.ts'
+import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from './offline-image.ts'
+import { isAlive, ownerOf } from './owner.ts'
+import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
+import { decideTracking } from './tracking.ts'
+
+export type StoppedMachine = Readonly<{
+  description: MachineDescription
+  /** Its guest shut down by itself: file systems and applications closed their files. */
+  stoppedCleanly: boolean
+}>
+
+type Found = Readonly<{ disk: MachineDisk; image: StoppedImage; offline: OfflineImage }>
+
+async function find(disk: MachineDisk, options: OpenInstantOptions): Promise<Found> {
+  const { tracking } = options
+  const offline = await readOfflineImage(disk)
+  const ask =
+    tracking === undefined
+      ? undefined
+      : { tracker: tracking.tracker, next: tracking.next, committed: tracking.committed[disk.diskId] }
+  const decision = decideTracking(offline, ask)
+  const image = {
+    lun: disk.lun,
+    path: disk.path,
+    format: disk.format,
+    exportName: `lun${disk.lun}`,
+    tracking: decision,
+  }
+  return { disk, image, offline }
+}
+
+class StoppedInstant implements Instant {
+  readonly id: string
+  readonly takenAtMs: number
+  readonly consistency: ConsistencyLevel
+  readonly notes: readonly string[]
+  readonly pauseMs = 0
+  readonly freezeMs = 0
+  readonly weakerPromise = undefined
+  readonly machine: MachineDescription
+  readonly disks: readonly InstantDisk[]
+  readonly #host: InstantHost
+  readonly #journal: InstantJournal
+  #record: StoppedRecord
+  #ended: 'commit' | 'abort' | undefined
+
+  constructor(
+    host: InstantHost,
+    record: StoppedRecord,
+    machine: StoppedMachine,
+    found: readonly Found[],
+    wanted: ConsistencyLevel,
+  ) {
+    this.#host = host
+    this.#journal = new InstantJournal(host.journalFolder)
+    this.#record = record
+    this.id = record.id
+    this.takenAtMs = host.clock.nowMs()
+    this.consistency = machine.stoppedCleanly ? wanted : 'crash'
+    this.notes =
+      machine.stoppedCleanly || wanted === 'crash'
+        ? []
+        : ['Only crash-consistent: the machine did not shut down by itself.']
+    this.machine = machine.description
+    this.disks = found.map((one) => instantDisk(one, record.nbdSocketPath))
+  }
+
+  async check(): Promise<void> {
+    const { daemon } = this.#record
+    if (this.#ended === undefined && daemon !== undefined && (await isAlive(daemon))) return
+    throw new HypervisorError('instant_broken', 'The images are no longer held: the machine may have been started.', {
+      retry: 'later',
+    })
+  }
+
+  async commit(): Promise<void> {
+    await this.#end('commit')
+  }
+
+  async abort(_reason: string): Promise<void> {
+    await this.#end('abort')
+  }
+
+  async #end(verdict: 'commit' | 'abort'): Promise<void> {
+    if (this.#ended !== undefined && this.#ended !== verdict) {
+      throw new HypervisorError('instant_failed', `The instant was closed by ${this.#ended} already.`, {
+        facts: { id: this.id, verdict },
+      })
+    }
+    this.#ended = verdict
+    if ((await this.#journal.read(this.id)) === undefined) return
+    this.#record = { ...this.#record, step: verdict }
+    await this.#journal.replace(this.#record)
+    await this.#host.onStep?.(verdict)
+    await dismantleStopped(this.#host.clock, this.#record, verdict)
+    await this.#host.onStep?.('dismantled')
+    await this.#journal.remove(this.id)
+  }
+}
+
+/** Bytes are read from the file itself where all of them lie there and all are wanted, else through the daemon. */
+function instantDisk({ disk, image, offline }: Found, socketPath: string): InstantDisk {
+  const { changes, previous } = image.tracking
+  const direct = changes.kind === 'all' && offline.isSelfContained
+  const context = previous === undefined ? {} : { bitmapContext: `qemu:dirty-bitmap:${previous}` }
+  return {
+    lun: disk.lun,
+    diskId: disk.diskId,
+    format: disk.format,
+    sizeBytes: offline.sizeBytes,
+    source: direct
+      ? { kind: 'image', path: disk.path, format: disk.format }
+      : { kind: 'nbd', socketPath, exportName: image.exportName, ...context },
+    changes,
+  }
+}
+
+async function carryOut(
+  host: InstantHost,
+  journal: InstantJournal,
+  begun: StoppedRecord,
+  found: readonly Found[],
+  options: OpenInstantOptions,
+) {
+  await host.onStep?.('prepare')
+  for (const { image } of found) {
+    await editBitmaps(image, openingEdits(image.tracking, options.tracking?.granularityBytes ?? 0))
+  }
+  await host.onStep?.('prepare.bitmaps')
+  const sizes = found.map((one) => one.offline.sizeBytes)
+  const daemon = await startStorageDaemon(host, begun, sizes)
+  await host.onStep?.('prepare.daemon')
+  const record: StoppedRecord = { ...begun, daemon, step: 'open' }
+  await journal.replace(record)
+  await host.onStep?.('open')
+  return record
+}
+
+/**
+ * Opens an instant of a stopped machine. @throws `disk_in_use` when it runs (or another program has an image open),
+ * `instant_open` when its images are held by another instant, `instant_failed`.
+ */
+export async function openStoppedInstant(
+  host: InstantHost,
+  machine: StoppedMachine,
+  options: OpenInstantOptions,
+): Promise<Instant> {
+  const wanted = machine.description.disks.filter((disk) => !options.excludeLuns?.includes(disk.lun))
+  const found = await Promise.all(wanted.map((disk) => find(disk, options)))
+  await makeFolderDurable(host.runFolder)
+  if (host.processUser !== undefined) await chown(host.runFolder, host.processUser.uid, host.processUser.gid)
+  const id = toHex(host.random.bytes(4))
+  const { tracking } = options
+  const record: StoppedRecord = {
+    schema: 1,
+    kind: 'stopped',
+    id,
+    machine: machine.description.name,
+    machineUuid: machine.description.uuid,
+    owner: must(await ownerOf(process.pid), 'This process is alive'),
+    step: 'prepare',
+    nbdSocketPath: socketPathIn(host.runFolder, id),
+    tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
+    daemon: undefined,
+    images: found.map((one) => one.image),
+  }
+  const journal = new InstantJournal(host.journalFolder)
+  await journal.create(record)
+  try {
+    const open = await carryOut(host, journal, record, found, options)
+    return new StoppedInstant(host, open, machine, found, options.consistency)
+  } catch (error) {
+    await dismantleStopped(host.clock, record, 'abort').then(
+      () => journal.remove(id),
+      () => {
+        // The record stays, so recovery goes on; the first error is what the caller must hear.
+      },
+    )
+    throw error
+  }
+}

@@ -1,0 +1,127 @@
+/**
+ * What to do with instants whose owner died. Run at start-up, before anything new is opened; the watchdog runs the same
+ * code within seconds, only that it cannot ask the repository and leaves open questions about bitmaps to us.
+ *
+ * The verdict on the bitmaps: what the journal says; for steps before `open` nothing can be in the log, so abort; else the
+ * log decides. Repeating is harmless. A second recoverer waits for the monitor and then finds the record gone.
+ */
+import { type Clock, errnoOf, type HoldfastError, isHoldfastError } from '#base'
+import { HypervisorError } from '../errors.ts'
+import type { Generation, TrackerId } from '../port.ts'
+import { QmpClient } from '../qmp/client.ts'
+import { continueIfLeftPaused, dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
+import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
+import { isAlive } from './owner.ts'
+import { dismantleStopped } from './storage-daemon.ts'
+
+/** Whether the repository's log holds this generation. */
+export type IsCommitted = (tracker: TrackerId, generation: Generation) => Promise<boolean>
+
+export type Recovered = Readonly<{
+  id: string
+  /** owned: its owner lives, nothing was done. failed: stays in the journal, to be tried again. */
+  outcome: 'owned' | 'committed' | 'aborted' | 'left_undecided' | 'failed'
+  error?: HoldfastError
+}>
+
+const OUTCOMES = { commit: 'committed', abort: 'aborted', undecided: 'left_undecided' } as const
+
+/** What the journal alone tells. Pure. */
+export function verdictOf(record: InstantRecord): Verdict {
+  if (record.step === 'commit') return 'commit'
+  if (record.step === 'open' || record.step === 'dismantled')
+    return record.tracking === undefined ? 'abort' : 'undecided'
+  return 'abort'
+}
+
+async function decide(record: InstantRecord, isCommitted: IsCommitted | undefined): Promise<Verdict> {
+  const verdict = verdictOf(record)
+  if (verdict !== 'undecided' || record.tracking === undefined || isCommitted === undefined) return verdict
+  return (await isCommitted(record.tracking.tracker, record.tracking.next)) ? 'commit' : 'abort'
+}
+
+/** Nobody listens on the monitor's socket: that QEMU is gone, and what was in it with it. */
+function isGone(error: unknown): boolean {
+  if (!isHoldfastError(error, 'qmp_unreachable')) return false
+  return ['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error.cause) ?? '')
+}
+
+/** The monitor for recovery; undefined when that QEMU is gone. */
+async function connectRescue(clock: Clock, record: RunningRecord): Promise<QmpClient | undefined> {
+  try {
+    return await QmpClient.connect(record.access.rescueSocketPath ?? record.access.qmpSocketPath, { clock })
+  } catch (error) {
+    if (isGone(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * Continues a guest that a hanging owner paused, without disturbing anything else. The owner finds out when it wakes: QEMU
+ * told it of the RESUME before it answers its next command. Returns false when there is no monitor but the owner's.
+ */
+export async function continueForOwner(clock: Clock, record: InstantRecord): Promise<boolean> {
+  if (record.kind !== 'running' || record.access.rescueSocketPath === undefined) return false
+  const qmp = await connectRescue(clock, record)
+  if (qmp === undefined) return true
+  try {
+    await continueIfLeftPaused(qmp, record)
+    return true
+  } finally {
+    await qmp.close()
+  }
+}
+
+async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
+  const qmp = await connectRescue(clock, record)
+  if (qmp === undefined) return // the next instant judges the bitmaps by what is in the images
+  try {
+    const relieved = await relieveGuest(qmp, clock, record).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    await dismantle(qmp, clock, record, verdict)
+    if (relieved !== undefined) throw relieved
+  } finally {
+    await qmp.close()
+  }
+}
+
+/** Takes over one instant whose owner is dead. @throws what has to be tried again; the record stays then. */
+export async function takeOver(
+  clock: Clock,
+  journal: InstantJournal,
+  id: string,
+  isCommitted?: IsCommitted,
+): Promise<Recovered['outcome']> {
+  const record = await journal.read(id)
+  if (record === undefined) return 'aborted' // another recoverer was faster
+  if (await isAlive(record.owner)) return 'owned'
+  const verdict = await decide(record, isCommitted)
+  if (record.kind === 'running') {
+    await cleanRunning(clock, record, verdict)
+    await removeFiles(record)
+  } else await dismantleStopped(clock, record, verdict)
+  if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled' })
+  else await journal.remove(id)
+  return OUTCOMES[verdict]
+}
+
+/** Recovers every instant in the journal whose owner is dead. Reports each; one failure does not keep the others. */
+export async function recoverInstants(
+  options: Readonly<{ clock: Clock; journalFolder: string; isCommitted: IsCommitted }>,
+): Promise<Recovered[]> {
+  const journal = new InstantJournal(options.journalFolder)
+  const recovered: Recovered[] = []
+  for (const id of await journal.ids()) {
+    try {
+      recovered.push({ id, outcome: await takeOver(options.clock, journal, id, options.isCommitted) })
+    } catch (cause) {
+      const error = isHoldfastError(cause)
+        ? cause
+        : new HypervisorError('instant_failed', 'An instant that was left behind could not be recovered.', { cause })
+      recovered.push({ id, outcome: 'failed', error })
+    }
+  }
+  return recovered
+}

@@ -1,0 +1,184 @@
+/**
+ * An open instant of a running machine, held by this process. Its end is `commit` or `abort`; both take it apart and are
+ * safe to call again, also after an error in the middle: the journal keeps the verdict, and recovery goes on from there.
+ *
+ * With the job method it also guards the guest: when the scratch is nearly full, or the guest stopped because it is, the
+ * job is cancelled and the guest continued at once; the instant is broken then.
+ */
+import { formatBytes } from '#base'
+import { HypervisorError } from '../errors.ts'
+import type { Instant, InstantDisk } from '../port.ts'
+import type { QmpClient, QmpEvent } from '../qmp/client.ts'
+import type { InstantHost, RunningMachine } from './access.ts'
+import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
+import { cancelJob, insertedNode } from './graph.ts'
+import { queryStatus } from './inventory.ts'
+import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
+import type { Moment } from './moment.ts'
+import type { InstantPlan } from './plan.ts'
+import { canRead, readableOffset } from './probe.ts'
+import { freeBytesOf, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
+
+/** What the owner of an instant works with; `record` is what the journal holds now. */
+export type OpenState = {
+  readonly host: InstantHost
+  readonly journal: InstantJournal
+  readonly qmp: QmpClient
+  record: RunningRecord
+}
+
+export async function enterStep(state: OpenState, step: InstantStep): Promise<void> {
+  const record = { ...state.record, step }
+  await state.journal.replace(record)
+  state.record = record
+  await state.host.onStep?.(step)
+}
+
+/**
+ * Takes everything apart and closes the record. @throws what QEMU or the agent refused; the record stays for recovery then.
+ * A guest that cannot be thawed does not keep its disks on filters: the rest is done all the same.
+ */
+export async function closeInstant(state: OpenState, verdict: 'commit' | 'abort'): Promise<void> {
+  const { clock } = state.host
+  try {
+    await relieveGuest(state.qmp, clock, state.record)
+  } catch (error) {
+    await dismantle(state.qmp, clock, state.record, verdict)
+    throw error
+  }
+  // Only now: the step before told what the guest was suffering.
+  await enterStep(state, verdict)
+  await dismantle(state.qmp, clock, state.record, verdict)
+  await state.host.onStep?.('dismantled')
+  await removeFiles(state.record)
+  await state.journal.remove(state.record.id)
+}
+
+function broken(message: string, cause?: unknown): HypervisorError {
+  return new HypervisorError('instant_broken', message, {
+    retry: 'later',
+    hint: 'Give the scratch folder more room, or back up when the machine writes less.',
+    cause,
+  })
+}
+
+export class RunningInstant implements Instant {
+  readonly id: string
+  readonly takenAtMs: number
+  readonly consistency: Moment['consistency']
+  readonly notes: readonly string[]
+  readonly pauseMs: number
+  readonly freezeMs: number
+  readonly weakerPromise: string | undefined
+  readonly machine: RunningMachine['description']
+  readonly disks: readonly InstantDisk[]
+  readonly #state: OpenState
+  /** By LUN, an offset that `check` reads. */
+  readonly #readable = new Map<number, number>()
+  readonly #forgetEvents: () => void
+  #breakage: HypervisorError | undefined
+  #guarding: Promise<void> = Promise.resolve()
+  #ended: 'commit' | 'abort' | undefined
+
+  constructor(state: OpenState, plan: InstantPlan, moment: Moment, machine: RunningMachine) {
+    this.#state = state
+    this.id = plan.id
+    this.takenAtMs = moment.takenAtMs
+    this.consistency = moment.consistency
+    this.notes = [...plan.notes, ...moment.notes]
+    this.pauseMs = moment.pauseMs
+    this.freezeMs = moment.freezeMs
+    this.weakerPromise = plan.weakerPromise
+    this.machine = machine.description
+    this.disks = plan.disks.map((disk) => instantDisk(disk, state.record.nbdSocketPath))
+    this.#forgetEvents = state.qmp.onEvent((event) => this.#guard(event))
+  }
+
+  /** Looks at the connection, the filters, the room, and reads a sector of every disk: about 50 ms a disk. */
+  async check(): Promise<void> {
+    await this.#guarding
+    if (this.#breakage !== undefined) throw this.#breakage
+    const { qmp, host, record } = this.#state
+    if (this.#ended !== undefined) throw broken('The instant is closed.')
+    if (qmp.failure !== undefined) throw broken('The connection to QEMU was lost.', qmp.failure)
+    for (const disk of record.disks) {
+      if (disk.method === 'filter' && (await insertedNode(qmp, disk.qomPath)) !== disk.filterNode) {
+        throw broken(`The filter of disk ${disk.lun} was removed.`)
+      }
+    }
+    for (const disk of this.disks) {
+      if (!(await this.#isReadable(disk))) throw broken(`The scratch of disk ${disk.lun} was full or too slow.`)
+    }
+    const freeBytes = await freeBytesOf(host.scratchFolder)
+    const floorBytes = host.scratchFloorBytes ?? SCRATCH_FLOOR_BYTES_DEFAULT
+    if (freeBytes < floorBytes) throw broken(`The scratch folder has only ${formatBytes(freeBytes)} left.`)
+  }
+
+  async #isReadable(disk: InstantDisk): Promise<boolean> {
+    if (disk.source.kind !== 'nbd') return true
+    const offset = this.#readable.get(disk.lun) ?? (await readableOffset(disk.source))
+    if (offset === undefined) return true
+    this.#readable.set(disk.lun, offset)
+    return canRead(disk.source, offset)
+  }
+
+  async commit(): Promise<void> {
+    await this.#end('commit')
+  }
+
+  async abort(_reason: string): Promise<void> {
+    await this.#end('abort')
+  }
+
+  async #end(verdict: 'commit' | 'abort'): Promise<void> {
+    if (this.#ended === verdict && (await this.#state.journal.read(this.id)) === undefined) return
+    if (this.#ended !== undefined && this.#ended !== verdict) {
+      throw new HypervisorError('instant_failed', `The instant was closed by ${this.#ended} already.`, {
+        facts: { id: this.id, verdict },
+      })
+    }
+    this.#ended = verdict
+    this.#forgetEvents()
+    await this.#guarding
+    await closeInstant(this.#state, verdict)
+    await this.#state.qmp.close()
+  }
+
+  #guard(event: QmpEvent): void {
+    if (this.weakerPromise === undefined) return
+    if (event.name !== 'STOP' && event.name !== 'BLOCK_WRITE_THRESHOLD') return
+    this.#guarding = this.#guarding
+      .then(() => this.#relieve(event.name))
+      .catch((error: unknown) => {
+        this.#breakage ??= broken('The scratch filled, and the backup job could not be cancelled.', error)
+      })
+  }
+
+  /** Gives the instant up for the guest's sake. A guest that was stopped for another reason is left alone. */
+  async #relieve(cause: string): Promise<void> {
+    const { qmp, host, record } = this.#state
+    const ioError = (await queryStatus(qmp)) === 'io-error'
+    if (cause === 'STOP' && !ioError) return
+    this.#breakage ??= broken('The scratch filled; the backup job was cancelled so that the machine goes on.')
+    for (const disk of record.disks) {
+      if (disk.method === 'job') await cancelJob(qmp, host.clock, disk.jobId)
+    }
+    if ((await queryStatus(qmp)) === 'io-error') await qmp.execute('cont')
+  }
+}
+
+function instantDisk(
+  disk: RunningRecord['disks'][number] | InstantPlan['disks'][number],
+  socketPath: string,
+): InstantDisk {
+  const { previous } = disk.tracking
+  const context = previous === undefined ? {} : { bitmapContext: `qemu:dirty-bitmap:${previous}` }
+  return {
+    lun: disk.lun,
+    diskId: disk.diskId,
+    format: disk.format,
+    sizeBytes: disk.sizeBytes,
+    source: { kind: 'nbd', socketPath, exportName: disk.exportName, ...context },
+    changes: disk.tracking.changes,
+  }
+}

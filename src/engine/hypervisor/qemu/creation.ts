@@ -1,0 +1,94 @@
+/**
+ * Makes the files of a new machine, and of a new disk. The description is written last: a crash before it leaves images of
+ * no machine in the folder, whose names (disk ids) nothing else will take.
+ */
+import { copyFile, mkdir, rm } from 'node:fs/promises'
+import { join } from 'node:path'
+import { type Random, randomUuid } from '#base'
+import { makeFolderDurable } from '#runtime'
+import type { NewDisk, NewMachine } from '../driver.ts'
+import { HypervisorError } from '../errors.ts'
+import type { MachineDescription, MachineDisk } from '../machine.ts'
+import { findFirmware } from './firmware.ts'
+import { type PreparedImage, prepareImage } from './image.ts'
+import type { MachineFolder } from './machine-folder.ts'
+import type { MachinePaths } from './machine-paths.ts'
+import { requireValidMachine } from './validate.ts'
+
+const SERIAL_CHARS_MAX = 20
+
+function identified(disk: NewDisk, random: Random): Required<NewDisk> {
+  const diskId = disk.diskId ?? randomUuid(random)
+  return { ...disk, diskId, serial: disk.serial ?? diskId.replaceAll('-', '').slice(0, SERIAL_CHARS_MAX) }
+}
+
+function defaultPath(disk: Required<NewDisk>, paths: MachinePaths): (format: string) => string {
+  return (format) => join(paths.disks, `${disk.diskId}.${format}`)
+}
+
+/** The disk as it will be described; nothing is made yet. */
+function plannedDisk(disk: Required<NewDisk>, paths: MachinePaths): MachineDisk {
+  const { source, lun, diskId, role, bus, serial } = disk
+  const format = source.from === 'overlay' ? 'qcow2' : (source.format ?? 'qcow2')
+  return { lun, diskId, role, path: source.path ?? defaultPath(disk, paths)(format), format, bus, serial }
+}
+
+async function removeMade(images: readonly PreparedImage[]): Promise<void> {
+  for (const image of images) if (image.made) await rm(image.path, { force: true })
+}
+
+/**
+ * The description with one more disk, valid, and the making of its image, which comes after the description was checked.
+ * @throws `disk_in_use` when the LUN is taken, `machine_invalid`.
+ */
+export function planDisk(
+  machine: MachineDescription,
+  disk: NewDisk,
+  paths: MachinePaths,
+  random: Random,
+): Readonly<{ next: MachineDescription; disk: MachineDisk; prepare: () => Promise<PreparedImage> }> {
+  const full = identified(disk, random)
+  if (machine.disks.some((other) => other.lun === disk.lun))
+    throw new HypervisorError('disk_in_use', `LUN ${disk.lun} of ${machine.name} is taken.`, {
+      facts: { lun: disk.lun },
+    })
+  const planned = plannedDisk(full, paths)
+  const next = { ...machine, disks: [...machine.disks, planned] }
+  requireValidMachine(next)
+  const prepare = async (): Promise<PreparedImage> => {
+    await mkdir(paths.disks, { recursive: true })
+    return prepareImage(full.source, defaultPath(full, paths))
+  }
+  return { next, disk: planned, prepare }
+}
+
+async function prepareVars(machine: MachineDescription, from: string | undefined, paths: MachinePaths): Promise<void> {
+  if (machine.firmware === 'bios') return
+  await copyFile(from ?? (await findFirmware(machine.machineType)).varsTemplate, paths.uefiVars)
+}
+
+/** Validates first, makes then, describes last. @throws with nothing left behind. */
+export async function createMachine(folder: MachineFolder, request: NewMachine, random: Random): Promise<void> {
+  const { paths } = folder
+  const { disks, uefiVarsFrom, uuid, ...rest } = request
+  const full = disks.map((disk) => identified(disk, random))
+  const machine: MachineDescription = {
+    schema: 1,
+    ...rest,
+    uuid: uuid ?? randomUuid(random),
+    disks: full.map((disk) => plannedDisk(disk, paths)),
+  }
+  requireValidMachine(machine)
+  await makeFolderDurable(paths.disks)
+  const made: PreparedImage[] = []
+  try {
+    for (const disk of full) made.push(await prepareImage(disk.source, defaultPath(disk, paths)))
+    await prepareVars(machine, uefiVarsFrom, paths)
+    await folder.writeDescription(machine)
+  } catch (error) {
+    await removeMade(made)
+    await rm(paths.uefiVars, { force: true })
+    await folder.removeEmptyFolders()
+    throw error
+  }
+}

@@ -1,0 +1,69 @@
+/**
+ * What a prune would do, as a value: shown by `--dry-run`, tested, then run by act.ts. Pure.
+ *
+ *   a pack that nobody needs       goes
+ *   a pack that is needed in part  its needed chunks move to a new pack when the waste is worth it, then it goes
+ *   a stray (in the store, in no log entry)  goes, unless its session may still commit it
+ */
+import type { PackState, LogState } from '../log/state.ts'
+import type { Stray } from '../verify/damage.ts'
+
+export type PruneOptions = Readonly<{
+  /** A pack is rewritten when more than this share of it is not needed. */
+  wasteShareMax: number
+  /** At most so many bytes are rewritten in one run; the most wasteful packs first. */
+  rewriteBytesMax: number
+}>
+export const PRUNE_DEFAULTS: PruneOptions = { wasteShareMax: 0.25, rewriteBytesMax: 64 * 1024 ** 3 }
+
+export type PrunePlan = Readonly<{
+  drop: readonly string[]
+  rewrite: readonly string[]
+  strays: readonly string[]
+  /** Strays of sessions that may still be at work. */
+  straysKept: readonly string[]
+  /** Deleted by the log already; their objects were still there (a prune was interrupted). */
+  leftovers: readonly string[]
+  freedBytes: number
+  rewrittenBytes: number
+  keptBytes: number
+}>
+
+export function planPrune(
+  state: LogState,
+  neededBytes: ReadonlyMap<number, number>,
+  found: readonly Stray[],
+  options: PruneOptions & Readonly<{ nowMs: number }>,
+): PrunePlan {
+  const packs = state.packs.filter(({ status }) => status !== 'deleted')
+  const needed = (pack: PackState): number => neededBytes.get(pack.ordinal) ?? 0
+  const drop = packs.filter((pack) => needed(pack) === 0)
+  const wasteful = packs
+    .filter((pack) => needed(pack) > 0 && (pack.lengthBytes - needed(pack)) / pack.lengthBytes > options.wasteShareMax)
+    .sort((a, b) => needed(a) / a.lengthBytes - needed(b) / b.lengthBytes)
+  const rewrite: PackState[] = []
+  let rewrittenBytes = 0
+  for (const pack of wasteful) {
+    if (rewrittenBytes + needed(pack) > options.rewriteBytesMax) break
+    rewrite.push(pack)
+    rewrittenBytes += needed(pack)
+  }
+  const active = new Set(state.activePins(options.nowMs).map(([number]) => number))
+  const leftovers = [...new Set(found.filter(({ name }) => state.isDeleted(name)).map(({ name }) => name))]
+  const strays = found.filter(({ name }) => !state.isDeleted(name))
+  const mayCommit = (stray: Stray): boolean => active.has(stray.session) || stray.session > state.head
+  const gone = [...drop, ...rewrite]
+  return {
+    drop: drop.map(({ name }) => name),
+    rewrite: rewrite.map(({ name }) => name),
+    strays: strays.filter((stray) => !mayCommit(stray)).map(({ name }) => name),
+    straysKept: strays.filter(mayCommit).map(({ name }) => name),
+    leftovers,
+    freedBytes:
+      gone.reduce((sum, pack) => sum + pack.lengthBytes, 0) -
+      rewrittenBytes +
+      strays.filter((stray) => !mayCommit(stray)).reduce((sum, { sizeBytes }) => sum + sizeBytes, 0),
+    rewrittenBytes,
+    keptBytes: packs.filter((pack) => !gone.includes(pack)).reduce((sum, pack) => sum + pack.lengthBytes, 0),
+  }
+}

@@ -1,0 +1,68 @@
+/** What verify can find, each with the object that is damaged and the points that it touches. */
+import type { BlobStore } from '../blob-store.ts'
+import { CONFIG_KEY } from '../config.ts'
+import { decodeHeader, PACK_HEADER_BYTES, packKeyOf, packNameOf } from '../pack-format.ts'
+import { logKey } from '../log/entry.ts'
+import type { CommitLog } from '../log/log.ts'
+import type { PointId } from '../point.ts'
+
+/**
+ * config_damaged, key_slots_missing  the repository's own objects
+ * log_entry_missing, log_entry_corrupt, log_chain_broken, log_rolled_back
+ * pack_missing, pack_corrupt         `points`: exact with the key, an upper bound without
+ * chunk_missing                      a manifest names a chunk that is in no pack, although no pack is damaged
+ */
+export type DamageKind =
+  | 'config_damaged'
+  | 'key_slots_missing'
+  | 'log_entry_missing'
+  | 'log_entry_corrupt'
+  | 'log_chain_broken'
+  | 'log_rolled_back'
+  | 'pack_missing'
+  | 'pack_corrupt'
+  | 'chunk_missing'
+
+export type Damage = Readonly<{ kind: DamageKind; object: string; points: readonly PointId[] }>
+
+/** Damage of the log itself. Which points an unreadable entry held is not known; those that still name it as base are. */
+export function logDamages(log: CommitLog): Damage[] {
+  return log.damage.map(({ kind, number }) => ({ kind, object: logKey(number), points: [] }))
+}
+
+/**
+ * A pack whose writer had read further in the log than the log now goes proves that the log was rolled back: the number
+ * of its session's pin stands in its header. `sessions` are those of all packs that were looked at.
+ */
+export function rollBackDamage(log: CommitLog, sessions: Iterable<number>): Damage[] {
+  const ahead = [...sessions].filter((session) => session > log.state.head)
+  if (ahead.length === 0) return []
+  const furthest = Math.max(...ahead)
+  return [{ kind: 'log_rolled_back', object: logKey(furthest), points: [] }]
+}
+
+/** Objects of the repository's own frame. */
+export async function frameDamages(store: BlobStore): Promise<Damage[]> {
+  let slots = 0
+  for await (const _ of store.list('keys/')) slots += 1
+  const config = await store.head(CONFIG_KEY)
+  return [
+    ...(config === undefined ? [{ kind: 'config_damaged' as const, object: CONFIG_KEY, points: [] }] : []),
+    ...(slots === 0 ? [{ kind: 'key_slots_missing' as const, object: 'keys/', points: [] }] : []),
+  ]
+}
+
+export type Stray = Readonly<{ name: string; sizeBytes: number; session: number }>
+
+/** Packs in the store that the log does not name: garbage of dead writers, or the work of live ones. */
+export async function findStrays(store: BlobStore, log: CommitLog): Promise<Stray[]> {
+  const strays: Stray[] = []
+  for await (const { key, sizeBytes } of store.list('packs/')) {
+    const name = packNameOf(key)
+    if (name === undefined || log.state.packNamed(name) !== undefined) continue
+    const head =
+      sizeBytes < PACK_HEADER_BYTES ? new Uint8Array() : await store.getRange(packKeyOf(name), 0, PACK_HEADER_BYTES)
+    strays.push({ name, sizeBytes, session: decodeHeader(head)?.session ?? 0 })
+  }
+  return strays
+}

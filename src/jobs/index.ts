@@ -1,0 +1,25 @@
+/** jobs: durable operations behind one port, and the embedded engine that keeps them in the catalog. */
+export { EmbeddedEngine } from './engine/embedded-engine.ts'
+export { ENGINE_TIMING_DEFAULT, type EngineSettings, type EngineTiming } from './engine/settings.ts'
+export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
+export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
+export * from './limits.ts'
+export type { TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
+export type {
+  ChildOptions,
+  CleanupOptions,
+  JobContext,
+  JobDefinition,
+  JobEngine,
+  JobEvent,
+  JobFilter,
+  JobView,
+  QueueLimits,
+  ScheduleSpec,
+  ScheduleView,
+  StartOptions,
+  StepContext,
+  StepOptions,
+  StepRetry,
+  StepView,
+} from './port.ts'

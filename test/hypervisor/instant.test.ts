@@ -1,0 +1,309 @@
+import assert from 'node:assert/strict'
+import { readdir, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { afterEach, describe, it } from 'node:test'
+import { KIB, MIB, toHex } from '#base'
+import { checkCommand, systemRandom } from '#runtime'
+import { openRunningInstant, type TrackingRequest } from '#engine/hypervisor'
+import { BLANK_DISK_BYTES, BlankMachine, until } from './blank-machine.ts'
+import { apply, assertSameDisk } from './instant-reader.ts'
+
+const TRACKER = 'a1b2c3d4'
+
+let machine: BlankMachine | undefined
+
+async function create(...disks: Parameters<typeof BlankMachine.create>[0]): Promise<BlankMachine> {
+  machine = await BlankMachine.create(disks)
+  return machine
+}
+
+function track(committed: Readonly<Record<string, string | undefined>>): TrackingRequest {
+  return { tracker: TRACKER, next: toHex(systemRandom.bytes(6)), committed, granularityBytes: 64 * KIB }
+}
+
+async function imageContent(vm: BlankMachine, lun: number): Promise<Buffer> {
+  const path = join(vm.folder, 'content')
+  await checkCommand('qemu-img', ['convert', '-O', 'raw', vm.pathOf(lun), path])
+  return readFile(path)
+}
+
+async function assertNothingLeft(vm: BlankMachine, graph: unknown): Promise<void> {
+  assert.deepEqual(await vm.graph(), graph)
+  assert.equal(await vm.status(), 'running')
+  const host = vm.host()
+  for (const folder of [host.journalFolder, host.scratchFolder, host.runFolder])
+    assert.deepEqual(await readdir(folder), [])
+}
+
+describe('openRunningInstant()', () => {
+  afterEach(async () => {
+    await machine?.remove()
+    machine = undefined
+  })
+
+  it('gives the bytes of one moment of every disk although writes go on', async () => {
+    const vm = await create(
+      {},
+      { format: 'raw' },
+      { bus: 'scsi' },
+      { bus: 'virtio-anonymous' },
+      { bus: 'ide' },
+      { bus: 'nvme' },
+      { bus: 'usb' },
+    )
+    const graph = await vm.graph()
+    for (const lun of vm.disks.keys()) await vm.write(lun, 192 * KIB, 64 * KIB)
+    const reference = vm.model.map((bytes) => Buffer.from(bytes))
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' })
+    assert.equal(instant.weakerPromise, undefined)
+    for (const lun of vm.disks.keys()) {
+      await vm.write(lun, 0, 128 * KIB)
+      await vm.write(lun, 3 * MIB + 512, 512)
+    }
+    const copies: Buffer[] = []
+    for (const disk of instant.disks) {
+      await apply(vm.folder, disk, copies)
+      assertSameDisk(copies[disk.lun], reference[disk.lun], `disk ${disk.lun}`)
+    }
+    await instant.check()
+    await instant.commit()
+    await instant.commit()
+    await assertNothingLeft(vm, graph)
+  })
+  it('reads only what changed since the last committed generation, also after aborts', async () => {
+    const vm = await create({}, { format: 'raw' })
+    const host = vm.host()
+    const copies: Buffer[] = []
+    const committed: Record<string, string | undefined> = {}
+    const graph = await vm.graph()
+    for (const [round, end] of ['commit', 'abort', 'abort', 'commit', 'commit', 'abort', 'commit'].entries()) {
+      const offsets = [round * 256 * KIB, 4 * MIB + round * 512]
+      for (const lun of [0, 1]) for (const offset of offsets) await vm.write(lun, offset, 512 * (1 + round))
+      const reference = vm.model.map((bytes) => Buffer.from(bytes))
+      const tracking = track({ ...committed })
+      const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash', tracking })
+      for (const lun of [0, 1]) for (const offset of offsets) await vm.write(lun, offset, 512)
+      for (const disk of instant.disks) {
+        const before = committed[disk.diskId]
+        const expected =
+          before === undefined ? { kind: 'all', reason: 'first_backup' } : { kind: 'since', generation: before }
+        assert.deepEqual(disk.changes, expected)
+        const attempt = [...copies]
+        const dirtyBytes = await apply(vm.folder, disk, attempt)
+        if (dirtyBytes !== undefined) assert.ok(dirtyBytes > 0 && dirtyBytes < 2 * MIB, `${dirtyBytes} dirty bytes`)
+        assertSameDisk(attempt[disk.lun], reference[disk.lun], `round ${round} disk ${disk.lun}`)
+        if (end === 'commit') copies[disk.lun] = attempt[disk.lun] ?? Buffer.of()
+      }
+      if (end === 'abort') await instant.abort('the test says so')
+      else {
+        await instant.commit()
+        for (const disk of instant.disks) committed[disk.diskId] = tracking.next
+      }
+      for (const lun of [0, 1]) {
+        assert.deepEqual(await vm.bitmaps(lun), [`hf-${TRACKER}-${committed[`disk-${lun}`]}+`])
+      }
+      await assertNothingLeft(vm, graph)
+    }
+  })
+
+  it('breaks the instant and not the machine when the scratch is full', async () => {
+    const vm = await create({ sizeBytes: 40 * MIB })
+    const graph = await vm.graph()
+    const tracking = track({})
+    const host = vm.host({ scratchBytesMax: 4 * MIB })
+    const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash', tracking })
+    for (let at = 0; at < 16; at += 2) await vm.write(0, at * MIB, 2 * MIB)
+    assert.equal(await vm.status(), 'running')
+    const [disk] = instant.disks
+    assert.ok(disk !== undefined)
+    await assert.rejects(apply(vm.folder, disk, []), 'Reads of a broken instant fail')
+    await assert.rejects(instant.check(), { code: 'instant_broken' })
+    await instant.abort('broken')
+    await assertNothingLeft(vm, graph)
+    assert.deepEqual(await vm.bitmaps(0), [])
+    // The same with only the changes in the filter.
+    const again = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: track({}) })
+    await again.commit()
+    const base = (await vm.bitmaps(0))[0]?.slice(12, -1)
+    for (let at = 0; at < 16; at += 2) await vm.write(0, at * MIB, 2 * MIB)
+    const since = await openRunningInstant(host, vm.running(), {
+      consistency: 'crash',
+      tracking: track({ 'disk-0': base }),
+    })
+    assert.equal(since.disks[0]?.changes.kind, 'since')
+    await since.check()
+    for (let at = 0; at < 16; at += 2) await vm.write(0, at * MIB, 2 * MIB)
+    await assert.rejects(since.check(), { code: 'instant_broken' })
+    await since.abort('broken')
+    assert.deepEqual(await vm.bitmaps(0), [`hf-${TRACKER}-${base}+`])
+    await vm.stop()
+    assertSameDisk(await imageContent(vm, 0), vm.model[0], 'the disk after the broken instant')
+  })
+
+  it('refuses a second instant, and a resize, while one is open', async () => {
+    const vm = await create({})
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' })
+    await assert.rejects(openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' }), { code: 'qmp_busy' })
+    const resize = { 'node-name': 'disk0', size: BLANK_DISK_BYTES + MIB }
+    await assert.rejects(vm.qmp.execute('block_resize', resize), { code: 'qmp_command_failed' })
+    await instant.abort('done')
+    await vm.qmp.execute('block_resize', resize)
+  })
+
+  it('keeps the bitmap of a disk that grew, and marks what is written into the new tail', async () => {
+    const vm = await create({})
+    const copies: Buffer[] = []
+    const first = track({})
+    const full = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: first })
+    for (const disk of full.disks) await apply(vm.folder, disk, copies)
+    await full.commit()
+    const grown = BLANK_DISK_BYTES + 3 * MIB + 512
+    await vm.qmp.execute('block_resize', { 'node-name': 'disk0', size: grown })
+    vm.model[0] = Buffer.concat([vm.model[0] ?? Buffer.of(), Buffer.alloc(grown - BLANK_DISK_BYTES)])
+    await vm.write(0, grown - 512, 512)
+    const tracking = track({ 'disk-0': first.next })
+    const next = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+    const [disk] = next.disks
+    assert.ok(disk !== undefined)
+    assert.deepEqual(disk.changes, { kind: 'since', generation: first.next })
+    assert.equal(disk.sizeBytes, grown)
+    await apply(vm.folder, disk, copies)
+    assertSameDisk(copies[0], vm.model[0], 'the grown disk')
+    await next.commit()
+  })
+
+  it('scans and says why after QEMU was killed, and tracks again after a clean stop', async () => {
+    const vm = await create({}, {}, { format: 'raw' })
+    const generations: string[] = []
+    const take = async (committed: string | undefined): Promise<unknown[]> => {
+      const tracking = track({ 'disk-0': committed, 'disk-1': committed, 'disk-2': committed })
+      const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+      await instant.commit()
+      generations.push(tracking.next)
+      return instant.disks.map((disk) => (disk.changes.kind === 'all' ? disk.changes.reason : disk.changes.kind))
+    }
+    assert.deepEqual(await take(undefined), ['first_backup', 'first_backup', 'first_backup'])
+    await vm.kill()
+    await vm.start()
+    assert.deepEqual(await take(generations.at(-1)), ['bitmap_missing', 'bitmap_missing', 'bitmap_unsupported'])
+    await vm.stop()
+    await vm.start()
+    assert.deepEqual(await take(generations.at(-1)), ['since', 'since', 'bitmap_unsupported'])
+    await vm.stop()
+    await vm.start()
+    await vm.kill()
+    await vm.start()
+    assert.deepEqual(await take(generations.at(-1)), [
+      'bitmap_inconsistent',
+      'bitmap_inconsistent',
+      'bitmap_unsupported',
+    ])
+    assert.deepEqual(await take('0123456789ab'), Array(3).fill('bitmap_wrong_generation'))
+  })
+
+  it('leaves bitmaps of others alone', async () => {
+    const vm = await create({})
+    for (const name of ['libvirt-cp1', 'hf-00000000-0123456789ab']) {
+      await vm.qmp.execute('block-dirty-bitmap-add', { node: 'disk0', name, persistent: true })
+    }
+    const tracking = track({ 'disk-0': '0123456789ab' })
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+    await instant.commit()
+    const ours = `hf-${TRACKER}-${tracking.next}+`
+    assert.deepEqual(await vm.bitmaps(0), ['hf-00000000-0123456789ab+', ours, 'libvirt-cp1+'])
+  })
+
+  it('does not use the NBD server of another program, and does not stop it', async () => {
+    const vm = await create({})
+    const graph = await vm.graph()
+    const theirs = { addr: { type: 'unix', data: { path: `${vm.folder}/theirs.nbd` } } }
+    await vm.qmp.execute('nbd-server-start', theirs)
+    await assert.rejects(openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' }), {
+      code: 'nbd_server_foreign',
+    })
+    await assert.rejects(vm.qmp.execute('nbd-server-start', theirs), /already running/)
+    await assertNothingLeft(vm, graph)
+  })
+
+  it('takes an instant of a paused machine and leaves it paused', async () => {
+    const vm = await create({})
+    await vm.qmp.execute('stop')
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' })
+    const copies: Buffer[] = []
+    for (const disk of instant.disks) await apply(vm.folder, disk, copies)
+    assertSameDisk(copies[0], vm.model[0], 'disk 0')
+    await instant.commit()
+    assert.equal(await vm.status(), 'paused')
+  })
+
+  it('pauses four disks for no longer than 20 ms as a rule', async () => {
+    const vm = await create({}, {}, {}, {})
+    const pauses: number[] = []
+    let committed: string | undefined
+    for (let round = 0; round < 9; round += 1) {
+      for (const lun of vm.disks.keys()) await vm.write(lun, round * 128 * KIB, 64 * KIB)
+      const tracking = track(Object.fromEntries(vm.disks.map((_, lun) => [`disk-${lun}`, committed])))
+      const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+      pauses.push(instant.pauseMs)
+      await instant.commit()
+      committed = tracking.next
+    }
+    pauses.sort((a, b) => a - b)
+    console.log('pause of four disks in ms', pauses.map((ms) => ms.toFixed(1)).join(' '))
+    assert.ok((pauses[4] ?? Infinity) < 60, 'A generous bound: the machine that runs the tests is shared')
+  })
+
+  it('copies by backup jobs where filters are not to be used, and says what that costs', async () => {
+    const vm = await create({}, { bus: 'scsi' })
+    const host = vm.host({ jobsOnly: true })
+    const graph = await vm.graph()
+    const copies: Buffer[] = []
+    let committed: string | undefined
+    for (const round of [1, 2, 3]) {
+      for (const lun of [0, 1]) await vm.write(lun, round * MIB, 1024)
+      const reference = vm.model.map((bytes) => Buffer.from(bytes))
+      const tracking = track({ 'disk-0': committed, 'disk-1': committed })
+      const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash', tracking })
+      assert.match(instant.weakerPromise ?? '', /Disks 0, 1 .*pauses until/)
+      for (const lun of [0, 1]) await vm.write(lun, round * MIB, 512)
+      for (const disk of instant.disks) {
+        assert.equal(disk.changes.kind, round === 1 ? 'all' : 'since')
+        await apply(vm.folder, disk, copies)
+        assertSameDisk(copies[disk.lun], reference[disk.lun], `round ${round} disk ${disk.lun}`)
+      }
+      await instant.check()
+      if (round === 2) await instant.abort('the next round must count from round 1')
+      else {
+        await instant.commit()
+        committed = tracking.next
+      }
+      await assertNothingLeft(vm, graph)
+      if (round === 2) for (const lun of [0, 1]) copies[lun] = reference[lun] ?? Buffer.of()
+    }
+  })
+
+  it('gives a job up before its scratch is full, so that the machine goes on', async () => {
+    const vm = await create({ sizeBytes: 40 * MIB })
+    const graph = await vm.graph()
+    const host = vm.host({ jobsOnly: true, scratchBytesMax: 8 * MIB })
+    const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash' })
+    for (let at = 0; at < 14; at += 1) await vm.write(0, at * MIB, MIB).catch(() => at)
+    await until('the job is cancelled', async () => JSON.stringify(await vm.qmp.execute('query-block-jobs')) === '[]')
+    await assert.rejects(instant.check(), { code: 'instant_broken' })
+    await instant.abort('broken')
+    await assertNothingLeft(vm, graph)
+  })
+
+  it('recovers a machine whose job was left behind', async () => {
+    const vm = await create({})
+    const graph = await vm.graph()
+    const host = vm.host({ jobsOnly: true })
+    const seen = Promise.withResolvers<never>()
+    const broken = { ...host, onStep: (step: string) => (step === 'open' ? seen.promise : Promise.resolve()) }
+    const opening = openRunningInstant(broken, vm.running(), { consistency: 'crash' })
+    await until('the job runs', async () => JSON.stringify(await vm.qmp.execute('query-block-jobs')) !== '[]')
+    seen.reject(new Error('the owner fails here'))
+    await assert.rejects(opening, /the owner fails here/)
+    await assertNothingLeft(vm, graph)
+  })
+})
