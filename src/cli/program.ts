@@ -1,6 +1,7 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
+import { bootCommand } from './repo/boot.ts'
 import { forgetCommand } from './repo/forget.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
@@ -28,6 +29,7 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   showCommand,
   restoreCommand,
   serveCommand,
+  bootCommand,
   verifyCommand,
   forgetCommand,
   pruneCommand,
