@@ -110,6 +110,38 @@ function describeOwners(world: () => EngineWorld): void {
     assert.equal(await succeeded(), 1)
   })
 
+  test('a job that was lost and comes back is not run beside its own last life', async () => {
+    const other = await world().second()
+    const gate = new Gate()
+    let [running, most] = [0, 0]
+    const stubborn = (job: JobContext) =>
+      job.step('stubborn', async () => {
+        most = Math.max(most, (running += 1))
+        await gate.pass()
+        running -= 1
+      })
+    world().engine.define({ name: 'job', version: 1, run: stubborn })
+    other.engine.define({
+      name: 'job',
+      version: 1,
+      run: (job) => job.step('stubborn', ({ signal }) => new Gate().pass(signal)),
+    })
+    const id = await world().engine.start('job', null)
+    await world().round()
+    await gate.entered
+    world().clock.advance(16_000)
+    await other.round()
+    await other.engine.stop()
+    for (let n = 0; n < 3; n += 1) {
+      world().clock.advance(2000)
+      await world().round()
+    }
+    gate.open()
+    await pass(world(), 2000)
+    assert.equal((await jobOf(world(), id)).status, 'succeeded')
+    assert.equal(most, 1)
+  })
+
   test('a lease that is renewed is not taken', async () => {
     const other = await world().second()
     const gate = new Gate()

@@ -104,6 +104,16 @@ test('two newer attempts at once leave one task, that of the newest', async () =
   assert.equal(await third, 'of the third')
 })
 
+test('an attempt that is cancelled while it waits for the one before it does not begin', async () => {
+  const { table, begun } = openTable()
+  const first = table.run(ask(1, 'a'), silent)
+  const second = table.run(ask(2, 'b'), silent)
+  assert.equal(table.cancel(ask(2).key, 'wrong machine'), true)
+  await assert.rejects(first, { code: 'cancelled' })
+  await assert.rejects(second, { code: 'cancelled' })
+  assert.equal(begun.length, 1)
+})
+
 test('a cancelled task is told; it is not cancelled twice, nor after its end', async () => {
   const { table, gates } = openTable()
   const first = table.run(ask(1), silent)
