@@ -113,7 +113,7 @@ describe('QemuHypervisor as root', { skip: !isRoot }, () => {
       const { stdout } = await checkCommand('ip', ['-n', `hf-${bubble}`, '-4', 'addr', 'show'])
       assert.equal(stdout.toString('utf8'), '') // the host has no address in there
     } finally {
-      for (const { machine } of await world.host.discover()) await world.host.powerOff(machine.name)
+      for (const { machine } of (await world.host.discover()).machines) await world.host.powerOff(machine.name)
       await removeBubble(bubble)
       await removeBubble(bubble)
     }
