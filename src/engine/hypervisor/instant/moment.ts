@@ -101,7 +101,6 @@ function filterRefused(disks: readonly DiskPlan[], outcomes: readonly PromiseSet
 
 async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ takenAtMs: number; pauseMs: number }> {
   const { clock, plan } = request
-  await addFilters(qmp, plan, false)
   await transaction(qmp, plan.disks.flatMap(recordActions))
   await request.enter('pause')
   const begunMs = clock.monotonicMs()
@@ -191,6 +190,7 @@ async function thawAndClose(agent: AgentClient): Promise<number> {
 
 /** Takes the moment. @throws HypervisorError; the guest runs then, and the caller dismantles what is left. */
 export async function takeMoment(qmp: QmpClient, request: MomentRequest): Promise<Moment> {
+  await addFilters(qmp, request.plan, false)
   const wanted = request.wasRunning ? request.consistency : 'crash'
   const frozen = wanted === 'crash' ? undefined : await freeze(request)
   const notes: string[] = []

@@ -50,6 +50,7 @@ export class FolderStore implements BlobStore {
   async put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'> {
     checkKey(key)
     return this.#guard('write', key, async () => {
+      await this.#checkIdentity()
       if ((await this.#sizeOf(key)) !== undefined) return this.#existing(key)
       await this.#makeFolders(key)
       const outcome = await this.#create(key, parts)
@@ -92,11 +93,12 @@ export class FolderStore implements BlobStore {
     checkKey(key)
     const path = this.#pathOf(key)
     await this.#guard('write', key, async () => {
+      await this.#checkIdentity()
       try {
         await unlink(path)
       } catch (error) {
-        if (!isAbsent(error)) throw error
-        return this.#checkIdentity()
+        if (isAbsent(error)) return
+        throw error
       }
       await syncFolder(dirname(path))
     })
@@ -148,7 +150,6 @@ export class FolderStore implements BlobStore {
       const parent = folder
       folder = join(parent, segment)
       if (this.#durableFolders.has(folder)) continue
-      await this.#checkIdentity()
       await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
         if (errnoOf(error) === 'ENOTDIR') throw keyIsFolder(key, this.location)
         if (errnoOf(error) !== 'EEXIST') throw error
@@ -192,7 +193,7 @@ export class FolderStore implements BlobStore {
     }
   }
 
-  /** Tells "the object is absent" from "the folder is": asked whenever something was not found. */
+  /** Tells "the object is absent" from "the folder is": asked before writes, and whenever something was not found. */
   async #checkIdentity(): Promise<void> {
     const found = await stat(this.location).catch((cause: unknown) => {
       throw folderGone(this.location, cause)
