@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { KIB, MIB, toHex } from '#base'
 import { checkCommand, systemRandom } from '#runtime'
-import { openRunningInstant, type TrackingRequest } from '#engine/hypervisor'
+import { askCapabilities, openRunningInstant, type TrackingRequest } from '#engine/hypervisor'
 import { BLANK_DISK_BYTES, BlankMachine, until } from './blank-machine.ts'
 import { apply, assertSameDisk } from './instant-reader.ts'
 
@@ -305,5 +305,56 @@ describe('openRunningInstant()', () => {
     seen.reject(new Error('the owner fails here'))
     await assert.rejects(opening, /the owner fails here/)
     await assertNothingLeft(vm, graph)
+  })
+
+  for (const when of ['while the instant is open', 'after the instant']) {
+    it(`takes instants of a disk that is being hydrated, also when that ends ${when}`, async () => {
+      const vm = await create({ overlay: true, sizeBytes: 12 * MIB }, {})
+      const stream = { 'job-id': 'hydrate', device: 'disk0', speed: 64 * KIB }
+      await vm.qmp.execute('block-stream', stream)
+      await vm.write(0, MIB, 1024)
+      const reference = vm.model.map((bytes) => Buffer.from(bytes))
+      const tracking = track({})
+      const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+      await vm.write(0, MIB, 512)
+      await vm.write(0, 4 * MIB, 2048)
+      const hydrated = vm.qmp.expectEvent('BLOCK_JOB_COMPLETED')
+      const finish = () => vm.qmp.execute('block-job-set-speed', { device: 'hydrate', speed: 0 })
+      if (when === 'while the instant is open') {
+        await finish()
+        assert.equal((await hydrated.within(30_000)).data['error'], undefined)
+      }
+      const copies: Buffer[] = []
+      for (const disk of instant.disks) {
+        await apply(vm.folder, disk, copies)
+        assertSameDisk(copies[disk.lun], reference[disk.lun], `disk ${disk.lun}`)
+      }
+      await instant.commit()
+      if (when === 'after the instant') {
+        await finish()
+        assert.equal((await hydrated.within(30_000)).data['error'], undefined)
+      }
+      const next = track({ 'disk-0': tracking.next, 'disk-1': tracking.next })
+      const since = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: next })
+      for (const disk of since.disks) {
+        assert.equal(disk.changes.kind, 'since')
+        const dirtyBytes = await apply(vm.folder, disk, copies)
+        if (disk.lun === 0 && when === 'after the instant')
+          assert.ok(dirtyBytes !== undefined && dirtyBytes < MIB, 'Hydration is no change')
+        assertSameDisk(copies[disk.lun], vm.model[disk.lun], `disk ${disk.lun} since`)
+      }
+      await since.commit()
+      await vm.stop()
+      assertSameDisk(await imageContent(vm, 0), vm.model[0], 'the hydrated disk')
+    })
+  }
+
+  it('keeps off disks with I/O threads where QEMU would abort under its NBD client', async () => {
+    const vm = await create({ bus: 'virtio-iothread' })
+    const can = await askCapabilities(vm.qmp)
+    if (can.exportsFromIoThreads) return
+    const opening = openRunningInstant(vm.host(), vm.running(), { consistency: 'crash' })
+    await assert.rejects(opening, { code: 'hypervisor_feature_missing' })
+    assert.equal(await vm.status(), 'running')
   })
 })
