@@ -209,7 +209,7 @@ async function startMachine(
   record: BootRecord,
   hypervisor: Hypervisor,
 ): Promise<MachineStatus> {
-  const known = (await hypervisor.discover()).find(({ machine }) => machine.name === plan.machine)
+  const known = (await hypervisor.discover()).machines.find(({ machine }) => machine.name === plan.machine)
   if (known === undefined) await hypervisor.create(await describeMachine(repository, point, plan, record))
   return hypervisor.start(plan.machine)
 }
