@@ -2,15 +2,19 @@
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
 import { bootCommand } from './repo/boot.ts'
+import { copyCommand } from './repo/copy.ts'
+import { filesCommand } from './repo/files.ts'
 import { forgetCommand } from './repo/forget.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
 import { pruneCommand } from './repo/prune.ts'
 import { rebuildIndexCommand } from './repo/rebuild-index.ts'
+import { repairCommand } from './repo/repair.ts'
 import { restoreCommand } from './repo/restore.ts'
 import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
+import { statsCommand } from './repo/stats.ts'
 import { verifyCommand } from './repo/verify.ts'
 import { PROGRAM_VERSION } from './version.ts'
 
@@ -30,9 +34,13 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   restoreCommand,
   serveCommand,
   bootCommand,
+  filesCommand,
   verifyCommand,
   forgetCommand,
   pruneCommand,
+  copyCommand,
+  repairCommand,
+  statsCommand,
   keysCommand,
   rebuildIndexCommand,
 ]
