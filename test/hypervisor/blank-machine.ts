@@ -107,16 +107,17 @@ export class BlankMachine {
 
   async start(): Promise<void> {
     const args = ['-accel', 'tcg', '-m', '32', '-nodefaults', '-display', 'none', '-machine', 'pc']
-    for (const name of ['test', 'instant']) args.push('-qmp', `unix:${join(this.folder, name)}.qmp,server=on,wait=off`)
+    for (const name of ['test', 'instant', 'rescue'])
+      args.push('-qmp', `unix:${join(this.folder, name)}.qmp,server=on,wait=off`)
     for (const [lun, disk] of this.disks.entries()) {
       const file = { driver: 'file', filename: this.pathOf(lun), 'node-name': `disk${lun}-file` }
       const node = { 'node-name': `disk${lun}`, driver: disk.format ?? 'qcow2', discard: 'unmap', file }
       args.push('-blockdev', JSON.stringify(node), ...deviceOf(disk, lun))
     }
-    for (const name of ['test', 'instant']) await rm(join(this.folder, `${name}.qmp`), { force: true })
+    for (const name of ['test', 'instant', 'rescue']) await rm(join(this.folder, `${name}.qmp`), { force: true })
     this.#process = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] })
     const socket = join(this.folder, 'test.qmp')
-    await until('QEMU listens', () => Promise.resolve(existsSync(join(this.folder, 'instant.qmp'))))
+    await until('QEMU listens', () => Promise.resolve(existsSync(join(this.folder, 'rescue.qmp'))))
     this.#qmp = await QmpClient.connect(socket, { clock: systemClock })
   }
 

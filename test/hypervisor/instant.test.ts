@@ -5,7 +5,7 @@ import { afterEach, describe, it } from 'node:test'
 import { KIB, MIB, toHex } from '#base'
 import { checkCommand, systemRandom } from '#runtime'
 import { openRunningInstant, type TrackingRequest } from '#engine/hypervisor'
-import { BLANK_DISK_BYTES, BlankMachine } from './blank-machine.ts'
+import { BLANK_DISK_BYTES, BlankMachine, until } from './blank-machine.ts'
 import { apply, assertSameDisk } from './instant-reader.ts'
 
 const TRACKER = 'a1b2c3d4'
@@ -251,5 +251,59 @@ describe('openRunningInstant()', () => {
     pauses.sort((a, b) => a - b)
     console.log('pause of four disks in ms', pauses.map((ms) => ms.toFixed(1)).join(' '))
     assert.ok((pauses[4] ?? Infinity) < 60, 'A generous bound: the machine that runs the tests is shared')
+  })
+
+  it('copies by backup jobs where filters are not to be used, and says what that costs', async () => {
+    const vm = await create({}, { bus: 'scsi' })
+    const host = vm.host({ jobsOnly: true })
+    const graph = await vm.graph()
+    const copies: Buffer[] = []
+    let committed: string | undefined
+    for (const round of [1, 2, 3]) {
+      for (const lun of [0, 1]) await vm.write(lun, round * MIB, 1024)
+      const reference = vm.model.map((bytes) => Buffer.from(bytes))
+      const tracking = track({ 'disk-0': committed, 'disk-1': committed })
+      const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash', tracking })
+      assert.match(instant.weakerPromise ?? '', /Disks 0, 1 .*pauses until/)
+      for (const lun of [0, 1]) await vm.write(lun, round * MIB, 512)
+      for (const disk of instant.disks) {
+        assert.equal(disk.changes.kind, round === 1 ? 'all' : 'since')
+        await apply(vm.folder, disk, copies)
+        assertSameDisk(copies[disk.lun], reference[disk.lun], `round ${round} disk ${disk.lun}`)
+      }
+      await instant.check()
+      if (round === 2) await instant.abort('the next round must count from round 1')
+      else {
+        await instant.commit()
+        committed = tracking.next
+      }
+      await assertNothingLeft(vm, graph)
+      if (round === 2) for (const lun of [0, 1]) copies[lun] = reference[lun] ?? Buffer.of()
+    }
+  })
+
+  it('gives a job up before its scratch is full, so that the machine goes on', async () => {
+    const vm = await create({ sizeBytes: 40 * MIB })
+    const graph = await vm.graph()
+    const host = vm.host({ jobsOnly: true, scratchBytesMax: 8 * MIB })
+    const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash' })
+    for (let at = 0; at < 14; at += 1) await vm.write(0, at * MIB, MIB).catch(() => at)
+    await until('the job is cancelled', async () => JSON.stringify(await vm.qmp.execute('query-block-jobs')) === '[]')
+    await assert.rejects(instant.check(), { code: 'instant_broken' })
+    await instant.abort('broken')
+    await assertNothingLeft(vm, graph)
+  })
+
+  it('recovers a machine whose job was left behind', async () => {
+    const vm = await create({})
+    const graph = await vm.graph()
+    const host = vm.host({ jobsOnly: true })
+    const seen = Promise.withResolvers<never>()
+    const broken = { ...host, onStep: (step: string) => (step === 'open' ? seen.promise : Promise.resolve()) }
+    const opening = openRunningInstant(broken, vm.running(), { consistency: 'crash' })
+    await until('the job runs', async () => JSON.stringify(await vm.qmp.execute('query-block-jobs')) !== '[]')
+    seen.reject(new Error('the owner fails here'))
+    await assert.rejects(opening, /the owner fails here/)
+    await assertNothingLeft(vm, graph)
   })
 })

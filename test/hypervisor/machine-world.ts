@@ -10,6 +10,7 @@ import {
   chooseAccelerator,
   guestExec,
   type InstantGate,
+  type MachineChange,
   type MachineDescription,
   type NewDisk,
   type NewMachine,
@@ -30,6 +31,10 @@ export class StubGate implements InstantGate {
 
   isInstantOpen(_machine: MachineDescription): Promise<boolean> {
     return Promise.resolve(this.isOpen)
+  }
+
+  during<T>(_machine: MachineDescription, _change: MachineChange, act: () => Promise<T>): Promise<T> {
+    return act()
   }
 
   openInstant(): Promise<never> {

@@ -1,8 +1,7 @@
 /** Opening the repository that a command names, and closing it whatever happens. */
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
+import { cachesFolder } from '../cache-folder.ts'
 import { askCredential } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
 import { WRITER } from '../version.ts'
@@ -21,10 +20,7 @@ export type OpenRepository = Readonly<{ repository: Repository; descriptor: Stor
 
 export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
   const { systemClock, systemRandom } = await import('#runtime')
-  const given = process.env['XDG_CACHE_HOME']
-  const caches = given === undefined || given === '' ? join(homedir(), '.cache') : given
-  const cacheFolder = options.cacheDir ?? join(caches, 'holdfast')
-  return { clock: systemClock, random: systemRandom, cacheFolder, writer: WRITER }
+  return { clock: systemClock, random: systemRandom, cacheFolder: options.cacheDir ?? cachesFolder(), writer: WRITER }
 }
 
 /** Opens, runs `use`, closes. A log that went back behind what this user saw is told of, and reading goes on. */

@@ -8,8 +8,8 @@ import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { ChunkLocation } from './index/run-file.ts'
-import { decodeHeader, PACK_HEADER_BYTES } from './pack-format.ts'
-import { openPlain, packCorrupt, readSealed } from './pack-reader.ts'
+import { type ChunkKind, decodeHeader, PACK_HEADER_BYTES } from './pack-format.ts'
+import { openChunk, openPlain, packCorrupt, readSealed } from './pack-reader.ts'
 
 /** One request never spans more than this, and reads over gaps no larger than that. */
 const RUN_BYTES_MAX = 4 * MIB
@@ -18,6 +18,13 @@ const PACK_KEYS_MAX = 1024
 
 export type ChunkRequest<T> = Readonly<{ content: ContentHash; tag: T }>
 type Located<T> = ChunkRequest<T> & Readonly<{ id: ChunkId; at: ChunkLocation }>
+
+/** A chunk as packs keep it: compressed by `codec`, not sealed. */
+export type StoredChunk = Readonly<{ bytes: Uint8Array; codec: number; plainBytes: number; kind: ChunkKind }>
+
+type Sink<R, T> = (opened: R, tag: T) => void | Promise<void>
+/** Opens a sealed copy; undefined when it is sound but not what the manifest means. */
+type Opener<R> = (chunk: Located<unknown>, key: SealingKey, pack: string, sealed: Uint8Array) => R | undefined
 
 export class ChunkReader {
   readonly #store: BlobStore
@@ -34,17 +41,23 @@ export class ChunkReader {
   /** @throws chunk_missing, chunk_corrupt, pack_missing */
   async read(content: ContentHash): Promise<Uint8Array> {
     const id = this.#keys.chunkId(content)
-    return this.#readAnyCopy({ content, tag: undefined, id, at: this.#locate(id) })
+    return this.#readAnyCopy({ content, tag: undefined, id, at: this.#locate(id) }, this.#openPlain)
   }
 
   /**
    * Reads many chunks, calling `sink` once for each in an order that suits the packs. Bytes are the sink's until it resolves.
    * @throws chunk_missing, chunk_corrupt, pack_missing, and what the sink throws
    */
-  async readMany<T>(
-    requests: readonly ChunkRequest<T>[],
-    sink: (plain: Uint8Array, tag: T) => void | Promise<void>,
-  ): Promise<void> {
+  readMany<T>(requests: readonly ChunkRequest<T>[], sink: Sink<Uint8Array, T>): Promise<void> {
+    return this.#readMany(requests, this.#openPlain, sink)
+  }
+
+  /** As readMany, of the stored form: authenticated by the seal, neither decompressed nor hashed. For copies. */
+  readManyStored<T>(requests: readonly ChunkRequest<T>[], sink: Sink<StoredChunk, T>): Promise<void> {
+    return this.#readMany(requests, this.#openStored, sink)
+  }
+
+  async #readMany<R, T>(requests: readonly ChunkRequest<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
     const located = requests.map((request) => {
       const id = this.#keys.chunkId(request.content)
       return { ...request, id, at: this.#locate(id) }
@@ -52,7 +65,7 @@ export class ChunkReader {
     located.sort((a, b) => a.at.pack - b.at.pack || a.at.offset - b.at.offset)
     for (let first = 0; first < located.length;) {
       const run = runFrom(located, first)
-      await this.#readRun(run, sink)
+      await this.#readRun(run, open, sink)
       first += run.length
     }
   }
@@ -66,10 +79,7 @@ export class ChunkReader {
     })
   }
 
-  async #readRun<T>(
-    run: readonly Located<T>[],
-    sink: (plain: Uint8Array, tag: T) => void | Promise<void>,
-  ): Promise<void> {
+  async #readRun<R, T>(run: readonly Located<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
     const { at: first } = must(run[0], 'A run has at least one chunk')
     const { at: last } = must(run.at(-1), 'A run has at least one chunk')
     let bytes: Uint8Array | undefined
@@ -89,31 +99,39 @@ export class ChunkReader {
         chunk.at.offset - first.offset,
         chunk.at.offset - first.offset + chunk.at.sealedBytes,
       )
-      const plain = (sealed && (await this.#open(chunk, sealed))) ?? (await this.#readAnyCopy(chunk))
-      await sink(plain, chunk.tag)
+      const opened = (sealed && (await this.#tryOpen(chunk, sealed, open))) ?? (await this.#readAnyCopy(chunk, open))
+      await sink(opened, chunk.tag)
     }
   }
 
-  /** The checked bytes, or undefined when this copy is damaged. */
-  async #open<T>(chunk: Located<T>, sealed: Uint8Array): Promise<Uint8Array | undefined> {
+  readonly #openPlain: Opener<Uint8Array> = (chunk, key, pack, sealed) => {
+    const { plain, content } = openPlain(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+  }
+
+  readonly #openStored: Opener<StoredChunk> = (chunk, key, pack, sealed) => {
+    const bytes = openChunk(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return { bytes, codec: chunk.at.codec, plainBytes: chunk.at.plainBytes, kind: chunk.at.kind }
+  }
+
+  /** What the copy holds, or undefined when it is damaged. */
+  async #tryOpen<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R | undefined> {
     try {
       const key = await this.#packKey(chunk.at.pack)
-      const name = this.#index.packs.ref(chunk.at.pack).name
-      const { plain, content } = openPlain(this.#keys, key, name, { ...chunk.at, id: chunk.id }, sealed)
-      return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+      return open(chunk, key, this.#index.packs.ref(chunk.at.pack).name, sealed)
     } catch (error) {
       if (isHoldfastError(error, 'chunk_corrupt', 'pack_corrupt', 'pack_missing')) return undefined
       throw error
     }
   }
 
-  async #readAnyCopy<T>(chunk: Located<T>): Promise<Uint8Array> {
+  async #readAnyCopy<R>(chunk: Located<unknown>, open: Opener<R>): Promise<R> {
     let failure: unknown
     for (const at of this.#index.locate(chunk.id)) {
       try {
         const sealed = await readSealed(this.#store, this.#index.packs.ref(at.pack), at.offset, at.sealedBytes)
-        const plain = await this.#open({ ...chunk, at }, sealed)
-        if (plain !== undefined) return plain
+        const opened = await this.#tryOpen({ ...chunk, at }, sealed, open)
+        if (opened !== undefined) return opened
       } catch (error) {
         if (!isHoldfastError(error, 'pack_missing', 'pack_corrupt')) throw error
         failure = error

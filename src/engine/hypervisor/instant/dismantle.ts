@@ -40,7 +40,7 @@ async function thawIfLeftFrozen(clock: Clock, record: RunningRecord): Promise<vo
 }
 
 /** Continues a guest that the instant paused, or that a full scratch of the job method stopped. */
-async function continueIfLeftPaused(qmp: QmpClient, record: RunningRecord): Promise<void> {
+export async function continueIfLeftPaused(qmp: QmpClient, record: RunningRecord): Promise<void> {
   const status = await queryStatus(qmp)
   const pausedByUs = record.step === 'pause' && record.wasRunning && status === 'paused'
   const stoppedByScratch = status === 'io-error' && record.disks.some((disk) => disk.method === 'job')

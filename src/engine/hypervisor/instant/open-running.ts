@@ -120,6 +120,7 @@ async function recordOf(
     kind: 'running',
     id: plan.id,
     machine: machine.description.name,
+    machineUuid: machine.description.uuid,
     owner: must(await ownerOf(process.pid), 'This process is alive'),
     step: 'prepare',
     access: machine.sockets,
@@ -139,7 +140,7 @@ async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: nu
   const pass = async (step: string): Promise<void> => host.onStep?.(step)
   await transaction(qmp, prepareActions(plan, granularityBytes))
   await pass('prepare.bitmaps')
-  await Promise.all(record.disks.map(createScratch))
+  await Promise.all(record.disks.map((disk) => createScratch(disk, host.processUser)))
   await pass('prepare.files')
   for (const disk of record.disks) await addScratchNode(qmp, disk)
   await startNbdServer(qmp, record.nbdSocketPath)

@@ -4,6 +4,7 @@
  * with a note. (GPT: UEFI 2.10 section 5.3; MBR: section 5.2.1.)
  */
 import { crc32 } from 'node:zlib'
+import { toHex } from '#base'
 import { type DiskView, damaged, readU64 } from './disk-view.ts'
 
 export type Partition = Readonly<{
@@ -96,11 +97,7 @@ async function readMbr(disk: DiskView, entries: readonly MbrEntry[]): Promise<Pa
 
 function guidAt(bytes: Buffer, at: number): string {
   const hex = (from: number, to: number): string => bytes.toString('hex', at + from, at + to)
-  const little = (from: number, to: number): string =>
-    bytes
-      .subarray(at + from, at + to)
-      .toReversed()
-      .toHex()
+  const little = (from: number, to: number): string => toHex(bytes.subarray(at + from, at + to).toReversed())
   return `${little(0, 4)}-${little(4, 6)}-${little(6, 8)}-${hex(8, 10)}-${hex(10, 16)}`
 }
 
