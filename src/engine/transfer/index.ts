@@ -18,3 +18,6 @@ export {
   type RefusedFileSystem,
 } from './files/open-file-systems.ts'
 export type { Partition } from './files/partitions.ts'
+export { readAttachment } from './attachment.ts'
+export { type BootEnvironment, type BootPlan, bootPoint, RECONNECT_SECONDS, RunningBoot } from './boot/boot.ts'
+export { type BootRecord, readBoot } from './boot/boot-record.ts'
