@@ -10,6 +10,7 @@
  *   6    outside: a store, a host, a network, a disk that is full, busy or does not answer; later it may work
  *   70   a fault of Holdfast itself
  *   130  cancelled
+ *   141  whoever read the output went away (as after SIGPIPE)
  *
  * docs/errors.md names the exit code of every error code; a test compares.
  */
@@ -25,6 +26,7 @@ export const EXIT = {
   outside: 6,
   fault: 70,
   cancelled: 130,
+  brokenPipe: 141,
 } as const
 
 /** Codes that are neither `refused`, which is the rule, nor end in a word of ENDINGS. */
@@ -49,6 +51,7 @@ const CODES: Readonly<Record<string, number>> = {
   cron_invalid: EXIT.usage,
   job_input_invalid: EXIT.usage,
   machine_invalid: EXIT.usage,
+  image_format_unknown: EXIT.usage,
 
   pack_missing: EXIT.damage,
   chunk_missing: EXIT.damage,
@@ -58,11 +61,19 @@ const CODES: Readonly<Record<string, number>> = {
   restore_mismatch: EXIT.damage,
 
   command_missing: EXIT.notFound,
+  job_unknown: EXIT.notFound,
+  job_queue_unknown: EXIT.notFound,
+  schedule_unknown: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,
+  rpc_closed: EXIT.outside,
+  worker_lost: EXIT.outside,
+  worker_retiring: EXIT.outside,
+  process_not_started: EXIT.outside,
+  engine_stopping: EXIT.outside,
   packs_deleted: EXIT.outside,
   source_shrank: EXIT.outside,
   agent_frozen: EXIT.outside,

@@ -1,11 +1,14 @@
 /** Disk images for the tests of file reading, made by the tools that real systems use, without root. */
-import { appendFileSync } from 'node:fs'
-import { chmod, mkdir, mkdtemp, open, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { accessSync, appendFileSync, constants } from 'node:fs'
+import { chmod, mkdir, mkdtemp, open, readFile, rm, stat, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type BlockSource, identityMap, openFileSource } from '#engine/block'
 import { MIB } from '#base'
 import { checkCommand } from '#runtime'
+import { eventually } from '../rig/deadline.ts'
 import { sectorData } from '../rig/sector-data.ts'
 
 export const PARTITION_OFFSET = MIB
@@ -82,4 +85,45 @@ export async function makeMbrDisk(image: string, sizeMib: number, type: string):
   await writeFile(image, '')
   await truncate(image, sizeMib * MIB)
   await checkCommand('/usr/sbin/sfdisk', ['-q', image], { input: `label: dos\nstart=2048, type=${type}\n` })
+}
+
+/** Why the tests of NTFS cannot run here; false: they can. Its tools make folders only through a FUSE mount. */
+export function cannotMountNtfs(): string | false {
+  try {
+    accessSync('/dev/fuse', constants.R_OK | constants.W_OK)
+    return process.getuid?.() === 0 ? false : 'mounting ntfs-3g needs root'
+  } catch {
+    return 'there is no /dev/fuse to fill an NTFS image through'
+  }
+}
+
+/** An NTFS file system alone in its image, filled through a mount by `fill`. `mkntfs` are further arguments. */
+export async function makeNtfs(
+  work: Work,
+  sizeMib: number,
+  clusterBytes: number,
+  fill: (folder: string) => Promise<void>,
+  mkntfs: readonly string[] = [],
+): Promise<string> {
+  const [image, mountpoint] = [join(work.path, 'ntfs'), join(work.path, 'mnt')]
+  await writeFile(image, '')
+  await truncate(image, sizeMib * MIB)
+  const options = ['-F', '-Q', '-L', 'Ein Etikett', '-c', String(clusterBytes), ...mkntfs, image]
+  await checkCommand('/usr/sbin/mkntfs', options)
+  await mkdir(mountpoint)
+  // In the foreground: the driver writes its last records after umount has returned, and ends when it has.
+  const mount = ['-o', 'no_detach,streams_interface=none,compression', image, mountpoint]
+  const driver = spawn('ntfs-3g', mount, { stdio: 'ignore' })
+  const ended = once(driver, 'exit')
+  await eventually('the mount of the NTFS image', 10_000, async () => {
+    if (driver.exitCode !== null) throw new Error(`ntfs-3g gave up with exit code ${driver.exitCode}`)
+    return (await readFile('/proc/self/mounts', 'utf8')).includes(` ${mountpoint} `) ? true : undefined
+  })
+  try {
+    await fill(mountpoint)
+  } finally {
+    await checkCommand('umount', [mountpoint])
+    await ended
+  }
+  return image
 }

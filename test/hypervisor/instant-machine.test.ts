@@ -5,7 +5,7 @@ import { describe, it } from 'node:test'
 import { MIB, toHex } from '#base'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
 import { type Instant, InstantBroker, QemuHypervisor, type TrackingRequest } from '#engine/hypervisor'
-import { MachineWorld } from './machine-world.ts'
+import { emptyMachine, MachineWorld } from './machine-world.ts'
 
 /** Disk ids to generations, as the repository's log would hold them. */
 type Committed = Record<string, string | undefined>
@@ -74,5 +74,39 @@ describe('QemuHypervisor.openInstant()', () => {
       await access(disk.path)
       await checkCommand('qemu-img', ['check', '-q', '-f', disk.format, disk.path])
     }
+  })
+
+  it('works for a QEMU that runs as another user than Holdfast', { skip: process.getuid?.() !== 0 }, async () => {
+    const user = { uid: 65_534, gid: 65_534 }
+    await using world = await MachineWorld.make(user)
+    const folders = {
+      journalFolder: join(world.folder, 'j'),
+      scratchFolder: join(world.folder, 's'),
+      runFolder: join(world.folder, 'o'),
+    }
+    const common = { clock: systemClock, random: systemRandom }
+    const broker = new InstantBroker({
+      host: { ...common, ...folders, processUser: user, scratchFloorBytes: 0, watchdog: 'elsewhere' },
+    })
+    const host = new QemuHypervisor({ roots: world.roots, ...common, instants: broker, user })
+    const source = { from: 'empty', sizeBytes: 8 * MIB } as const
+    await host.create(emptyMachine('plain', { disks: [{ lun: 0, role: 'os', bus: 'virtio-blk', source }] }))
+    await host.start('plain')
+    const committed: Committed = {}
+    for (const expected of ['first_backup', 'since']) {
+      const tracking = track(committed)
+      const instant = await host.openInstant('plain', { consistency: 'crash', tracking })
+      assert.deepEqual(kinds(instant), [expected])
+      await instant.check()
+      await commit(instant, tracking, committed)
+    }
+    await host.powerOff('plain')
+    const tracking = track(committed)
+    const offline = await host.openInstant('plain', { consistency: 'crash', tracking })
+    assert.deepEqual(kinds(offline), ['since'])
+    await offline.check()
+    await commit(offline, tracking, committed)
+    await host.start('plain')
+    await host.powerOff('plain')
   })
 })

@@ -172,7 +172,7 @@ export async function removeKeySlot(store: BlobStore, id: string): Promise<void>
       'The last key slot cannot be removed: nobody could open the repository again.',
       {
         facts: { slot: id },
-        hint: 'Add another slot first with "holdfast repo keys add".',
+        hint: 'Add another slot first with "holdfast repo keys STORE add".',
       },
     )
   }

@@ -86,6 +86,8 @@ export type MachineSockets = Readonly<{
   /** A monitor for recovery and the watchdog, which may have to act while the other one is held. Default: the same one. */
   rescueSocketPath?: string | undefined
   agentSocketPath?: string | undefined
+  /** QEMU's process id, for one that runs in another network namespace. */
+  processId?: number | undefined
 }>
 
 const ENDING = '.instant.json'

@@ -230,7 +230,8 @@ async function describeMachine(
       lun: disk.lun,
       role: was?.role ?? (disk.lun === 0 ? ('os' as const) : ('data' as const)),
       bus: was?.bus ?? ('virtio-blk' as const),
-      ...(was?.serial === undefined ? {} : { serial: was.serial }),
+      // A machine that was not ours may have disks without a serial; they get one of their identity.
+      ...(was?.serial === undefined || was.serial === '' ? {} : { serial: was.serial }),
       source: { from: 'image' as const, path: overlay.overlayPath, format: 'qcow2' as const, allowBacking: true },
     }
   })

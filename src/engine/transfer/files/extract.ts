@@ -42,6 +42,10 @@ export type Extracted = Readonly<{
 const NAME_BYTES_MAX = 255
 const DEPTH_MAX = 256
 const SET_ID_BITS = 0o6000
+const NOT_BROUGHT_OUT = {
+  damaged: 'Its record on the disk is damaged.',
+  other: 'It is a device, a pipe or a socket.',
+} as const
 const NEW_FILE = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW
 
 /** @throws `files_name_unsafe` unless the name is one plain step. */
@@ -109,7 +113,7 @@ class Extraction {
       if (entry.kind === 'folder') await this.#createFolder(path, entry, target, depth)
       else if (entry.kind === 'link') await this.#createLink(entry, target)
       else if (entry.kind === 'file') await this.#createFile(path, entry, target)
-      else this.#skipped.push({ path, reason: 'It is a device, a pipe or a socket.' })
+      else this.#skipped.push({ path, reason: NOT_BROUGHT_OUT[entry.kind] })
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error
       throw new TransferError('files_target_exists', `${target} exists already; nothing is replaced.`, { cause: error })

@@ -8,6 +8,7 @@ import { DiskView } from './disk-view.ts'
 import { ExtReader } from './ext.ts'
 import { FatReader } from './fat.ts'
 import { FileTree } from './file-tree.ts'
+import { NtfsReader } from './ntfs.ts'
 import { type Partition, readPartitions } from './partitions.ts'
 
 export type FileSystemKind = 'ext2' | 'ext3' | 'ext4' | 'fat12' | 'fat16' | 'fat32' | 'ntfs'
@@ -59,6 +60,13 @@ async function openFat(view: DiskView): Promise<Opened | undefined> {
   return { kind: reader.kind, label: await reader.label(), notes: [FAT_TIME_NOTE], root: new FileTree(reader) }
 }
 
+async function openNtfs(view: DiskView): Promise<Opened | undefined> {
+  const reader = await NtfsReader.open(view)
+  if (reader === undefined) return undefined
+  const { label, isDirty } = await reader.volume()
+  return { kind: 'ntfs', label, notes: isDirty ? [JOURNAL_NOTE] : [], root: new FileTree(reader) }
+}
+
 async function recognise(view: DiskView): Promise<Readonly<{ kind: string; refusal: string }>> {
   for (const { kind, at, text, reason } of SIGNATURES) {
     if (at + text.length > view.sizeBytes) continue
@@ -71,7 +79,7 @@ async function recognise(view: DiskView): Promise<Readonly<{ kind: string; refus
 
 async function openView(view: DiskView): Promise<Opened | Readonly<{ kind: string; refusal: string }>> {
   try {
-    return (await openExt(view)) ?? (await openFat(view)) ?? (await recognise(view))
+    return (await openExt(view)) ?? (await openNtfs(view)) ?? (await openFat(view)) ?? (await recognise(view))
   } catch (error) {
     if (!isHoldfastError(error, 'files_damaged', 'files_unsupported')) throw error
     return { kind: 'unknown', refusal: error.message }
@@ -79,9 +87,9 @@ async function openView(view: DiskView): Promise<Opened | Readonly<{ kind: strin
 }
 
 /** A disk that is one file system may begin with a boot sector that also looks like a partition table. */
-async function isWholeDiskFat(disk: DiskView): Promise<boolean> {
-  const label = disk.sizeBytes < 512 ? '' : (await disk.read(54, 36)).toString('latin1')
-  return label.startsWith('FAT1') || label.slice(28, 33) === 'FAT32'
+async function isWholeDiskBoot(disk: DiskView): Promise<boolean> {
+  const sector = disk.sizeBytes < 512 ? '' : (await disk.read(0, 512)).toString('latin1')
+  return sector.slice(3, 11) === 'NTFS    ' || sector.slice(54, 58) === 'FAT1' || sector.slice(82, 87) === 'FAT32'
 }
 
 async function partitionsOf(
@@ -95,7 +103,7 @@ async function partitionsOf(
     type: '',
     name: '',
   }
-  const table = (await isWholeDiskFat(disk)) ? undefined : await readPartitions(disk)
+  const table = (await isWholeDiskBoot(disk)) ? undefined : await readPartitions(disk)
   return table ?? { partitions: [whole], notes: [] }
 }
 
