@@ -88,7 +88,7 @@ class Demo {
   async cleanUp(): Promise<void> {
     this.program.killAll()
     for (const host of [this.#host, ...this.#boots]) {
-      for (const { machine } of await host.discover()) await host.powerOff(machine.name)
+      for (const { machine } of (await host.discover()).machines) await host.powerOff(machine.name)
     }
     await rm(this.folder, { recursive: true, force: true })
   }
@@ -331,7 +331,7 @@ class Demo {
 
   async #remove(name: string): Promise<void> {
     for (const host of this.#boots.splice(0)) {
-      for (const { machine } of await host.discover()) await host.powerOff(machine.name)
+      for (const { machine } of (await host.discover()).machines) await host.powerOff(machine.name)
     }
     await rm(join(this.folder, name), { recursive: true, force: true })
   }
