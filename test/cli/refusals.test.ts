@@ -147,3 +147,28 @@ test('A cache folder that cannot be used is named, with the way out', async () =
   assert.deepEqual([refused.code, refused.exitCode], ['cache_folder_unusable', 2])
   assert.match(refused.hint ?? '', /--cache-dir/)
 })
+
+test('A block device is backed up, but not while the host has it mounted', async (t) => {
+  const folder = await testFolder()
+  await runJson(folder, ['repo', 'init', 'store'])
+  const image = join(folder, 'device.img')
+  await checkCommand('truncate', ['-s', '16M', image])
+  await checkCommand('mkfs.ext4', ['-q', image])
+  const { stdout } = await checkCommand('losetup', ['--find', '--show', image]).catch(() => ({ stdout: Buffer.of() }))
+  const device = stdout.toString('utf8').trim()
+  if (device === '') return t.skip('this host gives no loop device')
+  try {
+    const backup = ['repo', 'backup', 'store', '-m', 'vm', '-d', `0=raw:${device}`]
+    await runJson(folder, backup)
+    await runJson(folder, ['repo', 'restore', 'store', 'latest', '--to', 'to'])
+    assert.deepEqual(await readFile(join(folder, 'to/disk-0.raw')), await readFile(image))
+    await mkdir(join(folder, 'mounted'))
+    await checkCommand('mount', ['-o', 'ro', device, join(folder, 'mounted')])
+    const refused = await runFailing(folder, backup)
+    assert.equal(refused.code, 'image_in_use')
+    assert.match(refused.hint ?? '', /snapshot/)
+  } finally {
+    await checkCommand('umount', [join(folder, 'mounted')]).catch(() => undefined)
+    await checkCommand('losetup', ['--detach', device])
+  }
+})
