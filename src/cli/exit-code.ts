@@ -45,6 +45,7 @@ const CODES: Readonly<Record<string, number>> = {
   invalid_argument: EXIT.usage,
   store_location_invalid: EXIT.usage,
   target_folder_invalid: EXIT.usage,
+  cache_folder_unusable: EXIT.usage,
   blob_key_invalid: EXIT.usage,
   retention_invalid: EXIT.usage,
   time_zone_unknown: EXIT.usage,
@@ -66,6 +67,7 @@ const CODES: Readonly<Record<string, number>> = {
   schedule_unknown: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
+  system_error: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,

@@ -1,9 +1,13 @@
 /** Opening the repository that a command names, and closing it whatever happens. */
+import { access, constants, mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { messageOf } from '#base'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
 import { cachesFolder } from '../cache-folder.ts'
 import { askCredential, type CredentialRequest } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
+import { CliError } from '../errors.ts'
 import { WRITER } from '../version.ts'
 
 export type RepoOptions = SharedOptions & Readonly<{ cacheDir?: string }>
@@ -20,7 +24,22 @@ export type OpenRepository = Readonly<{ repository: Repository; descriptor: Stor
 
 export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
   const { systemClock, systemRandom } = await import('#runtime')
-  return { clock: systemClock, random: systemRandom, cacheFolder: options.cacheDir ?? cachesFolder(), writer: WRITER }
+  const cacheFolder = resolve(options.cacheDir ?? cachesFolder())
+  await makeCacheFolder(cacheFolder)
+  return { clock: systemClock, random: systemRandom, cacheFolder, writer: WRITER }
+}
+
+async function makeCacheFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await access(folder, constants.W_OK)
+  } catch (cause) {
+    throw new CliError('cache_folder_unusable', `The cache folder ${folder} cannot be used: ${messageOf(cause)}`, {
+      facts: { folder },
+      hint: 'Name another with --cache-dir; an empty one on a temporary file system will do.',
+      cause,
+    })
+  }
 }
 
 /**
