@@ -12,7 +12,7 @@ import { link, mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { formatBytes, GIB, MIB, TIB } from '#base'
+import { formatBytes, GIB, messageOf, MIB, TIB } from '#base'
 import { checkCommand } from '#runtime'
 import { type BenchData, type DataSize, makeData, warm } from './data.ts'
 import { describeMachine } from './machine.ts'
@@ -72,13 +72,24 @@ async function runAll(folder: string, data: BenchData): Promise<Results> {
       const tool = tools[(i + round) % tools.length]
       if (tool === undefined) continue
       const place = await freshPlace(folder, data)
-      samples.push(...(await runTool(tool, place, data, round)))
-      if (tool === holdfastTool && round === rounds - 1) serve = await measureServe(await emptied(place), data)
+      await attempt(tool.name, () => runTool(tool, place, data, round, (sample) => samples.push(sample)))
+      if (tool !== holdfastTool || round !== rounds - 1) continue
+      await attempt('serve', async () => (serve = await measureServe(await emptied(place), data)))
     }
   }
   const { baseImage: _base, changedImage: _changed, hugeImage: _huge, ...sizes } = data
   const date = new Date().toISOString()
   return { date, machine, versions, data: sizes, rounds, samples, medians: inOrder(mediansOf(samples), tools), serve }
+}
+
+/** One tool's failure is told, fails the run, and leaves the others their figures. */
+async function attempt(what: string, work: () => Promise<unknown>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    process.exitCode = 1
+    say(`${what} FAILED: ${messageOf(error)}`)
+  }
 }
 
 async function presentTools(): Promise<{ tools: Tool[]; versions: Record<string, string> }> {
@@ -122,8 +133,13 @@ async function insert(place: Place, image: string): Promise<void> {
   await warm(image)
 }
 
-async function runTool(tool: Tool, place: Place, data: BenchData, round: number): Promise<Sample[]> {
-  const samples: Sample[] = []
+async function runTool(
+  tool: Tool,
+  place: Place,
+  data: BenchData,
+  round: number,
+  take: (sample: Sample) => void,
+): Promise<void> {
   await insert(place, data.baseImage)
   await tool.prepare(place)
   let inserted = data.baseImage
@@ -131,10 +147,9 @@ async function runTool(tool: Tool, place: Place, data: BenchData, round: number)
     if (tool.commands(place)[step] === undefined) continue
     if (step === 'scan') await insert(place, (inserted = data.changedImage))
     if (step === 'full-huge') await warm(place.hugeImage)
-    samples.push(await runStep(tool, step, place, round))
+    take(await runStep(tool, step, place, round))
     if (step === 'restore-raw' && round === 0) await compare(tool, inserted, tool.restored(place))
   }
-  return samples
 }
 
 async function runStep(tool: Tool, step: Step, place: Place, round: number): Promise<Sample> {

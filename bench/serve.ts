@@ -9,7 +9,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { MIB } from '#base'
 import { type BenchData, dataRuns } from './data.ts'
 import { measure, run } from './measure.ts'
-import { holdfast } from './tools/holdfast.ts'
+import { holdfast, STORE } from './tools/holdfast.ts'
 import type { Place } from './tools/tool.ts'
 
 export type ServeResult = Readonly<{ sequentialBytesPerSecond: number; randomReadsPerSecond: number }>
@@ -19,11 +19,11 @@ const REGION_BYTES_MAX = 128 * MIB
 
 export async function measureServe(place: Place, data: BenchData): Promise<ServeResult> {
   const socket = join(place.target, 'nbd.sock')
-  const { program, args, env } = holdfast(place, 'serve', 'latest', '--disk', '0', '--socket', socket)
+  const { program, args, env } = holdfast(place, STORE, 'serve', 'latest', '--disk', '0', '--socket', socket)
   const server = spawn(program, args, { stdio: 'ignore', env: { ...process.env, ...env } })
   const exited = new Promise<void>((resolve) => void server.once('exit', () => resolve()))
   try {
-    await untilListening(socket)
+    await Promise.race([untilListening(socket), exited.then(() => Promise.reject(new Error('The NBD server ended.')))])
     const uri = `nbd+unix:///?socket=${socket}`
     const copied = await measure({ program: 'nbdcopy', args: [uri, 'null:'] })
     return {

@@ -20,7 +20,8 @@ async function codesOfParts(): Promise<string[]> {
     if (face === undefined) continue
     const exported = await listsOf(face)
     for (const path of globSync(`src/${part}/**/errors.ts`).filter((path) => partOf(path) === part)) {
-      for (const name of (await listsOf(path)).keys()) assert.ok(exported.has(name), `${face} exports ${name} of ${path}`)
+      for (const name of (await listsOf(path)).keys())
+        assert.ok(exported.has(name), `${face} exports ${name} of ${path}`)
     }
     codes.push(...[...exported.values()].flat())
   }

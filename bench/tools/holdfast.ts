@@ -7,10 +7,13 @@ import type { Place, Tool } from './tool.ts'
 
 const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
 
-export function holdfast(place: Place, ...args: string[]): Command {
-  const [command = '', ...rest] = args
+/** The 1 TiB disk has a repository of its own, so that nothing of it is there already. */
+export const STORE = 'store'
+const HUGE_STORE = 'store-huge'
+
+export function holdfast(place: Place, store: string, command: string, ...args: string[]): Command {
   const env = { HOLDFAST_PASSPHRASE: 'benchmark', XDG_CACHE_HOME: join(place.repository, 'cache') }
-  return { program: PROGRAM, args: ['repo', command, join(place.repository, 'store'), ...rest], env }
+  return { program: PROGRAM, args: ['repo', command, join(place.repository, store), ...args], env }
 }
 
 export const holdfastTool: Tool = {
@@ -22,26 +25,26 @@ export const holdfastTool: Tool = {
   },
 
   async prepare(place) {
-    await run(holdfast(place, 'init'))
+    for (const store of [STORE, HUGE_STORE]) await run(holdfast(place, store, 'init'))
   },
 
   commands(place) {
-    const backup = (machine: string, image: string): Command => ({
-      ...holdfast(place, 'backup', '--machine', machine, '--disk', `0=raw:${image}`, '--output', 'json'),
+    const backup = (store: string, image: string): Command => ({
+      ...holdfast(place, store, 'backup', '--machine', 'bench', '--disk', `0=raw:${image}`, '--output', 'json'),
       output: place.repository,
     })
     const restore = (format: string): Command => ({
-      ...holdfast(place, 'restore', 'latest', '--to', join(place.target, format), '--format', format),
+      ...holdfast(place, STORE, 'restore', 'latest', '--to', join(place.target, format), '--format', format),
       output: place.target,
     })
     return {
-      full: backup('bench', place.image),
-      scan: backup('bench', place.image),
+      full: backup(STORE, place.image),
+      scan: backup(STORE, place.image),
       'restore-raw': restore('raw'),
       'restore-qcow2': restore('qcow2'),
-      verify: holdfast(place, 'verify'),
-      'verify-keyless': holdfast(place, 'verify', '--without-key'),
-      'full-huge': backup('huge', place.hugeImage),
+      verify: holdfast(place, STORE, 'verify'),
+      'verify-keyless': holdfast(place, STORE, 'verify', '--without-key'),
+      'full-huge': backup(HUGE_STORE, place.hugeImage),
     }
   },
 

@@ -4,7 +4,7 @@
  * is given up in order; the second one ends the program at once.
  */
 import { Command, Option } from 'commander'
-import { BaseError, HoldfastError, isHoldfastError, messageOf } from '#base'
+import { BaseError, errnoOf, HoldfastError, isHoldfastError, messageOf } from '#base'
 import { CliError } from './errors.ts'
 import { EXIT, exitCodeOf } from './exit-code.ts'
 import { Output, type OutputFormat } from './output.ts'
@@ -63,9 +63,18 @@ function cancelled(cause: unknown): HoldfastError {
   return isHoldfastError(cause, 'cancelled') ? cause : new BaseError('cancelled', 'Cancelled.', { cause })
 }
 
-/** What was thrown as a HoldfastError; a fault of ours keeps its stack for the report of it. */
+/** What was thrown as a HoldfastError. What the system refused keeps its words (EACCES: ...); a fault of ours keeps its stack for the report of it. */
 export function presentable(error: unknown): HoldfastError {
   if (error instanceof HoldfastError) return error
+  const errno = errnoOf(error)
+  if (errno !== undefined && /^E[A-Z0-9]+$/.test(errno)) {
+    const hint = errno === 'ENOSPC' || errno === 'EDQUOT' ? 'Free space there and try again.' : undefined
+    return new CliError('system_error', `The system refused: ${messageOf(error)}`, {
+      facts: { errno },
+      hint,
+      cause: error,
+    })
+  }
   const stack = error instanceof Error ? (error.stack ?? '') : ''
   return new CliError('internal_error', `Holdfast made a mistake: ${messageOf(error)}`, {
     facts: { stack },

@@ -7,6 +7,8 @@ export const CLI_ERROR_CODES = [
   'passphrase_mismatch',
   'key_file_unreadable',
   'target_folder_invalid',
+  'cache_folder_unusable',
+  'system_error',
   'internal_error',
 ] as const
 export type CliErrorCode = (typeof CLI_ERROR_CODES)[number]

@@ -10,6 +10,7 @@
  *   6    outside: a store, a host, a network, a disk that is full, busy or does not answer; later it may work
  *   70   a fault of Holdfast itself
  *   130  cancelled
+ *   141  whoever read the output went away (as after SIGPIPE)
  *
  * docs/errors.md names the exit code of every error code; a test compares.
  */
@@ -25,6 +26,7 @@ export const EXIT = {
   outside: 6,
   fault: 70,
   cancelled: 130,
+  brokenPipe: 141,
 } as const
 
 /** Codes that are neither `refused`, which is the rule, nor end in a word of ENDINGS. */
@@ -43,6 +45,7 @@ const CODES: Readonly<Record<string, number>> = {
   invalid_argument: EXIT.usage,
   store_location_invalid: EXIT.usage,
   target_folder_invalid: EXIT.usage,
+  cache_folder_unusable: EXIT.usage,
   blob_key_invalid: EXIT.usage,
   retention_invalid: EXIT.usage,
   time_zone_unknown: EXIT.usage,
@@ -64,6 +67,7 @@ const CODES: Readonly<Record<string, number>> = {
   schedule_unknown: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
+  system_error: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,

@@ -1,15 +1,20 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
+import { bootCommand } from './repo/boot.ts'
+import { copyCommand } from './repo/copy.ts'
+import { filesCommand } from './repo/files.ts'
 import { forgetCommand } from './repo/forget.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
 import { pruneCommand } from './repo/prune.ts'
 import { rebuildIndexCommand } from './repo/rebuild-index.ts'
+import { repairCommand } from './repo/repair.ts'
 import { restoreCommand } from './repo/restore.ts'
 import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
+import { statsCommand } from './repo/stats.ts'
 import { verifyCommand } from './repo/verify.ts'
 import { PROGRAM_VERSION } from './version.ts'
 
@@ -28,9 +33,14 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   showCommand,
   restoreCommand,
   serveCommand,
+  bootCommand,
+  filesCommand,
   verifyCommand,
   forgetCommand,
   pruneCommand,
+  copyCommand,
+  repairCommand,
+  statsCommand,
   keysCommand,
   rebuildIndexCommand,
 ]

@@ -1,5 +1,6 @@
 /** Parses the command line and runs one command. Parts load when a command needs them. */
 import { CommanderError } from 'commander'
+import { errnoOf } from '#base'
 import { CliError } from './errors.ts'
 import { EXIT } from './exit-code.ts'
 import { Output } from './output.ts'
@@ -26,6 +27,10 @@ function reportUsage(error: CommanderError, args: readonly string[]): void {
 
 /** Sets process.exitCode; never throws for what a user may do. */
 export async function runCommandLine(args: readonly string[]): Promise<void> {
+  process.stdout.on('error', (error) => {
+    if (errnoOf(error) !== 'EPIPE') throw error
+    process.exit(EXIT.brokenPipe)
+  })
   try {
     await makeProgram().parseAsync([...args], { from: 'user' })
   } catch (error) {

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { run, testFolder } from './command-line.ts'
 
@@ -25,6 +27,8 @@ test('--help of every command shows its arguments and an example that begins wit
     for (const example of examples) assert.match(example, new RegExp(`holdfast ${path.join(' ')}\\b`))
   }
   await visit([])
-  for (const name of ['init', 'backup', 'list', 'show', 'restore', 'verify'])
-    assert.ok(seen.includes(`repo ${name}`), name)
+  const manual = await readFile(join(import.meta.dirname, '../../docs/cli.md'), 'utf8')
+  const described = new Set(Array.from(manual.matchAll(/`(repo [a-z-]+) STORE/g), ([, name]) => name))
+  const commands = seen.filter((name) => /^repo ./.test(name))
+  assert.deepEqual([...described].sort(), commands.sort(), 'docs/cli.md describes every command and no other')
 })

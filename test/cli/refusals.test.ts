@@ -1,47 +1,12 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { access, chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
-import { connect } from 'node:net'
 import { join } from 'node:path'
-import { after, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
+import { test } from 'node:test'
 import { GIB } from '#base'
 import { checkCommand } from '#runtime'
 import { type PointJson, runFailing, runJson, testFolder } from './command-line.ts'
 import { makeImages, writeRaw } from './images.ts'
-
-/** A machine that has not begun to run holds its images' locks like any other. */
-async function startMachine(folder: string, image: string, format: string): Promise<() => Promise<void>> {
-  const socket = join(folder, `${format}.qmp`)
-  const node = { 'node-name': 'd', driver: format, file: { driver: 'file', filename: image } }
-  const child = spawn(
-    'qemu-system-x86_64',
-    ['-S', '-nodefaults', '-display', 'none', '-M', 'pc', '-m', '16', '-blockdev', JSON.stringify(node)].concat([
-      '-device',
-      'virtio-blk,drive=d',
-      '-qmp',
-      `unix:${socket},server=on,wait=off`,
-    ]),
-    { stdio: 'ignore' },
-  )
-  const gone = once(child, 'exit')
-  const stop = async (): Promise<void> => {
-    child.kill('SIGKILL')
-    await gone
-  }
-  after(stop)
-  for (let patience = 200; ; patience -= 1) {
-    const isUp = await new Promise<boolean>((resolve) => {
-      const probe = connect(socket)
-      probe.once('data', () => (probe.destroy(), resolve(true)))
-      probe.once('error', () => resolve(false))
-    })
-    if (isUp) return stop
-    assert.ok(patience > 0 && child.exitCode === null, 'QEMU starts')
-    await delay(50)
-  }
-}
+import { startMachine } from './machine.ts'
 
 test('The image of a running machine is refused with a pointer to --qmp, raw and qcow2 alike', async () => {
   const folder = await testFolder()
@@ -51,7 +16,7 @@ test('The image of a running machine is refused with a pointer to --qmp, raw and
     ['raw', raw],
     ['qcow2', qcow2],
   ] as const) {
-    const stop = await startMachine(folder, image, format)
+    const { stop } = await startMachine(folder, [image, format])
     const refused = await runFailing(folder, ['repo', 'backup', 'store', '-m', 'vm', '-d', `0=${format}:${image}`])
     assert.deepEqual([refused.code, refused.exitCode], ['image_in_use', 5], refused.message)
     assert.match(refused.hint ?? '', /--qmp/)
@@ -172,4 +137,38 @@ test('Sizes beyond what a disk may have are refused', async () => {
   await checkCommand('qemu-img', ['create', '-q', '-f', 'qcow2', join(folder, 'huge.qcow2'), String(65 * 1024 * GIB)])
   const refused = await runFailing(folder, ['repo', 'backup', 'store', '-m', 'vm', '-d', '0=huge.qcow2'])
   assert.equal(refused.code, 'image_too_large')
+})
+
+test('A cache folder that cannot be used is named, with the way out', async () => {
+  const folder = await testFolder()
+  await runJson(folder, ['repo', 'init', 'store'])
+  await writeFile(join(folder, 'file'), '')
+  const refused = await runFailing(folder, ['repo', 'list', 'store', '--cache-dir', 'file/cache'])
+  assert.deepEqual([refused.code, refused.exitCode], ['cache_folder_unusable', 2])
+  assert.match(refused.hint ?? '', /--cache-dir/)
+})
+
+test('A block device is backed up, but not while the host has it mounted', async (t) => {
+  const folder = await testFolder()
+  await runJson(folder, ['repo', 'init', 'store'])
+  const image = join(folder, 'device.img')
+  await checkCommand('truncate', ['-s', '16M', image])
+  await checkCommand('mkfs.ext4', ['-q', image])
+  const { stdout } = await checkCommand('losetup', ['--find', '--show', image]).catch(() => ({ stdout: Buffer.of() }))
+  const device = stdout.toString('utf8').trim()
+  if (device === '') return t.skip('this host gives no loop device')
+  try {
+    const backup = ['repo', 'backup', 'store', '-m', 'vm', '-d', `0=raw:${device}`]
+    await runJson(folder, backup)
+    await runJson(folder, ['repo', 'restore', 'store', 'latest', '--to', 'to'])
+    assert.deepEqual(await readFile(join(folder, 'to/disk-0.raw')), await readFile(image))
+    await mkdir(join(folder, 'mounted'))
+    await checkCommand('mount', ['-o', 'ro', device, join(folder, 'mounted')])
+    const refused = await runFailing(folder, backup)
+    assert.equal(refused.code, 'image_in_use')
+    assert.match(refused.hint ?? '', /snapshot/)
+  } finally {
+    await checkCommand('umount', [join(folder, 'mounted')]).catch(() => undefined)
+    await checkCommand('losetup', ['--detach', device])
+  }
 })

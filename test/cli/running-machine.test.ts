@@ -1,10 +1,12 @@
 import assert from 'node:assert/strict'
-import { rename, readFile } from 'node:fs/promises'
+import { copyFile, readFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { KIB, MIB } from '#base'
 import { BlankMachine } from '../hypervisor/blank-machine.ts'
 import { type PointJson, runFailing, runJson, testFolder } from './command-line.ts'
+import { makeImages } from './images.ts'
+import { startMachine } from './machine.ts'
 
 const BACKUP = ['repo', 'backup', 'store', '--machine', 'vm', '--qmp']
 
@@ -75,4 +77,36 @@ test('A monitor that is not there, and contradictions between options, each say 
   ]) {
     assert.equal((await runFailing(folder, [...BACKUP, 'nowhere.qmp', ...more])).exitCode, 2)
   }
+})
+
+test('Firmware variables travel beside the disks and are not taken for one; buses and firmware are described', async () => {
+  const folder = await testFolder()
+  const { raw, bytes } = await makeImages(folder)
+  const vars = join(folder, 'vars.fd')
+  await copyFile('/usr/share/OVMF/OVMF_VARS.fd', vars)
+  const flash = (unit: number, more: string): string[] => ['-drive', `if=pflash,unit=${unit},format=raw,${more}`]
+  const code = flash(0, 'readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd')
+  const machine = await startMachine(folder, [raw, 'raw'], {
+    device: 'ide-hd,drive=d,id=disk3,serial=WD1',
+    args: ['-M', 'q35', ...code, ...flash(1, `file=${vars}`)],
+  })
+  await runJson(folder, ['repo', 'init', 'store'])
+  const point = await runJson<PointJson>(folder, [...BACKUP, machine.qmp])
+  assert.deepEqual(
+    point.disks.map(({ lun }) => lun),
+    [3],
+    'the device id disk3 names its LUN',
+  )
+  await machine.stop()
+  await runJson(folder, ['repo', 'restore', 'store', 'latest', '--to', 'to'])
+  assert.deepEqual(await readFile(join(folder, 'to/disk-3.raw')), bytes)
+  assert.equal((await readFile(join(folder, 'to/uefi-vars'))).length, (await readFile(vars)).length)
+  const { description } = JSON.parse(await readFile(join(folder, 'to/machine.json'), 'utf8')) as {
+    description: { firmware: string; machineType: string; disks: { bus: string; serial: string }[] }
+  }
+  assert.deepEqual([description.firmware, description.machineType], ['uefi', 'q35'])
+  assert.deepEqual(
+    description.disks.map(({ bus, serial }) => [bus, serial]),
+    [['ide', 'WD1']],
+  )
 })

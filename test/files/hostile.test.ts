@@ -1,9 +1,9 @@
 /** Images with random damage: reading them ends, in time, with what is left or with a typed error, never in any other way. */
 import assert from 'node:assert/strict'
-import { mkdir, readFile } from 'node:fs/promises'
+import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
-import { isHoldfastError, SeededRandom } from '#base'
+import { isHoldfastError, MIB, SeededRandom } from '#base'
 import { MemoryDevice } from '#engine/block'
 import { type FileTree, openFileSystems } from '#engine/transfer'
 import { checkCommand, systemClock } from '#runtime'
@@ -79,9 +79,8 @@ async function isRefused(device: MemoryDevice, what: string): Promise<boolean> {
   }
 }
 
-async function survive(image: Buffer, seed: number): Promise<void> {
+async function survive(image: Buffer, seed: number, places = structurePlaces(image)): Promise<void> {
   const device = MemoryDevice.from(image)
-  const places = structurePlaces(image)
   let refusals = 0
   for (let round = 0; round < ROUNDS; round += 1) {
     const patches = damageOf(image, new SeededRandom(seed * 100_000 + round), places)
@@ -127,4 +126,24 @@ describe('reading a damaged file system', () => {
     })
     await survive(await readFile(image), 4)
   })
+
+  const TABLES = {
+    MBR: 'label: dos\nstart=1MiB, size=2MiB, type=83\nstart=4MiB, type=5\nstart=5MiB, size=2MiB, type=83\n',
+    GPT: 'label: gpt\nstart=1MiB, size=2MiB\nstart=5MiB, size=2MiB\n',
+  }
+  for (const [scheme, script] of Object.entries(TABLES)) {
+    it(`ends in a typed error at worst (${scheme})`, async () => {
+      await using work = await temporaryWork()
+      const image = join(work.path, 'image')
+      await writeFile(image, '')
+      await truncate(image, 8 * MIB)
+      await checkCommand('/usr/sbin/sfdisk', ['-q', image], { input: script })
+      const bytes = await readFile(image)
+      const places = structurePlaces(bytes)
+      for (const offset of [MIB, 5 * MIB]) {
+        await checkCommand('/usr/sbin/mke2fs', ['-q', '-F', '-t', 'ext2', '-E', `offset=${offset}`, image, '2M'])
+      }
+      await survive(await readFile(image), 5, places)
+    })
+  }
 })

@@ -119,6 +119,32 @@ describe('An instant of a machine with a guest', () => {
     await instant.commit()
   })
 
+  it('shows both disks at one moment while the guest writes to one after the other', async () => {
+    // Number n goes to vdb, is flushed, then to vdc: at any moment vdb holds the number of vdc, or the next one.
+    const write = (disk: string): string =>
+      `echo $i | dd of=/dev/${disk} bs=512 seek=100000 conv=notrunc,fsync,sync 2>/dev/null`
+    await guest.start(`i=0; while [ ! -e /run/stop-writing ]; do i=$((i+1)); ${write('vdb')}; ${write('vdc')}; done`)
+    const numbers: string[] = []
+    for (let round = 0; round < 12; round += 1) {
+      const instant = await openRunningInstant(hostOf(guest), machineOf(guest), { consistency: 'crash' })
+      const [b, c] = await Promise.all(
+        [instant.disks[1], instant.disks[2]].map(async (disk) => {
+          assert.ok(disk?.source.kind === 'nbd')
+          const program =
+            'import nbd, sys; h = nbd.NBD(); h.connect_uri(sys.argv[1]); print(int(h.pread(512, 512 * 100000).strip(b"\\0\\n ") or b"0"))'
+          const uri = `nbd+unix:///${disk.source.exportName}?socket=${disk.source.socketPath}`
+          return Number((await checkCommand('/usr/bin/python3', ['-c', program, uri])).stdout.toString())
+        }),
+      )
+      assert.ok(b !== undefined && c !== undefined && (b === c || b === c + 1), `vdb holds ${b}, vdc ${c}`)
+      numbers.push(`${b}/${c}`)
+      await instant.abort('seen')
+    }
+    await guest.run('touch /run/stop-writing')
+    assert.ok(new Set(numbers).size > 6, `The guest wrote all the time: ${numbers.join(' ')}`)
+    console.log('numbers on the two disks:', numbers.join(' '))
+  })
+
   for (const dieAt of ['freeze.frozen', 'pause.inserted', 'thaw']) {
     it(`thaws and continues within seconds when its owner is killed at "${dieAt}"`, async () => {
       const { clock: _clock, random: _random, ...host } = hostOf(guest)

@@ -1,6 +1,6 @@
 /** What a machine takes from its host: firmware, a user without rights, networks, instants, and what a monitor tells. */
 import assert from 'node:assert/strict'
-import { copyFileSync, existsSync, readFileSync } from 'node:fs'
+import { copyFileSync, existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -18,6 +18,7 @@ import {
 } from '#engine/hypervisor'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
+import { microImage } from '../rig/micro-image.ts'
 import { startMicroGuest } from '../rig/micro-guest.ts'
 import { emptyMachine, MachineWorld } from './machine-world.ts'
 
@@ -69,6 +70,25 @@ describe('QemuHypervisor with UEFI', () => {
   }
 })
 
+describe('QemuHypervisor with UEFI and a guest', () => {
+  it('boots a kernel from the EFI shell', async () => {
+    await using world = await MachineWorld.make()
+    const path = join(world.folder, 'uefi.raw')
+    await checkCommand('cp', ['--sparse=always', '--no-preserve=mode', await microImage(), path])
+    const line = 'fs0:\r\nvmlinuz initrd=initrd.img ro console=ttyS0 net.ifnames=0 no_timer_check tsc=reliable\r\n'
+    const script = join(world.folder, 'startup.nsh')
+    writeFileSync(script, line)
+    await checkCommand('mcopy', ['-i', `${path}@@1M`, script, '::/startup.nsh'])
+    const os: NewDisk = { lun: 0, role: 'os', bus: 'virtio-blk', source: { from: 'image', path, format: 'raw' } }
+    const more = { machineType: 'q35', firmware: 'uefi', memoryMib: 256, disks: [os] } as const
+    await world.host.create(emptyMachine('guest', more))
+    await world.host.start('guest')
+    await world.waitReady('guest')
+    assert.equal(await world.run('guest', 'ls -d /sys/firmware/efi'), '/sys/firmware/efi\n')
+    assert.equal((await world.host.shutdown('guest', { deadlineMs: 60_000, thenPowerOff: false })).by, 'agent')
+  })
+})
+
 describe('QemuHypervisor as root', { skip: !isRoot }, () => {
   it('runs QEMU as a user without rights that can gain none', async () => {
     await using world = await MachineWorld.make(NOBODY)
@@ -113,7 +133,7 @@ describe('QemuHypervisor as root', { skip: !isRoot }, () => {
       const { stdout } = await checkCommand('ip', ['-n', `hf-${bubble}`, '-4', 'addr', 'show'])
       assert.equal(stdout.toString('utf8'), '') // the host has no address in there
     } finally {
-      for (const { machine } of await world.host.discover()) await world.host.powerOff(machine.name)
+      for (const { machine } of (await world.host.discover()).machines) await world.host.powerOff(machine.name)
       await removeBubble(bubble)
       await removeBubble(bubble)
     }

@@ -102,7 +102,7 @@ export class MachineWorld {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { machine } of await this.host.discover()) await this.host.powerOff(machine.name)
+    for (const { machine } of (await this.host.discover()).machines) await this.host.powerOff(machine.name)
     await rm(this.folder, { recursive: true, force: true })
   }
 }

@@ -176,6 +176,23 @@ test('a cancelled job stops its task', async () => {
   assert.deepEqual(taskLog(), [`began ${workerOf().pid}`, `stopped ${workerOf().pid}`])
 })
 
+test('a worker that is asked to retire ends its task first, and serve starts the next one', async () => {
+  await ready()
+  const id = await startBackup()
+  const worker = workerOf()
+  const client = new WorkerClient({ kind: 'unix', path: join(home, 'run', 'worker.sock') }, silentLogger)
+  await client.retire()
+  assert.equal(processState(worker), 'alive')
+  letGo()
+  assert.equal((await ended(id)).status, 'succeeded')
+  const next = await until('another worker is there', () => {
+    const now = workerOf()
+    return now.pid !== worker.pid && processState(worker) === 'dead' ? now : undefined
+  })
+  assert.equal(processState(next), 'alive')
+  assert.equal(begins().length, 1)
+})
+
 test('a second serve of one home refuses by name; health is answered on a socket of mode 0600', async () => {
   const first = await ready()
   const { child, output } = startServe()

@@ -76,7 +76,7 @@ async function withHost(
 ): Promise<PointRecord> {
   const { openRunningInstant } = await import('#engine/hypervisor')
   const { backUpMachine } = await import('#engine/transfer')
-  const running = await describeRunning(machine, sockets)
+  const { running, attachments } = await describeRunning(machine, sockets)
   const parent = repository.points().findLast((point) => point.machine === machine)
   const same = sameImages(running.description, parent)
   const options = { clock: host.clock, random: host.random, writer: WRITER, progress: output.progress, signal }
@@ -86,6 +86,7 @@ async function withHost(
       machine,
       consistency,
       strict,
+      attachments,
       openInstant: (wanted) => openRunningInstant(host, running, onlyTracked(wanted, same)),
     },
     { ...options, store: descriptor, ...(threads === undefined ? {} : { threads }) },

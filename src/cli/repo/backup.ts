@@ -1,8 +1,9 @@
 /** holdfast repo backup: one recovery point of a machine's disks. */
-import { type Command, Option } from 'commander'
+import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PointRecord } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { type CommandContext, runCommandHandler } from '../command.ts'
+import { printable } from '../printable.ts'
 import { WRITER } from '../version.ts'
 import { collectDisk, type DiskArgument } from './disk-argument.ts'
 import { derivedDiskId, type HeldDisk, holdDisks } from './disk-sources.ts'
@@ -39,7 +40,11 @@ export function backupCommand(): Command {
       "holdfast repo backup /srv/backup --machine app --disk '0=nbd+unix:///disk0?socket=/run/app.nbd'",
     ],
   })
-    .requiredOption('-m, --machine <name>', 'name of the machine; points of one name form its history')
+    .requiredOption(
+      '-m, --machine <name>',
+      'name of the machine; points of one name form its history',
+      parseMachineName,
+    )
     .option(
       '-d, --disk <lun=[format:]source>',
       'a disk: image file, block device or nbd URI; once for each',
@@ -121,6 +126,12 @@ async function backUpNamed(
   } finally {
     await held.close()
   }
+}
+
+/** @throws InvalidArgumentError */
+function parseMachineName(text: string): string {
+  if (text !== '' && text.length <= 128 && printable(text) === text) return text
+  throw new InvalidArgumentError('A name has 1 to 128 characters that can be printed.')
 }
 
 function collectFolder(folder: string, before: readonly string[] = []): string[] {

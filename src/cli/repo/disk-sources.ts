@@ -7,7 +7,8 @@
  * standing still.
  */
 import { createHash } from 'node:crypto'
-import { HoldfastError, isHoldfastError } from '#base'
+import { constants, type FileHandle, open } from 'node:fs/promises'
+import { errnoOf, HoldfastError, isHoldfastError } from '#base'
 import type { ImageFormat, SourceDescriptor } from '#engine/block'
 import type { DiskArgument } from './disk-argument.ts'
 
@@ -48,6 +49,46 @@ async function holdImage(
   named: ImageFormat | undefined,
   options: Options,
 ): Promise<Holding> {
+  const claim = await claimDevice(path)
+  try {
+    return await holdOpened(lun, path, named, options, claim)
+  } catch (error) {
+    await claim?.close()
+    throw error
+  }
+}
+
+/**
+ * A block device that the host has mounted, or that is part of a volume group or RAID, changes under whoever reads it, and
+ * QEMU's locks say nothing of that. O_EXCL without O_CREAT does (open(2)), and keeps it from being mounted meanwhile.
+ */
+async function claimDevice(path: string): Promise<FileHandle | undefined> {
+  const { BlockError, fileShape } = await import('#engine/block')
+  if ((await fileShape(path)).kind === 'file') return undefined
+  try {
+    return await open(path, constants.O_RDONLY | constants.O_EXCL)
+  } catch (cause) {
+    if (errnoOf(cause) !== 'EBUSY') throw cause
+    throw new BlockError(
+      'image_in_use',
+      `The host itself uses ${path}: it is mounted, or part of a volume group or RAID.`,
+      {
+        facts: { path },
+        retry: 'later',
+        hint: 'Unmount it, or back a snapshot of it up (lvcreate --snapshot).',
+        cause,
+      },
+    )
+  }
+}
+
+async function holdOpened(
+  lun: number,
+  path: string,
+  named: ImageFormat | undefined,
+  options: Options,
+  claim: FileHandle | undefined,
+): Promise<Holding> {
   const { exportImage, mapImage, probeImageFormat } = await import('#engine/block')
   const format = named ?? (await probeImageFormat(path))
   const served = await exportImage(path, format, options).catch((error: unknown) => {
@@ -61,7 +102,11 @@ async function holdImage(
       mapped.kind === 'direct'
         ? { kind: 'file', path, sizeBytes, map: mapped.map }
         : { kind: 'nbd', socketPath, exportName }
-    return { disk: { lun, format, sizeBytes, source }, close: served.close }
+    const close = async (): Promise<void> => {
+      await served.close()
+      await claim?.close()
+    }
+    return { disk: { lun, format, sizeBytes, source }, close }
   } catch (error) {
     await served.close()
     throw error

@@ -1,9 +1,13 @@
 /** Opening the repository that a command names, and closing it whatever happens. */
+import { access, constants, mkdir } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
+import { messageOf } from '#base'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
 import { cachesFolder } from '../cache-folder.ts'
-import { askCredential } from '../credential.ts'
+import { askCredential, type CredentialRequest } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
+import { CliError } from '../errors.ts'
 import { WRITER } from '../version.ts'
 
 export type RepoOptions = SharedOptions & Readonly<{ cacheDir?: string }>
@@ -20,22 +24,40 @@ export type OpenRepository = Readonly<{ repository: Repository; descriptor: Stor
 
 export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
   const { systemClock, systemRandom } = await import('#runtime')
-  return { clock: systemClock, random: systemRandom, cacheFolder: options.cacheDir ?? cachesFolder(), writer: WRITER }
+  const cacheFolder = resolve(options.cacheDir ?? cachesFolder())
+  await makeCacheFolder(cacheFolder)
+  return { clock: systemClock, random: systemRandom, cacheFolder, writer: WRITER }
 }
 
-/** Opens, runs `use`, closes. A log that went back behind what this user saw is told of, and reading goes on. */
+async function makeCacheFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await access(folder, constants.W_OK)
+  } catch (cause) {
+    throw new CliError('cache_folder_unusable', `The cache folder ${folder} cannot be used: ${messageOf(cause)}`, {
+      facts: { folder },
+      hint: 'Name another with --cache-dir; an empty one on a temporary file system will do.',
+      cause,
+    })
+  }
+}
+
+/**
+ * Opens, runs `use`, closes. `request` says where its key comes from when a command opens two. A log that went back behind what this user saw is told of, and reading goes on.
+ */
 export async function withRepository<T>(
   location: string,
   options: RepoOptions,
   { output }: CommandContext,
   use: (opened: OpenRepository) => Promise<T>,
+  request: CredentialRequest = {},
 ): Promise<T> {
   const { openStore, parseStoreLocation, Repository } = await import('#engine/repository')
   const descriptor = parseStoreLocation(location)
   const store = await openStore(descriptor)
   try {
     const environment = await makeEnvironment(options)
-    const repository = await Repository.open(store, await credentialFor(store), environment)
+    const repository = await Repository.open(store, await credentialFor(store, request), environment)
     if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
     const result = await use({ repository, descriptor, store })
     await repository.close()
@@ -49,9 +71,9 @@ export async function withRepository<T>(
 }
 
 /** Asks for the key only once there is a repository that it could open. */
-async function credentialFor(store: BlobStore): ReturnType<typeof askCredential> {
+async function credentialFor(store: BlobStore, request: CredentialRequest): ReturnType<typeof askCredential> {
   const { RepositoryError } = await import('#engine/repository')
-  if ((await store.head('config')) !== undefined) return askCredential()
+  if ((await store.head('config')) !== undefined) return askCredential(request)
   throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
     facts: { location: store.location },
     hint: 'Check the location, or make a repository with "holdfast repo init".',

@@ -6,62 +6,89 @@
  * the machine's disks. Its identity follows from machine and LUN, as for image files, so that points by either way form one
  * history. An id alone does not prove that the image is still the same one (`sameImages`).
  */
-import { stat } from 'node:fs/promises'
+import { readFile, stat } from 'node:fs/promises'
 import { HoldfastError } from '#base'
 import type { JsonObject, MachineDescription, MachineDisk, QmpClient, RunningMachine } from '#engine/hypervisor'
 import type { PointRecord } from '#engine/repository'
 import { derivedDiskId } from './disk-sources.ts'
 
 export type MachineMonitor = Readonly<{ qmpSocketPath: string; agentSocketPath?: string }>
-type Drive = Readonly<{ device: string; node: string; path: string; format: string }>
+/** `attachments`: what belongs to the machine beside its disks, such as the variables of its firmware. */
+export type Described = Readonly<{ running: RunningMachine; attachments: readonly Attachment[] }>
+type Attachment = Readonly<{ name: 'uefi-vars'; bytes: Uint8Array }>
+type Drive = Readonly<{ device: string; type: string; serial: string; node: string; path: string; format: string }>
 
 const IMAGE_TAG = 'image-inode-'
+const FLASH = /^cfi\.pflash/
+/** Devices whose media are no part of a machine's state. */
+const NO_DISK = /^(cfi\.pflash|floppy|ide-cd|scsi-cd)/
+const BUSES: readonly (readonly [RegExp, MachineDisk['bus']])[] = [
+  [/^scsi-/, 'virtio-scsi'],
+  [/^ide-/, 'ide'],
+  [/^nvme/, 'nvme'],
+  [/^usb-/, 'usb'],
+]
 
 /** @throws qmp_unreachable, qmp_busy, disk_unsupported, qmp_command_failed */
-export async function describeRunning(machine: string, sockets: MachineMonitor): Promise<RunningMachine> {
+export async function describeRunning(machine: string, sockets: MachineMonitor): Promise<Described> {
   const { QmpClient } = await import('#engine/hypervisor')
   const { systemClock } = await import('#runtime')
   const qmp = await QmpClient.connect(sockets.qmpSocketPath, { clock: systemClock })
   try {
-    const drives = await writableDrives(qmp)
+    const all = await writableDrives(qmp)
+    const drives = all.filter(({ type }) => !NO_DISK.test(type))
+    if (drives.length === 0) throw await noDisk()
+    const flash = all.find(({ type }) => FLASH.test(type))
     const luns = await lunsOf(drives)
     const description: MachineDescription = {
       schema: 1,
       name: machine,
       ...(await properties(qmp)),
+      firmware: flash === undefined ? 'bios' : 'uefi',
       disks: drives.map((drive, i) => describeDisk(machine, drive, luns[i] ?? i)),
       networks: [],
       agent: sockets.agentSocketPath !== undefined,
       tags: await imageTags(drives, luns),
     }
     const nodeNames = Object.fromEntries(drives.map(({ node }, i) => [luns[i] ?? i, node]))
-    return { description, sockets, nodeNames }
+    const attachments = flash === undefined ? [] : [{ name: 'uefi-vars', bytes: await readFile(flash.path) } as const]
+    return { running: { description, sockets, nodeNames }, attachments }
   } finally {
     await qmp.close()
   }
 }
 
-/** Disks that the guest can write to; CD drives and read-only media are no part of a machine's state. */
-async function writableDrives(qmp: QmpClient): Promise<Drive[]> {
-  const drives = asList(await qmp.execute('query-block')).flatMap((drive) => driveOf(drive) ?? [])
-  if (drives.length > 0) return drives
+async function noDisk(): Promise<Error> {
   const { HypervisorError } = await import('#engine/hypervisor')
-  throw new HypervisorError('disk_unsupported', 'The machine has no disk that it can write to.', {
+  return new HypervisorError('disk_unsupported', 'The machine has no disk that it can write to.', {
     hint: 'Nothing of it needs a backup; or its disks are not attached yet.',
   })
 }
 
-function driveOf(drive: JsonObject): Drive | undefined {
-  const inserted = asObject(drive['inserted'])
-  const { qdev } = drive
-  if (typeof qdev !== 'string' || inserted['ro'] !== false) return undefined
-  const path = /^\/machine\/[^/]+\/([^/]+)/.exec(qdev)
-  return {
-    device: path?.[1] ?? qdev,
-    node: asText(inserted['node-name']),
-    path: asText(asObject(inserted['image'])['filename'] ?? inserted['file']),
-    format: asText(inserted['drv']),
+/** What the machine can write to; read-only media are no part of its state. */
+async function writableDrives(qmp: QmpClient): Promise<Drive[]> {
+  const drives: Drive[] = []
+  for (const drive of asList(await qmp.execute('query-block'))) {
+    const inserted = asObject(drive['inserted'])
+    const { qdev } = drive
+    if (typeof qdev !== 'string' || inserted['ro'] !== false) continue
+    // A device's back end sits below it: /machine/peripheral/disk0/virtio-backend.
+    const path = /^\/machine\/[^/]+(\/[^/]+)?/.exec(qdev)?.[0] ?? `/machine/peripheral/${qdev}`
+    drives.push({
+      device: path.split('/').at(-1) ?? qdev,
+      type: await propertyOf(qmp, path, 'type'),
+      serial: await propertyOf(qmp, path, 'serial'),
+      node: asText(inserted['node-name']),
+      path: asText(asObject(inserted['image'])['filename'] ?? inserted['file']),
+      format: asText(inserted['drv']),
+    })
   }
+  return drives
+}
+
+/** Not every device has every property; what is not known is left empty. */
+async function propertyOf(qmp: QmpClient, path: string, property: string): Promise<string> {
+  return asText(await qmp.execute('qom-get', { path, property }).catch(() => ''))
 }
 
 async function lunsOf(drives: readonly Drive[]): Promise<number[]> {
@@ -71,7 +98,7 @@ async function lunsOf(drives: readonly Drive[]): Promise<number[]> {
   return all.length === drives.length && new Set(all).size === all.length ? all : [...drives.keys()]
 }
 
-function describeDisk(machine: string, { path, format, device }: Drive, lun: number): MachineDisk {
+function describeDisk(machine: string, { path, format, device, type, serial }: Drive, lun: number): MachineDisk {
   if (format !== 'qcow2' && format !== 'raw') {
     throw new HoldfastError(
       'disk_unsupported',
@@ -81,29 +108,23 @@ function describeDisk(machine: string, { path, format, device }: Drive, lun: num
       },
     )
   }
+  const bus = BUSES.find(([pattern]) => pattern.test(type))?.[1] ?? 'virtio-blk'
   const role = lun === 0 ? 'os' : 'data'
-  return { lun, diskId: derivedDiskId(machine, lun), role, path, format, bus: 'virtio-blk', serial: '' }
+  return { lun, diskId: derivedDiskId(machine, lun), role, path, format, bus, serial }
 }
 
-type Properties = Pick<MachineDescription, 'uuid' | 'firmware' | 'machineType' | 'cpuCount' | 'memoryMib'>
+type Properties = Pick<MachineDescription, 'uuid' | 'machineType' | 'cpuCount' | 'memoryMib'>
 
 async function properties(qmp: QmpClient): Promise<Properties> {
-  const uuid = asObject(await qmp.execute('query-uuid'))['UUID']
-  const type = await qmp.execute('qom-get', { path: '/machine', property: 'type' })
+  const uuid = asText(asObject(await qmp.execute('query-uuid'))['UUID'])
+  const type = await propertyOf(qmp, '/machine', 'type')
   const memory = asObject(await qmp.execute('query-memory-size-summary'))['base-memory']
   return {
-    uuid: String(uuid),
-    firmware: (await hasPflash(qmp)) ? 'uefi' : 'bios',
-    machineType: String(type).includes('q35') ? 'q35' : 'pc',
+    uuid,
+    machineType: type.includes('q35') ? 'q35' : 'pc',
     cpuCount: Math.max(1, asList(await qmp.execute('query-cpus-fast')).length),
     memoryMib: typeof memory === 'number' ? Math.round(memory / 1024 ** 2) : 0,
   }
-}
-
-/** Firmware with variables that are kept sits in flash; the PC BIOS does not (QEMU, docs/interop/firmware.json). */
-async function hasPflash(qmp: QmpClient): Promise<boolean> {
-  const given = await qmp.execute('qom-get', { path: '/machine', property: 'pflash0' }).catch(() => '')
-  return typeof given === 'string' && given !== ''
 }
 
 async function imageTags(drives: readonly Drive[], luns: readonly number[]): Promise<Record<string, string>> {

@@ -17,6 +17,7 @@ export {
 } from './agent/guest.ts'
 export type {
   BackingImage,
+  Discovery,
   DiskSource,
   Hypervisor,
   MachineAttachment,

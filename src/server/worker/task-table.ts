@@ -24,6 +24,8 @@ type Entry = {
   progress: Progress | undefined
   end: Readonly<{ value: unknown } | { error: ErrorShape }> | undefined
   over: Promise<void>
+  /** The attempt that was cancelled; it may be waiting for the one before it to end. */
+  cancelledEpoch: number | undefined
 }
 
 /** Ended tasks wait for their acknowledgement; this many say that nobody acknowledges. */
@@ -64,6 +66,7 @@ export class TaskTable {
     if (entry === undefined) return false
     checkEpoch(entry, key)
     if (entry.end !== undefined) return false
+    entry.cancelledEpoch = key.epoch
     entry.control.abort(new BaseError('cancelled', `The task was cancelled: ${reason}.`, { facts: { reason } }))
     return true
   }
@@ -117,6 +120,9 @@ export class TaskTable {
       entry.key = request.key
       entry.control.abort(new BaseError('cancelled', 'A newer attempt takes the place of this one.'))
       await entry.over
+      if (entry.cancelledEpoch === request.key.epoch) {
+        throw new BaseError('cancelled', 'The task was cancelled before it began.')
+      }
       if (entry.key.epoch === request.key.epoch) this.#entries.delete(nameOf(request.key))
     }
   }
@@ -142,6 +148,7 @@ export class TaskTable {
       progress: undefined,
       end: undefined,
       over: Promise.resolve(),
+      cancelledEpoch: undefined,
     }
     this.#entries.set(nameOf(request.key), entry)
     entry.over = this.#live(entry, handler, request.input)

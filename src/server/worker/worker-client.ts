@@ -34,6 +34,8 @@ export class WorkerClient implements TaskRunner {
     const key: TaskKey = { job: step.jobId, step: step.stepName, epoch: step.epoch }
     step.signal.throwIfAborted()
     const client = await this.#open()
+    if (step.signal.aborted) client.close() // It aborted while we connected: nothing was asked for yet.
+    step.signal.throwIfAborted()
     step.afterRecorded(() => this.#acknowledge(key))
     try {
       return await this.#attend(client, step, { key, task, input })

@@ -2,7 +2,7 @@
  * The broker is the one door to instants of this host's machines: per machine one is open at a time, and what may happen
  * beside it stands in interactions.ts. It is the `InstantGate` of the QEMU driver.
  *
- * Order is first come, first served among those who wait. Requests that wait for an instant and suit each other get the same
+ * Order is first come, first served among those of this process who wait. Requests that wait for an instant and suit each other get the same
  * one. Instants of other processes are seen through the journal and waited for as well.
  *
  * The broker keeps nothing over a restart: the journal does. Run `recoverInstants` before the first request.
@@ -33,7 +33,13 @@ type Wish = {
   isTaken: boolean
 }
 
-type Machine = { wish: Wish | undefined; open: SharedInstant | undefined; readonly operations: Operation[] }
+type Machine = {
+  wish: Wish | undefined
+  open: SharedInstant | undefined
+  readonly operations: Operation[]
+  /** Who waits, oldest first. */
+  readonly waiting: symbol[]
+}
 
 export type BrokerOptions = Readonly<{
   /** The host's folders and limits. `runFolder` is used for stopped machines; running ones have their own. */
@@ -137,7 +143,12 @@ export class InstantBroker {
   }
 
   #machine(description: MachineDescription): Machine {
-    const known = this.#machines.get(description.uuid) ?? { wish: undefined, open: undefined, operations: [] }
+    const known = this.#machines.get(description.uuid) ?? {
+      wish: undefined,
+      open: undefined,
+      operations: [],
+      waiting: [],
+    }
     this.#machines.set(description.uuid, known)
     return known
   }
@@ -149,27 +160,46 @@ export class InstantBroker {
     return underWay
   }
 
-  /** Waits until the matrix lets `arriving` begin, or join what others wait for. The caller must begin without an await. */
+  /**
+   * Waits until the matrix lets `arriving` begin, or join what others wait for. The caller must begin without another await:
+   * then only microtasks lie between the look and the beginning, and no other look can come between.
+   */
   async #untilFree(
     description: MachineDescription,
     arriving: Arriving,
     options?: OpenInstantOptions,
   ): Promise<'run' | 'join'> {
-    const { clock } = this.#host
-    const machine = this.#machine(description)
-    const endMs = clock.monotonicMs() + this.#waitMs
-    for (;;) {
-      const elsewhere = !isBusy(machine) && (await this.isInstantOpen(description)) && !isBusy(machine)
-      const underWay = elsewhere ? [...this.#underWay(machine), 'instant_open' as const] : this.#underWay(machine)
-      const ruling = ruleAll(arriving, underWay)
-      if (ruling === 'run') return 'run'
-      if (ruling === 'join' && options !== undefined && machine.wish !== undefined) {
-        if (canShare(machine.wish.options, options)) return 'join'
+    const { waiting } = this.#machine(description)
+    const ticket = Symbol(arriving)
+    waiting.push(ticket)
+    try {
+      const endMs = this.#host.clock.monotonicMs() + this.#waitMs
+      for (;;) {
+        const found = await this.#look(description, arriving, options)
+        if (found.verdict === 'join') return 'join'
+        if (found.verdict === 'run' && waiting[0] === ticket) return 'run'
+        if (this.#host.clock.monotonicMs() >= endMs) throw waitedInVain(description, arriving, found.underWay)
+        await sleep(this.#host.clock, options?.signal)
       }
-      if (ruling === 'refuse') throw conflict(description, arriving, underWay)
-      if (clock.monotonicMs() >= endMs) throw waitedInVain(description, arriving, underWay)
-      await sleep(clock, options?.signal)
+    } finally {
+      waiting.splice(waiting.indexOf(ticket), 1)
     }
+  }
+
+  async #look(
+    description: MachineDescription,
+    arriving: Arriving,
+    options: OpenInstantOptions | undefined,
+  ): Promise<Readonly<{ verdict: 'run' | 'join' | 'wait'; underWay: readonly UnderWay[] }>> {
+    const machine = this.#machine(description)
+    const elsewhere = !isBusy(machine) && (await this.isInstantOpen(description)) && !isBusy(machine)
+    const underWay = elsewhere ? [...this.#underWay(machine), 'instant_open' as const] : this.#underWay(machine)
+    const ruling = ruleAll(arriving, underWay)
+    if (ruling === 'refuse') throw conflict(description, arriving, underWay)
+    if (ruling === 'run') return { verdict: 'run', underWay }
+    const { wish } = machine
+    const joins = ruling === 'join' && options !== undefined && wish !== undefined && canShare(wish.options, options)
+    return { verdict: joins ? 'join' : 'wait', underWay }
   }
 }
 
@@ -194,7 +224,12 @@ async function openAny(host: InstantHost, status: MachineStatus, options: OpenIn
   }
   const running: RunningMachine = {
     description: machine,
-    sockets: { qmpSocketPath: sockets.instant, rescueSocketPath: sockets.rescue, agentSocketPath: sockets.agent },
+    sockets: {
+      qmpSocketPath: sockets.instant,
+      rescueSocketPath: sockets.rescue,
+      agentSocketPath: sockets.agent,
+      processId: status.processId,
+    },
     nodeNames: Object.fromEntries(machine.disks.map((disk) => [disk.lun, diskNodeName(disk.lun)])),
   }
   // QEMU makes the NBD socket itself, so it lies where QEMU's user may write and others may not look.

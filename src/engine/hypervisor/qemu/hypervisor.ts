@@ -13,6 +13,7 @@ import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Clock, isHoldfastError, messageOf, type Random } from '#base'
 import type {
+  Discovery,
   Hypervisor,
   MachineStatus,
   NewDisk,
@@ -70,6 +71,8 @@ export type QemuHypervisorOptions = Readonly<{
 
 const SERIAL_BYTES_DEFAULT = 64 * 1024
 const DESCRIBE_CONNECT_MS = 2_000
+/** One monitor that does not answer must not hold up the list for two seconds each. */
+const DESCRIBE_TOGETHER_MAX = 16
 
 export class QemuHypervisor implements Hypervisor {
   readonly driver = 'qemu'
@@ -88,10 +91,21 @@ export class QemuHypervisor implements Hypervisor {
     return chooseAccelerator(this.#program, this.#options.roots.runtimeFolder, this.#clock)
   }
 
-  async discover(): Promise<readonly MachineStatus[]> {
-    const found: MachineStatus[] = []
-    for (const name of await listMachines(this.#options.roots)) found.push(await this.describe(name))
-    return found
+  async discover(): Promise<Discovery> {
+    const machines: MachineStatus[] = []
+    const unreadable: { name: string; error: HypervisorError }[] = []
+    const look = async (name: string): Promise<void> => {
+      try {
+        machines.push(await this.describe(name))
+      } catch (error) {
+        if (!(error instanceof HypervisorError)) throw error
+        if (error.code !== 'machine_not_found') unreadable.push({ name, error }) // or deleted since it was listed
+      }
+    }
+    const names = await listMachines(this.#options.roots)
+    for (let from = 0; from < names.length; from += DESCRIBE_TOGETHER_MAX)
+      await Promise.all(names.slice(from, from + DESCRIBE_TOGETHER_MAX).map(look))
+    return { machines: machines.toSorted((a, b) => (a.machine.name < b.machine.name ? -1 : 1)), unreadable }
   }
 
   async describe(name: string): Promise<MachineStatus> {

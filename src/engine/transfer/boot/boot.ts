@@ -209,7 +209,7 @@ async function startMachine(
   record: BootRecord,
   hypervisor: Hypervisor,
 ): Promise<MachineStatus> {
-  const known = (await hypervisor.discover()).find(({ machine }) => machine.name === plan.machine)
+  const known = (await hypervisor.discover()).machines.find(({ machine }) => machine.name === plan.machine)
   if (known === undefined) await hypervisor.create(await describeMachine(repository, point, plan, record))
   return hypervisor.start(plan.machine)
 }
@@ -230,7 +230,8 @@ async function describeMachine(
       lun: disk.lun,
       role: was?.role ?? (disk.lun === 0 ? ('os' as const) : ('data' as const)),
       bus: was?.bus ?? ('virtio-blk' as const),
-      ...(was?.serial === undefined ? {} : { serial: was.serial }),
+      // A machine that was not ours may have disks without a serial; they get one of their identity.
+      ...(was?.serial === undefined || was.serial === '' ? {} : { serial: was.serial }),
       source: { from: 'image' as const, path: overlay.overlayPath, format: 'qcow2' as const, allowBacking: true },
     }
   })
