@@ -6,8 +6,8 @@
  * done its overlay has no backing any more, in the image's header too, so "done" is read from QEMU and not from our notes.
  * Reference: QEMU docs/interop/live-block-operations.rst, "Live block streaming".
  */
-import type { Clock } from '#base'
-import { isHoldfastError } from '#base'
+import { type Clock, isHoldfastError } from '#base'
+import { HypervisorError } from '../errors.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { isObject } from '../qmp/shape.ts'
 import { diskNodeName } from './device-address.ts'
@@ -27,10 +27,14 @@ function objects(value: unknown): Record<string, unknown>[] {
   return Array.isArray(value) ? value.filter((item) => isObject(item)) : []
 }
 
+/** With `flat` QEMU gives a depth of 0 for every node, so the image's own header is asked as well. */
 async function hasBacking(qmp: QmpClient, lun: number): Promise<boolean> {
-  const nodes = objects(await qmp.execute('query-named-block-nodes', { flat: true }))
+  const nodes = objects(await qmp.execute('query-named-block-nodes'))
   const node = nodes.find((one) => one['node-name'] === diskNodeName(lun))
-  return Number(node?.['backing_file_depth'] ?? 0) > 0
+  if (node === undefined)
+    throw new HypervisorError('machine_state_conflict', `The machine has no disk at LUN ${lun}.`, { facts: { lun } })
+  const { image } = node
+  return Number(node['backing_file_depth'] ?? 0) > 0 || (isObject(image) && image['backing-filename'] !== undefined)
 }
 
 /**
