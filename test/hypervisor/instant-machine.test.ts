@@ -31,7 +31,10 @@ describe('QemuHypervisor.openInstant()', () => {
       runFolder: join(world.folder, 'o'),
     }
     const common = { clock: systemClock, random: systemRandom }
-    const broker = new InstantBroker({ host: { ...common, ...folders, scratchFloorBytes: 0, watchdog: 'elsewhere' } })
+    const broker = new InstantBroker({
+      host: { ...common, ...folders, scratchFloorBytes: 0, watchdog: 'elsewhere' },
+      waitMs: 300,
+    })
     const host = new QemuHypervisor({ roots: world.roots, ...common, instants: broker })
     const data = { lun: 1, role: 'data', bus: 'virtio-blk', source: { from: 'empty', sizeBytes: 32 * MIB } } as const
     await world.makeMicro('web', { disks: [data] })
@@ -60,10 +63,10 @@ describe('QemuHypervisor.openInstant()', () => {
     const offline = await host.openInstant('web', { consistency: 'filesystem', tracking })
     assert.deepEqual(kinds(offline), ['since', 'since'])
     assert.equal(offline.consistency, 'filesystem')
-    await assert.rejects(host.start('web'))
-    await commit(offline, tracking, committed)
-
+    // A user's start does not wait: it breaks the offline instant off, and tracking goes on from the last committed one.
     await host.start('web')
+    await assert.rejects(offline.check(), { code: 'instant_broken' })
+    await assert.rejects(commit(offline, tracking, committed), { code: 'instant_broken' })
     tracking = track(committed)
     const again = await host.openInstant('web', { consistency: 'crash', tracking })
     assert.deepEqual(kinds(again), ['since', 'since'])

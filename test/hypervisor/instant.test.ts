@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { KIB, MIB, toHex } from '#base'
 import { checkCommand, systemRandom } from '#runtime'
-import { askCapabilities, openRunningInstant, type TrackingRequest } from '#engine/hypervisor'
+import { askCapabilities, openRunningInstant, recoverInstants, type TrackingRequest } from '#engine/hypervisor'
 import { BLANK_DISK_BYTES, BlankMachine, until } from './blank-machine.ts'
 import { apply, assertSameDisk } from './instant-reader.ts'
 
@@ -298,15 +298,13 @@ describe('openRunningInstant()', () => {
     await assertNothingLeft(vm, graph)
   })
 
-  it('recovers a machine whose job was left behind', async () => {
+  it('leaves no job behind when its owner fails', async () => {
     const vm = await create({})
     const graph = await vm.graph()
     const host = vm.host({ jobsOnly: true })
-    const seen = Promise.withResolvers<never>()
-    const broken = { ...host, onStep: (step: string) => (step === 'open' ? seen.promise : Promise.resolve()) }
-    const opening = openRunningInstant(broken, vm.running(), { consistency: 'crash' })
-    await until('the job runs', async () => JSON.stringify(await vm.qmp.execute('query-block-jobs')) !== '[]')
-    seen.reject(new Error('the owner fails here'))
+    const fail = (step: string) =>
+      step === 'open' ? Promise.reject(new Error('the owner fails here')) : Promise.resolve()
+    const opening = openRunningInstant({ ...host, onStep: fail }, vm.running(), { consistency: 'crash' })
     await assert.rejects(opening, /the owner fails here/)
     await assertNothingLeft(vm, graph)
   })
@@ -390,5 +388,57 @@ describe('openRunningInstant()', () => {
       await aborting
       await assertNothingLeft(vm, graph)
     }
+  })
+
+  for (const retry of ['the owner itself', 'recovery'] as const) {
+    it(`is closed by ${retry} when closing failed the first time`, async () => {
+      const vm = await create({})
+      const graph = await vm.graph()
+      let failures = 1
+      const onStep = async (step: string): Promise<void> => {
+        if (step === 'commit' && failures > 0) {
+          failures -= 1
+          throw new Error('the first attempt fails here')
+        }
+        return Promise.resolve()
+      }
+      const tracking = track({})
+      const instant = await openRunningInstant(vm.host({ onStep }), vm.running(), { consistency: 'crash', tracking })
+      await assert.rejects(instant.commit(), /the first attempt fails here/)
+      const { clock, journalFolder } = vm.host()
+      if (retry === 'the owner itself') await instant.commit()
+      else {
+        const recovered = await recoverInstants({
+          clock,
+          journalFolder,
+          isCommitted: () => Promise.reject(new Error('not asked')),
+        })
+        assert.deepEqual(
+          recovered.map((one) => one.error ?? one.outcome),
+          ['committed'],
+        )
+        await instant.commit()
+      }
+      await assertNothingLeft(vm, graph)
+      assert.deepEqual(await vm.bitmaps(0), [`hf-${TRACKER}-${tracking.next}+`])
+    })
+  }
+
+  it('is closed quietly when QEMU died under it, and the next one scans', async () => {
+    const vm = await create({})
+    const tracking = track({})
+    const instant = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking })
+    await vm.kill()
+    await assert.rejects(instant.check(), { code: 'instant_broken' })
+    await instant.abort('QEMU died')
+    await vm.start()
+    const next = await openRunningInstant(vm.host(), vm.running(), {
+      consistency: 'crash',
+      tracking: track({ 'disk-0': tracking.next }),
+    })
+    assert.deepEqual(next.disks[0]?.changes, { kind: 'all', reason: 'bitmap_missing' })
+    const scratches = await readdir(vm.host().scratchFolder)
+    assert.equal(scratches.length, 1, 'Only the new scratch: the old one is removed')
+    await next.commit()
   })
 })

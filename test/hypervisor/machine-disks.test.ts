@@ -166,10 +166,14 @@ describe('QemuHypervisor, a machine on a served image', () => {
       await once(server, 'exit')
       await rm(socketPath)
       await world.run('instant', ': > /run/go')
-      assert.equal(await world.run('instant', '[ -e /run/done ] && echo done || echo waiting'), 'waiting\n')
+      // The agent may itself wait for a page of the disk: no answer is the answer that is looked for.
+      const answer = await world.run('instant', '[ -e /run/done ] && echo done || true').catch(() => '')
+      assert.equal(answer, '')
       server = await serve(await microImage(), socketPath)
       await eventually('the read to go on', 60_000, async () =>
-        (await world.run('instant', 'cat /run/done 2>/dev/null || true')).includes('read') ? true : undefined,
+        (await tryRun(world, 'instant', 'cat /run/done 2>/dev/null || true'))?.includes('read') === true
+          ? true
+          : undefined,
       )
       assert.equal(await world.run('instant', 'dmesg | grep -c "I/O error" || true'), '0\n')
     } finally {

@@ -11,7 +11,7 @@ export {
 export { FaultyStore, type FaultRates, type StoreFault, type StoreMethod } from './stores/faulty-store.ts'
 export { FolderStore, type FolderStoreOptions, SWEEP_AGE_MS_MIN } from './stores/folder-store.ts'
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.ts'
-export { openStore, type OpenStoreOptions } from './stores/open-store.ts'
+export { openStore, type OpenStoreOptions, sweepStore } from './stores/open-store.ts'
 export { RetryingStore, STORE_RETRY_POLICY } from './stores/retrying-store.ts'
 export { formatStoreLocation, parseStoreLocation, type StoreDescriptor } from './stores/store-location.ts'
 export { isZero } from './chunk.ts'

@@ -7,7 +7,7 @@
  * it. Where the server's smallest block is larger than what is asked, reads go through a bounce buffer, and writes read
  * the blocks at their ends first, one such write at a time, so that two of them in one block cannot undo each other.
  */
-import { assert, BaseError } from '#base'
+import { assert, GIB } from '#base'
 import { assertInside, type BlockDevice } from '../device.ts'
 import { BlockError } from '../errors.ts'
 import { appendExtent, type ByteRange, type Extent } from '../extent.ts'
@@ -16,6 +16,7 @@ import { describeAddress, type NbdAddress } from './connect.ts'
 import type { NbdConnection } from './connection.ts'
 import { openConnection, type OpenConnectionOptions } from './open-connection.ts'
 import type { RequestInput } from './pending-request.ts'
+import { walkStatus } from './status-walk.ts'
 import { BASE_ALLOCATION, CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
 
 /** The address, the export and how to talk to it; times in milliseconds (10 s to connect, 60 s a request). */
@@ -28,8 +29,8 @@ export type OpenNbdOptions = NbdAddress &
 
 const CONNECTIONS_MAX = 16
 const PARALLELISM = 16
-/** Largest range of one BLOCK_STATUS: a multiple of every block size that fits 32 bits. */
-const STATUS_BYTES_MAX = 2 ** 32 - 65536
+/** Zeroing carries no payload, so the server's limit on that does not bind it; this keeps one request short. */
+const ZERO_BYTES_MAX = GIB
 /** Bit 0 of a dirty bitmap's extent (QEMU, docs/interop/nbd.txt). */
 const DIRTY = 1
 
@@ -119,19 +120,11 @@ export class NbdClient implements BlockDevice {
   async writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void> {
     this.#assertWritable(offset, length)
     if (!this.#isAligned(offset, length)) return await this.#zeroBounced(offset, length, signal)
-    const canZero = (this.#info.flags & FLAG.SEND_WRITE_ZEROES) !== 0
-    const zeros = canZero ? undefined : new Uint8Array(Math.min(length, this.#info.payloadBytesMax))
-    await this.#split(length, (at, part) =>
-      zeros === undefined
-        ? this.#request({ type: CMD.WRITE_ZEROES, flags: 0, offset: offset + at, length: part, signal })
-        : this.#request({
-            type: CMD.WRITE,
-            flags: 0,
-            offset: offset + at,
-            length: part,
-            data: zeros.subarray(0, part),
-            signal,
-          }),
+    if ((this.#info.flags & FLAG.SEND_WRITE_ZEROES) === 0) return await this.#writeZerosOut(offset, length, signal)
+    await this.#split(
+      length,
+      (at, part) => this.#request({ type: CMD.WRITE_ZEROES, flags: 0, offset: offset + at, length: part, signal }),
+      ZERO_BYTES_MAX,
     )
   }
 
@@ -190,14 +183,23 @@ export class NbdClient implements BlockDevice {
   }
 
   /** Runs `act` on pieces of what the server takes at once, all at the same time; the connection bounds them. */
-  async #split(length: number, act: (at: number, length: number) => Promise<void>): Promise<void> {
-    const max = this.#info.payloadBytesMax
+  async #split(
+    length: number,
+    act: (at: number, length: number) => Promise<void>,
+    max = this.#info.payloadBytesMax,
+  ): Promise<void> {
     if (length === 0) return
     if (length <= max) return await act(0, length)
     const pieces: Promise<void>[] = []
     for (let at = 0; at < length; at += max) pieces.push(act(at, Math.min(max, length - at)))
     const results = await Promise.allSettled(pieces)
     for (const result of results) if (result.status === 'rejected') throw result.reason
+  }
+
+  /** For servers without NBD_CMD_WRITE_ZEROES. */
+  async #writeZerosOut(offset: number, length: number, signal: AbortSignal | undefined): Promise<void> {
+    const zeros = new Uint8Array(Math.min(length, this.#info.payloadBytesMax))
+    await this.#split(length, (at, part) => this.write(offset + at, zeros.subarray(0, part), signal))
   }
 
   #assertWritable(offset: number, length: number): void {
@@ -254,33 +256,10 @@ export class NbdClient implements BlockDevice {
     if (end > wholeEnd) await this.#writeBounced(wholeEnd, new Uint8Array(end - wholeEnd), signal)
   }
 
-  /** Asks for the states of the range, as often as the server needs, and visits them cut to the range. */
   async #walk(
     what: Readonly<{ context: string; offset: number; length: number; signal: AbortSignal | undefined }>,
     visit: (range: ByteRange, flags: number) => void,
   ): Promise<void> {
-    const end = what.offset + what.length
-    const contextId = this.#info.contexts.get(what.context)
-    const block = this.blockBytesMin
-    for (let position = what.offset; position < end;) {
-      if (what.signal?.aborted === true) throw new BaseError('cancelled', 'Reading the allocation was cancelled.')
-      const start = position - (position % block)
-      const wanted = Math.min(Math.ceil((end - start) / block) * block, STATUS_BYTES_MAX, this.sizeBytes - start)
-      const input = { type: CMD.BLOCK_STATUS, flags: 0, offset: start, length: wanted, signal: what.signal }
-      const connection = this.#leastBusy()
-      const id = connection.info.contexts.get(what.context) ?? contextId
-      const answer = await connection.request(input)
-      const chunk = answer.statuses.find((status) => status.contextId === id)
-      if (chunk === undefined) throw violation('The server left out the meta context.', { context: what.context })
-      let at = start
-      for (const [index, length] of chunk.lengths.entries()) {
-        const from = Math.max(at, position)
-        const to = Math.min(at + length, end)
-        if (to > from) visit({ offset: from, length: to - from }, chunk.flags[index] ?? 0)
-        at += length
-      }
-      if (at <= position) throw violation('The server reports no progress in the allocation.')
-      position = at
-    }
+    await walkStatus({ ...what, connection: () => this.#leastBusy() }, visit)
   }
 }

@@ -58,6 +58,31 @@ describe('NbdClient', () => {
     await client.close()
   })
 
+  it('asks for the states of a large disk in order, and fails as a whole when one answer does', async () => {
+    const GIB = 1024 * MIB
+    const device = new MemoryDevice(70 * GIB + 512)
+    const places = [0, 4 * GIB - 65_536, 4 * GIB, 33 * GIB, 70 * GIB]
+    for (const place of places) device.writeSync(place, stampedBytes({ disk: 1, version: 1 }, place, 512))
+    const faulty = new FaultyBlockDevice(device)
+    const client = await clientOn(serverOn(exported(faulty)))
+    const extents = await client.extents(0, device.sizeBytes)
+    assert.deepEqual(
+      extents.filter((extent) => extent.kind === 'data'),
+      [
+        { offset: 0, length: 65_536, kind: 'data' },
+        { offset: 4 * GIB - 65_536, length: 131_072, kind: 'data' },
+        { offset: 33 * GIB, length: 65_536, kind: 'data' },
+        { offset: 70 * GIB, length: 512, kind: 'data' },
+      ],
+    )
+    const calls = faulty.calls('extents')
+    assert.ok(calls >= 18 && calls < 30, `${calls} questions`)
+    faulty.fail('extents', undefined, new Error('planted'), new Error('planted'))
+    await assert.rejects(client.extents(0, device.sizeBytes), { code: 'nbd_io_error' })
+    assert.equal((await client.extents(GIB, 512)).length, 1)
+    await client.close()
+  })
+
   it('reads and writes more than one request may carry', async () => {
     const device = new MemoryDevice(70 * MIB)
     const client = await clientOn(serverOn(exported(device)))

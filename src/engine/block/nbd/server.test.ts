@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -64,13 +64,35 @@ describe('serveNbd()', () => {
     const moved = `${socketPath}-dead`
     const dead = createServer().listen(moved)
     await once(dead, 'listening')
-    const { rename } = await import('node:fs/promises')
     await rename(moved, socketPath)
     await new Promise((resolve) => dead.close(resolve))
     const server = await serveNbd({ listen: { socketPath }, exports })
     const client = await openNbd({ socketPath, exportName: '' })
     await client.close()
     await server.close()
+  })
+
+  it('gives the socket of a dead server to one of many that start at once', async () => {
+    const socketPath = freshSocket()
+    const dead = createServer().listen(`${socketPath}-dead`)
+    await once(dead, 'listening')
+    await rename(`${socketPath}-dead`, socketPath)
+    await new Promise((resolve) => dead.close(resolve))
+    const starts = await Promise.allSettled(
+      Array.from({ length: 6 }, () => serveNbd({ listen: { socketPath }, exports })),
+    )
+    const servers = starts.flatMap((start) => (start.status === 'fulfilled' ? [start.value] : []))
+    assert.equal(servers.length, 1)
+    const client = await openNbd({ socketPath, exportName: '' })
+    await client.close()
+    for (const start of starts) {
+      if (start.status === 'rejected') assert.equal((start.reason as { code: string }).code, 'nbd_address_in_use')
+    }
+    for (const server of servers) await server.close()
+    assert.deepEqual(
+      (await readdir(folder)).filter((name) => name.startsWith('.')),
+      [],
+    )
   })
 
   it('does not touch a file that is no socket, or take a path that is too long', async () => {

@@ -1,12 +1,13 @@
 /**
  * Puts a listening unix socket under its path: mode 0600 from its first moment, a stale socket of a dead owner replaced,
- * a live one never. It listens in a private folder beside the path and is renamed into place, so that there is no moment
- * in which somebody else could connect. A crash between the two leaves an empty or dead `.nbd-*` folder.
+ * a live one never. It listens in a private folder beside the path and is linked into place, so that there is no moment
+ * in which somebody else could connect, and of two servers that start at once one is refused. A crash in between leaves a
+ * `.nbd-*` folder with a dead socket.
  */
-import { chmod, lstat, mkdtemp, rename, rm, rmdir, unlink } from 'node:fs/promises'
+import { chmod, link, lstat, mkdtemp, open, rm, unlink } from 'node:fs/promises'
 import { connect, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
-import { BaseError, errnoOf } from '#base'
+import { BaseError, errnoOf, HoldfastError } from '#base'
 import { BlockError } from '../errors.ts'
 import { fileError } from '../file-errors.ts'
 
@@ -15,7 +16,7 @@ const SOCKET_PATH_BYTES_MAX = 107
 
 /** Listens; resolves to the function that removes the socket file again, if it is still ours. */
 export async function listenOnSocketFile(server: Server, socketPath: string): Promise<() => Promise<void>> {
-  await refuseLiveSocket(socketPath)
+  const deadIno = await findDeadSocket(socketPath)
   let folder: string
   try {
     folder = await mkdtemp(join(dirname(socketPath), '.nbd-'))
@@ -28,13 +29,35 @@ export async function listenOnSocketFile(server: Server, socketPath: string): Pr
     await listening(server, privatePath)
     await chmod(privatePath, 0o600)
     const { ino } = await lstat(privatePath)
-    await rename(privatePath, socketPath)
-    await rmdir(folder)
+    if (deadIno !== undefined) await removeDeadSocket(socketPath, deadIno)
+    // Unlike rename, link takes the name only if nobody has it by now.
+    await link(privatePath, socketPath)
     return () => removeOwnSocket(socketPath, ino)
   } catch (error) {
     server.close()
+    if (errnoOf(error) === 'EEXIST') throw inUse(socketPath)
+    throw error instanceof HoldfastError ? error : fileError('create', socketPath, error)
+  } finally {
     await rm(folder, { recursive: true, force: true })
-    throw error instanceof BaseError ? error : fileError('create', socketPath, error)
+  }
+}
+
+/**
+ * Removes a dead socket, under a claim that only one server can have: else one of two that start at once would remove what
+ * the other has just put there. Looked at again under the claim, because it may have been replaced meanwhile.
+ */
+async function removeDeadSocket(socketPath: string, deadIno: number): Promise<void> {
+  const claim = join(dirname(socketPath), `.nbd-claim-${deadIno}`)
+  try {
+    await (await open(claim, 'wx', 0o600)).close()
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') throw inUse(socketPath, `If no server is starting there, delete ${claim}.`)
+    throw error
+  }
+  try {
+    if ((await findDeadSocket(socketPath)) === deadIno) await unlink(socketPath)
+  } finally {
+    await unlink(claim)
   }
 }
 
@@ -57,18 +80,23 @@ function listening(server: Server, path: string): Promise<void> {
   })
 }
 
-async function refuseLiveSocket(socketPath: string): Promise<void> {
+/** The inode of a socket that nobody listens on any more. @throws BlockError when the path is taken otherwise */
+async function findDeadSocket(socketPath: string): Promise<number | undefined> {
   try {
     const stats = await lstat(socketPath)
-    const free = stats.isSocket() && !(await answers(socketPath))
-    if (free) return
+    if (stats.isSocket() && !(await answers(socketPath))) return stats.ino
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return
+    if (errnoOf(error) === 'ENOENT') return undefined
     throw fileError('open', socketPath, error)
   }
-  throw new BlockError('nbd_address_in_use', `Another program serves ${socketPath}, or it is not a socket.`, {
+  throw inUse(socketPath)
+}
+
+function inUse(socketPath: string, hint?: string): BlockError {
+  return new BlockError('nbd_address_in_use', `Another program serves ${socketPath}, or it is not a socket.`, {
     facts: { socketPath },
     retry: 'later',
+    hint,
   })
 }
 

@@ -23,7 +23,7 @@ import { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from '#run
 import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
 import { isObject } from '../qmp/shape.ts'
-import type { Owner } from './owner.ts'
+import { NOBODY, type Owner } from './owner.ts'
 import type { DiskPlan } from './plan.ts'
 import type { TrackingDecision } from './tracking.ts'
 
@@ -134,6 +134,12 @@ export class InstantJournal {
 
   async replace(record: InstantRecord): Promise<void> {
     await replaceFile(this.pathOf(record.id), encode(record))
+  }
+
+  /** Gives an instant up to recovery and the watchdog, which otherwise leave those of living owners alone. Idempotent. */
+  async abandon(id: string): Promise<void> {
+    const record = await this.read(id)
+    if (record !== undefined) await this.replace({ ...record, owner: NOBODY })
   }
 
   /** Idempotent. */

@@ -210,16 +210,21 @@ export async function openRunningInstant(
   machine: RunningMachine,
   options: OpenInstantOptions,
 ): Promise<Instant> {
-  const qmp = await QmpClient.connect(machine.sockets.qmpSocketPath, { clock: host.clock })
+  const connected = async (refusedFilter: readonly number[]): Promise<Instant> => {
+    const qmp = await QmpClient.connect(machine.sockets.qmpSocketPath, { clock: host.clock })
+    try {
+      return await attempt(qmp, host, machine, options, refusedFilter)
+    } catch (error) {
+      await qmp.close()
+      throw error
+    }
+  }
   try {
-    return await attempt(qmp, host, machine, options, []).catch((error: unknown) => {
-      if (!isHoldfastError(error, 'disk_unsupported') || error.facts['filterRefused'] !== true) throw error
-      const luns = error.facts['luns']
-      assert(Array.isArray(luns), 'A refused filter names its disks')
-      return attempt(qmp, host, machine, options, luns.map(Number))
-    })
+    return await connected([])
   } catch (error) {
-    await qmp.close()
-    throw error
+    if (!isHoldfastError(error, 'disk_unsupported') || error.facts['filterRefused'] !== true) throw error
+    const luns = error.facts['luns']
+    assert(Array.isArray(luns), 'A refused filter names its disks')
+    return connected(luns.map(Number))
   }
 }

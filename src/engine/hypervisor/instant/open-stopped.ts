@@ -15,6 +15,7 @@ import { type InstantHost, socketPathIn } from './access.ts'
 import { InstantJournal, type StoppedImage, type StoppedRecord } from './journal.ts'
 import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from './offline-image.ts'
 import { isAlive, ownerOf } from './owner.ts'
+import { takeOver } from './recover.ts'
 import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
 import { decideTracking } from './tracking.ts'
 
@@ -56,8 +57,9 @@ class StoppedInstant implements Instant {
   readonly disks: readonly InstantDisk[]
   readonly #host: InstantHost
   readonly #journal: InstantJournal
-  #record: StoppedRecord
+  readonly #record: StoppedRecord
   #ended: 'commit' | 'abort' | undefined
+  #closing: Promise<void> | undefined
 
   constructor(
     host: InstantHost,
@@ -102,14 +104,28 @@ class StoppedInstant implements Instant {
         facts: { id: this.id, verdict },
       })
     }
+    if (this.#ended === verdict) {
+      // Closed, being closed, or given up after an error: then the journal holds the verdict, and anybody may go on.
+      await this.#closing?.catch(() => takeOver(this.#host.clock, this.#journal, this.id))
+      return
+    }
     this.#ended = verdict
-    if ((await this.#journal.read(this.id)) === undefined) return
-    this.#record = { ...this.#record, step: verdict }
-    await this.#journal.replace(this.#record)
-    await this.#host.onStep?.(verdict)
-    await dismantleStopped(this.#host.clock, this.#record, verdict)
-    await this.#host.onStep?.('dismantled')
-    await this.#journal.remove(this.id)
+    this.#closing = this.#close(verdict)
+    await this.#closing
+  }
+
+  async #close(verdict: 'commit' | 'abort'): Promise<void> {
+    const record: StoppedRecord = { ...this.#record, step: verdict }
+    try {
+      await this.#journal.replace(record)
+      await this.#host.onStep?.(verdict)
+      await dismantleStopped(this.#host.clock, record, verdict)
+      await this.#host.onStep?.('dismantled')
+      await this.#journal.remove(this.id)
+    } catch (error) {
+      await this.#journal.abandon(this.id)
+      throw error
+    }
   }
 }
 
@@ -187,9 +203,8 @@ export async function openStoppedInstant(
   } catch (error) {
     await dismantleStopped(host.clock, record, 'abort').then(
       () => journal.remove(id),
-      () => {
-        // The record stays, so recovery goes on; the first error is what the caller must hear.
-      },
+      // Recovery goes on; the first error is what the caller must hear.
+      () => journal.abandon(id),
     )
     throw error
   }

@@ -12,6 +12,9 @@ export type Owner = Readonly<{
   bootId: string
 }>
 
+/** An owner that is never alive. */
+export const NOBODY: Owner = { pid: 0, startTicks: '', bootId: '' }
+
 async function startTicksOf(pid: number): Promise<string | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8')

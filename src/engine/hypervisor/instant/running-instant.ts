@@ -5,7 +5,7 @@
  * With the job method it also guards the guest: when the scratch is nearly full, or the guest stopped because it is, the
  * job is cancelled and the guest continued at once; the instant is broken then.
  */
-import { formatBytes } from '#base'
+import { formatBytes, isHoldfastError } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
@@ -17,6 +17,7 @@ import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
 import type { InstantPlan } from './plan.ts'
 import { canRead, readableOffset } from './probe.ts'
+import { takeOver } from './recover.ts'
 import { freeBytesOf, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** What the owner of an instant works with; `record` is what the journal holds now. */
@@ -35,11 +36,25 @@ export async function enterStep(state: OpenState, step: InstantStep): Promise<vo
 }
 
 /**
- * Takes everything apart and closes the record. @throws what QEMU or the agent refused; the record stays for recovery then.
- * A guest that cannot be thawed does not keep its disks on filters: the rest is done all the same.
+ * Takes everything apart, closes the record and the monitor. @throws what QEMU or the agent refused; the instant is given up
+ * to recovery and the watchdog then, although its owner lives.
  */
 export async function closeInstant(state: OpenState, verdict: 'commit' | 'abort'): Promise<void> {
+  try {
+    await takeApart(state, verdict)
+  } catch (error) {
+    await state.journal.abandon(state.record.id)
+    throw error
+  } finally {
+    await state.qmp.close()
+  }
+}
+
+/** A guest that cannot be thawed does not keep its disks on filters: the rest is done all the same. */
+async function takeApart(state: OpenState, verdict: 'commit' | 'abort'): Promise<void> {
   const { clock } = state.host
+  // An open instant leaves no guest suffering, so its verdict may be written first and survives whatever comes.
+  if (state.record.step === 'open') await enterStep(state, verdict)
   try {
     await relieveGuest(state.qmp, clock, state.record)
   } catch (error) {
@@ -47,7 +62,7 @@ export async function closeInstant(state: OpenState, verdict: 'commit' | 'abort'
     throw error
   }
   // Only now: the step before told what the guest was suffering.
-  await enterStep(state, verdict)
+  if (state.record.step !== verdict) await enterStep(state, verdict)
   await dismantle(state.qmp, clock, state.record, verdict)
   await state.host.onStep?.('dismantled')
   await removeFiles(state.record)
@@ -79,6 +94,7 @@ export class RunningInstant implements Instant {
   #breakage: HypervisorError | undefined
   #guarding: Promise<void> = Promise.resolve()
   #ended: 'commit' | 'abort' | undefined
+  #closing: Promise<void> | undefined
 
   constructor(state: OpenState, plan: InstantPlan, moment: Moment, machine: RunningMachine) {
     this.#state = state
@@ -131,17 +147,25 @@ export class RunningInstant implements Instant {
   }
 
   async #end(verdict: 'commit' | 'abort'): Promise<void> {
-    if (this.#ended === verdict && (await this.#state.journal.read(this.id)) === undefined) return
+    const { host, journal } = this.#state
     if (this.#ended !== undefined && this.#ended !== verdict) {
       throw new HypervisorError('instant_failed', `The instant was closed by ${this.#ended} already.`, {
         facts: { id: this.id, verdict },
       })
     }
+    if (this.#ended === verdict) {
+      // Closed, being closed, or given up after an error: then the journal holds the verdict, and anybody may go on.
+      await this.#closing?.catch(() => takeOver(host.clock, journal, this.id))
+      return
+    }
     this.#ended = verdict
     this.#forgetEvents()
-    await this.#guarding
-    await closeInstant(this.#state, verdict)
-    await this.#state.qmp.close()
+    this.#closing = this.#guarding.then(() => closeInstant(this.#state, verdict))
+    await this.#closing.catch(async (error: unknown) => {
+      if (!isHoldfastError(error, 'qmp_disconnected')) throw error
+      // QEMU ended, and with it all that would have to be removed there.
+      await takeOver(host.clock, journal, this.id)
+    })
   }
 
   #guard(event: QmpEvent): void {

@@ -63,11 +63,10 @@ export class SharedInstant {
     if (verdict === 'commit' && this.#brokenOff === undefined) this.#isCommitted = true
   }
 
-  /** Tried again by the next caller when it fails: closing can be repeated. */
+  /** Tried again by the next caller when it fails. Either way it is no longer ours alone: the journal tells what is open. */
   #close(reason: string): Promise<void> {
-    const closing =
-      this.#closing ?? (this.#isCommitted ? this.#instant.commit() : this.#instant.abort(reason)).then(this.#onClosed)
-    this.#closing = closing
+    this.#closing ??= (this.#isCommitted ? this.#instant.commit() : this.#instant.abort(reason)).finally(this.#onClosed)
+    const closing = this.#closing
     closing.catch(() => {
       this.#closing = undefined
     })

@@ -6,7 +6,7 @@
  */
 import { open, rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
-import { DISK_BYTES_MAX, errnoOf, SECTOR_BYTES } from '#base'
+import { DISK_BYTES_MAX, errnoOf, messageOf, SECTOR_BYTES } from '#base'
 import { checkCommand, syncFolder } from '#runtime'
 import type { BackingImage, DiskSource } from '../driver.ts'
 import { HypervisorError } from '../errors.ts'
@@ -143,8 +143,17 @@ export async function prepareImage(
   return { path, format, made: true }
 }
 
-/** Grows the image of a stopped machine. @throws CommandError `command_failed`, for one in use or with a broken bitmap. */
+/** Grows the image of a stopped machine. @throws `disk_unsupported` with qemu-img's words; nothing was changed then. */
 export async function growImage(path: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void> {
-  await checkCommand('qemu-img', ['resize', '-q', '-f', format, path, `${sizeBytes}`])
+  try {
+    await checkCommand('qemu-img', ['resize', '-q', '-f', format, path, `${sizeBytes}`])
+  } catch (cause) {
+    throw new HypervisorError('disk_unsupported', `The image ${path} cannot grow: ${messageOf(cause)}`, {
+      facts: { path, sizeBytes },
+      // qemu-img refuses an image with a bitmap that a crash left in use; a running QEMU does not (qcow2-bitmap.c).
+      hint: 'After a crash of the machine, start it and grow the disk while it runs.',
+      cause,
+    })
+  }
   await syncFile(path)
 }

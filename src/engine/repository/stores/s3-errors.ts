@@ -115,7 +115,7 @@ function forbidden(cause: unknown, use: S3Use, location: string, facts: Facts): 
   return new StoreError('store_unavailable', `These credentials may not read ${location}.`, {
     facts,
     retry: 'later',
-    hint: 'Allow s3:GetObject and s3:ListBucket.',
+    hint: 'Allow s3:GetObject, s3:ListBucket and s3:GetBucketObjectLockConfiguration; with object lock s3:GetObjectVersion, s3:ListBucketVersions and s3:GetObjectRetention too.',
     cause,
   })
 }

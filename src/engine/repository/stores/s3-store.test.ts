@@ -119,6 +119,16 @@ describe('S3Store on a bad network', () => {
     }
   })
 
+  it('who may not ask whether the bucket locks objects is told so: the answer decides how objects are created', async (t) => {
+    const server = createServer((_request, response) => fail(response, 403, 'AccessDenied'))
+    await new Promise<void>((resolve) => void server.listen(0, '127.0.0.1', resolve))
+    t.after(() => server.close())
+    const endpoint = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    const error = await errorOf(S3Store.open({ kind: 's3', bucket: 'bucket', prefix: '', endpoint }))
+    assert.equal(error.code, 'store_unavailable')
+    assert.match(error.hint ?? '', /GetBucketObjectLockConfiguration/)
+  })
+
   it('a HEAD without an object is not trusted when the bucket is gone too', async (t) => {
     const store = await storeAnsweredBy(t, (_request, response) => response.writeHead(404).end())
     await rejectsWith(store.head('packs/a'), 'store_location_invalid')

@@ -6,6 +6,7 @@
  *   - Where the bucket has object lock, `lock` sets retention in COMPLIANCE mode, and neither newer versions nor delete
  *     markers hide an object (s3-locked-bucket.ts). Deleting then needs s3:DeleteObjectVersion.
  *
+ * Limits: on a server that ignores If-None-Match where it keeps versions (Ceph 16), versioning must not be turned on later.
  * Listings must come in byte order of the key (Amazon's general purpose buckets do, its directory buckets do not).
  */
 import { GetObjectLockConfigurationCommand, type GetObjectCommandOutput, type S3Client } from '@aws-sdk/client-s3'
@@ -179,9 +180,12 @@ export class S3Store implements BlobStore {
   }
 }
 
-const NO_LOCK = new Set(['ObjectLockConfigurationNotFoundError', 'NotImplemented', 'MethodNotAllowed', 'AccessDenied'])
+const NO_LOCK = new Set(['ObjectLockConfigurationNotFoundError', 'NotImplemented', 'MethodNotAllowed'])
 
-/** Whether the bucket has object lock. Not being allowed to ask counts as no. */
+/**
+ * Whether the bucket has object lock. Who may not ask gets an error and not a guess: to take a bucket with versions for one
+ * without could replace objects.
+ */
 async function hasObjectLock(client: S3Client, bucket: string): Promise<boolean> {
   try {
     const answer = await client.send(new GetObjectLockConfigurationCommand({ Bucket: bucket }))
