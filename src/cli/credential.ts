@@ -5,7 +5,7 @@
  * later inherits it.
  */
 import { readFile } from 'node:fs/promises'
-import { messageOf } from '#base'
+import { BaseError, messageOf } from '#base'
 import type { Credential } from '#engine/repository'
 import { CliError } from './errors.ts'
 
@@ -77,7 +77,8 @@ async function promptPassphrase(request: CredentialRequest, name: (suffix: strin
 async function promptSecret(message: string): Promise<string> {
   const { isCancel, password } = await import('@clack/prompts')
   const answer = await password({ message, output: process.stderr })
-  if (isCancel(answer) || answer === undefined || answer === '') {
+  if (isCancel(answer)) throw new BaseError('cancelled', 'Cancelled at the prompt. Nothing was changed.')
+  if (answer === undefined || answer === '') {
     throw new CliError('passphrase_missing', 'No passphrase was given.')
   }
   return answer
