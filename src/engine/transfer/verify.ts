@@ -79,7 +79,19 @@ async function checkPacks(
   } finally {
     await pool.close()
   }
+  await passOverPruned(log, checked)
   return checked
+}
+
+/** What a prune beside us gave up and deleted while we looked is no damage. */
+async function passOverPruned(log: CommitLog, checked: Checked): Promise<void> {
+  if (checked.injuries.size === 0) return
+  await log.refresh()
+  for (const ordinal of checked.injuries.keys()) {
+    if (log.state.packs[ordinal]?.status !== 'deleted') continue
+    checked.injuries.delete(ordinal)
+    checked.missing.delete(ordinal)
+  }
 }
 
 function packDamages(log: CommitLog, checked: Checked, pointsOf: (ordinal: number) => string[]): Damage[] {
@@ -114,6 +126,8 @@ async function report(
 ): Promise<VerifyReport> {
   const strays = await findStrays(store, log)
   const sessions = [...checked.sessions, ...strays.map(({ session }) => session)]
+  // Sessions may have begun since the log was read: one that is still ahead of it after this is ahead for good.
+  if (sessions.some((session) => session > log.state.head)) await log.refresh()
   const damage = [
     ...(await frameDamages(store)),
     ...logDamages(log),
