@@ -120,6 +120,7 @@ function unexplainedLosses(log: CommitLog, checked: Checked, touched: Map<number
 
 async function report(
   store: BlobStore,
+  repositoryId: string,
   log: CommitLog,
   checked: Checked,
   packAndChunkDamage: readonly Damage[],
@@ -129,7 +130,7 @@ async function report(
   // Sessions may have begun since the log was read: one that is still ahead of it after this is ahead for good.
   if (sessions.some((session) => session > log.state.head)) await log.refresh()
   const damage = [
-    ...(await frameDamages(store)),
+    ...(await frameDamages(store, repositoryId)),
     ...logDamages(log),
     ...rollBackDamage(log, sessions),
     ...packAndChunkDamage,
@@ -149,7 +150,7 @@ export async function verifyWithoutKey(
   const closures = [...log.state.points].map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
-  return report(store, log, checked, packDamages(log, checked, pointsOf))
+  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf))
 }
 
 /** Verifies everything, or with `only` all packs and the manifests of these points. */
@@ -169,7 +170,7 @@ export async function verifyWithKey(
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]
-  const found = await report(store, log, checked, [
+  const found = await report(store, repository.config.id, log, checked, [
     ...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []),
     ...chunkDamage,
   ])

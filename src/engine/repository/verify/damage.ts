@@ -2,6 +2,7 @@
 import { isHoldfastError } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import { CONFIG_KEY } from '../config.ts'
+import { listKeySlots } from '../key-slots.ts'
 import { decodeHeader, PACK_HEADER_BYTES, packNameOf } from '../pack-format.ts'
 import { logKey } from '../log/entry.ts'
 import type { CommitLog } from '../log/log.ts'
@@ -42,10 +43,9 @@ export function rollBackDamage(log: CommitLog, sessions: Iterable<number>): Dama
   return [{ kind: 'log_rolled_back', object: logKey(furthest), points: [] }]
 }
 
-/** Objects of the repository's own frame. */
-export async function frameDamages(store: BlobStore): Promise<Damage[]> {
-  let slots = 0
-  for await (const _ of store.list('keys/')) slots += 1
+/** Objects of the repository's own frame. Slots that are unreadable, or of another repository, are as good as none. */
+export async function frameDamages(store: BlobStore, repositoryId: string): Promise<Damage[]> {
+  const { length: slots } = await listKeySlots(store, repositoryId)
   const config = await store.head(CONFIG_KEY)
   return [
     ...(config === undefined ? [{ kind: 'config_damaged' as const, object: CONFIG_KEY, points: [] }] : []),
