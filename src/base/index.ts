@@ -15,6 +15,7 @@ export {
   messageOf,
   type RetryVerdict,
 } from './errors.ts'
+export { type ErrorShape, errorShapeOf, reviveError, RevivedError } from './error-shape.ts'
 export {
   CHUNK_BYTES_DEFAULT,
   CHUNK_BYTES_MAX,

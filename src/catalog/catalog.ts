@@ -4,7 +4,8 @@
  * Promises: a transaction that resolved is on disk; one that rejected left nothing. Several processes of one host may open
  * the same file. What a repository holds is only cached here; machines, schedules and job history are not elsewhere.
  * Limits: a process that is stopped (SIGSTOP) inside a transaction keeps the write lock until it goes on or dies. A thread
- * opens a file once: a second connection of its own would block it while it waits for the first one's transaction.
+ * opens a file once: a second connection of its own would block it while it waits for the first one's transaction. Never
+ * read the open file by other means in this process (to copy it, say): closing that descriptor drops SQLite's locks.
  */
 import { chmod, rename, rm } from 'node:fs/promises'
 import { resolve } from 'node:path'

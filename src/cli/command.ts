@@ -78,7 +78,7 @@ function cancelOnSignals(output: Output): { signal: AbortSignal; release: () => 
   const controller = new AbortController()
   const onSignal = (): void => {
     if (controller.signal.aborted) process.exit(EXIT.cancelled)
-    output.note('Cancelling; once more ends at once.')
+    output.note('Ending in order; once more ends at once.')
     controller.abort()
   }
   for (const name of ['SIGINT', 'SIGTERM'] as const) process.on(name, onSignal)

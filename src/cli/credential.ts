@@ -15,12 +15,22 @@ export type CredentialRequest = Readonly<{
   /** Ask twice: a new passphrase that is mistyped once would lock everything away. */
   confirm?: boolean
   question?: string
-  /** Before each variable's name: NEW for the key that is being added. */
+  /** After HOLDFAST_ in each variable's name: NEW_ for the key that is being added, TARGET_ for that of the target, ... */
   prefix?: string
 }>
 
+/** What was given already in this run: a command that opens a repository twice asks once. */
+const given = new Map<string, Credential>()
+
 /** @throws CliError passphrase_missing, passphrase_mismatch, key_file_unreadable */
 export async function askCredential(request: CredentialRequest = {}): Promise<Credential> {
+  const { prefix = '' } = request
+  const credential = given.get(prefix) ?? (await findCredential(request))
+  given.set(prefix, credential)
+  return credential
+}
+
+async function findCredential(request: CredentialRequest): Promise<Credential> {
   const name = (suffix: string): string => `HOLDFAST_${request.prefix ?? ''}${suffix}`
   const keyFile = process.env[name('KEY_FILE')]
   if (keyFile !== undefined && keyFile !== '') return { kind: 'key-file', bytes: await readSecret(keyFile) }

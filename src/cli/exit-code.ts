@@ -4,12 +4,13 @@
  *   0    done
  *   1    damage: a check failed, or something that is kept cannot be given back as it was
  *   2    usage: the command line, an option or a location makes no sense
- *   3    not found: a repository, a point, a disk, an image, a program
+ *   3    not found: a repository, a point, a disk, an image, a machine, a program
  *   4    key: the passphrase or key file is missing or opens nothing
- *   5    refused: going on would destroy or endanger something (it exists, it is in use, it is read-only, ...)
- *   6    outside: a store, a host, a network, a disk that is full or does not answer; later it may work
+ *   5    refused: going on would destroy or endanger something, or it cannot be done with this input
+ *   6    outside: a store, a host, a network, a disk that is full, busy or does not answer; later it may work
  *   70   a fault of Holdfast itself
  *   130  cancelled
+ *   141  whoever read the output went away (as after SIGPIPE)
  *
  * docs/errors.md names the exit code of every error code; a test compares.
  */
@@ -25,34 +26,73 @@ export const EXIT = {
   outside: 6,
   fault: 70,
   cancelled: 130,
+  brokenPipe: 141,
 } as const
 
-/** The codes of each class; a code that is in none is 6 when a retry may help and 5 when it cannot. */
-const CODES: readonly (readonly [number, readonly string[]])[] = [
-  [EXIT.cancelled, ['cancelled']],
-  [EXIT.fault, ['internal_error', 'thread_failed']],
-  [EXIT.usage, ['usage_invalid', 'invalid_argument', 'store_location_invalid', 'target_folder_invalid']],
-  [EXIT.key, ['key_wrong', 'passphrase_missing', 'passphrase_mismatch', 'key_file_unreadable']],
-]
+/** Codes that are neither `refused`, which is the rule, nor end in a word of ENDINGS. */
+const CODES: Readonly<Record<string, number>> = {
+  cancelled: EXIT.cancelled,
+  internal_error: EXIT.fault,
+  thread_failed: EXIT.fault,
+  job_step_crashed: EXIT.fault,
 
+  key_wrong: EXIT.key,
+  passphrase_missing: EXIT.key,
+  passphrase_mismatch: EXIT.key,
+  key_file_unreadable: EXIT.key,
+
+  usage_invalid: EXIT.usage,
+  invalid_argument: EXIT.usage,
+  store_location_invalid: EXIT.usage,
+  target_folder_invalid: EXIT.usage,
+  blob_key_invalid: EXIT.usage,
+  retention_invalid: EXIT.usage,
+  time_zone_unknown: EXIT.usage,
+  cron_invalid: EXIT.usage,
+  job_input_invalid: EXIT.usage,
+  machine_invalid: EXIT.usage,
+  image_format_unknown: EXIT.usage,
+
+  pack_missing: EXIT.damage,
+  chunk_missing: EXIT.damage,
+  log_rolled_back: EXIT.damage,
+  blob_range_invalid: EXIT.damage,
+  image_invalid: EXIT.damage,
+  restore_mismatch: EXIT.damage,
+
+  command_missing: EXIT.notFound,
+  job_unknown: EXIT.notFound,
+  job_queue_unknown: EXIT.notFound,
+  schedule_unknown: EXIT.notFound,
+  point_ambiguous: EXIT.notFound,
+
+  nbd_address_in_use: EXIT.outside,
+  nbd_protocol_violation: EXIT.outside,
+  qmp_protocol_violation: EXIT.outside,
+  rpc_closed: EXIT.outside,
+  worker_lost: EXIT.outside,
+  worker_retiring: EXIT.outside,
+  process_not_started: EXIT.outside,
+  engine_stopping: EXIT.outside,
+  packs_deleted: EXIT.outside,
+  source_shrank: EXIT.outside,
+  agent_frozen: EXIT.outside,
+  instant_broken: EXIT.outside,
+  machine_crashed: EXIT.outside,
+}
+
+/** What whole families of codes are; the first that fits. */
 const ENDINGS: readonly (readonly [number, RegExp])[] = [
-  [EXIT.damage, /_(corrupt|damaged|missing|mismatch|rolled_back|invalid|broken)$/],
-  [EXIT.notFound, /_(not_found|ambiguous|unknown)$/],
-  [EXIT.outside, /_(unavailable|full|unreachable|disconnected|timed_out|io_error|contended|failed)$/],
+  [EXIT.damage, /_(corrupt|damaged)$/],
+  [EXIT.notFound, /_not_found$/],
+  [EXIT.outside, /_(unavailable|full|unreachable|disconnected|busy|contended|failed|io_error)$|timed_out$/],
 ]
 
 /** The exit code for what was thrown. */
 export function exitCodeOf(error: unknown): number {
-  if (!isHoldfastError(error)) return EXIT.fault
-  return exitCodeOfCode(error.code, error.retry !== 'never')
+  return isHoldfastError(error) ? exitCodeOfCode(error.code) : EXIT.fault
 }
 
-/** The exit code of an error code. @param retryable decides for codes that belong to no class of their own */
-export function exitCodeOfCode(code: string, retryable = false): number {
-  const named = CODES.find(([, codes]) => codes.includes(code))
-  if (named !== undefined) return named[0]
-  if (code === 'command_missing') return EXIT.notFound
-  const ending = ENDINGS.find(([, pattern]) => pattern.test(code))
-  if (ending !== undefined) return ending[0]
-  return retryable ? EXIT.outside : EXIT.refused
+export function exitCodeOfCode(code: string): number {
+  return CODES[code] ?? ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
 }

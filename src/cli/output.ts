@@ -3,6 +3,7 @@
  * stdout holds one document and stderr at most one error document.
  */
 import { type HoldfastError, type ProgressSink, silentProgress } from '#base'
+import { printable } from './printable.ts'
 import { ProgressBar } from './progress-bar.ts'
 
 export type OutputFormat = 'text' | 'json'
@@ -55,7 +56,7 @@ export function errorText(error: HoldfastError): string {
     .filter(([name, value]) => value !== undefined && value !== null && name !== 'stack' && value !== '')
     .map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : String(value)] as const)
     .filter(([, value]) => value !== '' && !error.message.includes(value))
-    .map(([name, value]) => `  ${name}: ${value}\n`)
+    .map(([name, value]) => `  ${name}: ${printable(value)}\n`)
   const hint = error.hint === undefined ? '' : `  ${error.hint}\n`
-  return `holdfast: ${error.message} (${error.code})\n${facts.join('')}${hint}`
+  return `holdfast: ${printable(error.message)} (${error.code})\n${facts.join('')}${hint}`
 }

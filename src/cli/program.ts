@@ -1,10 +1,20 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
+import { bootCommand } from './repo/boot.ts'
+import { copyCommand } from './repo/copy.ts'
+import { filesCommand } from './repo/files.ts'
+import { forgetCommand } from './repo/forget.ts'
 import { initCommand } from './repo/init.ts'
+import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
+import { pruneCommand } from './repo/prune.ts'
+import { rebuildIndexCommand } from './repo/rebuild-index.ts'
+import { repairCommand } from './repo/repair.ts'
 import { restoreCommand } from './repo/restore.ts'
+import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
+import { statsCommand } from './repo/stats.ts'
 import { verifyCommand } from './repo/verify.ts'
 import { PROGRAM_VERSION } from './version.ts'
 
@@ -15,6 +25,25 @@ Exit codes:
 
 Environment:
   HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, HOLDFAST_KEY_FILE   the key of a repository`
+
+const REPO_COMMANDS: readonly (() => Command)[] = [
+  initCommand,
+  backupCommand,
+  listCommand,
+  showCommand,
+  restoreCommand,
+  serveCommand,
+  bootCommand,
+  filesCommand,
+  verifyCommand,
+  forgetCommand,
+  pruneCommand,
+  copyCommand,
+  repairCommand,
+  statsCommand,
+  keysCommand,
+  rebuildIndexCommand,
+]
 
 export function makeProgram(): Command {
   const program = new Command('holdfast')
@@ -33,16 +62,7 @@ function repoCommand(): Command {
       'Backs machines up into a repository and brings them back. Needs nothing but the repository and its key.',
     )
     .addHelpText('after', '\nExamples:\n  holdfast repo init /srv/backup\n  holdfast repo list /srv/backup')
-  for (const command of [
-    backupCommand(),
-    initCommand(),
-    listCommand(),
-    restoreCommand(),
-    showCommand(),
-    verifyCommand(),
-  ]) {
-    repo.addCommand(command)
-  }
+  for (const command of REPO_COMMANDS) repo.addCommand(command())
   return repo
 }
 

@@ -15,21 +15,20 @@ const BAR_CELLS = 24
 export class ProgressBar {
   readonly #terminal: Terminal
   #samples: { ms: number; doneBytes: number }[] = []
-  #task = ''
-  #shownMs = Number.NEGATIVE_INFINITY
+  #shownMs: number
   #drawn = false
 
   constructor(terminal: Terminal) {
     this.#terminal = terminal
+    // On no terminal, what takes less than PLAIN_MS says nothing.
+    this.#shownMs = terminal.isTTY === true ? Number.NEGATIVE_INFINITY : systemClock.monotonicMs()
   }
 
   show(progress: Progress): void {
     const ms = systemClock.monotonicMs()
     const last = this.#samples.at(-1)
     if (last !== undefined && progress.doneBytes < last.doneBytes) this.#samples = []
-    const due = ms - this.#shownMs >= (this.#terminal.isTTY === true ? REDRAW_MS : PLAIN_MS)
-    if (!due && progress.task === this.#task) return
-    this.#task = progress.task
+    if (ms - this.#shownMs < (this.#terminal.isTTY === true ? REDRAW_MS : PLAIN_MS)) return
     this.#shownMs = ms
     this.#samples = this.#samples.filter((sample) => ms - sample.ms <= WINDOW_MS)
     this.#samples.push({ ms, doneBytes: progress.doneBytes })

@@ -21,6 +21,3 @@ export const JOBS_ERROR_CODES = [
 ] as const
 export type JobsErrorCode = (typeof JOBS_ERROR_CODES)[number]
 export class JobsError extends HoldfastError<JobsErrorCode> {}
-
-/** An error that was stored and read back: the code, facts, verdict and hint of the original, whatever class it had. */
-export class StoredError extends HoldfastError {}

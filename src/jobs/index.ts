@@ -2,8 +2,9 @@
 export { EmbeddedEngine } from './engine/embedded-engine.ts'
 export { ENGINE_TIMING_DEFAULT, type EngineSettings, type EngineTiming } from './engine/settings.ts'
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
-export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode, StoredError } from './errors.ts'
+export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'
+export type { TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
 export type {
   ChildOptions,
   CleanupOptions,
@@ -22,4 +23,3 @@ export type {
   StepRetry,
   StepView,
 } from './port.ts'
-export { reviveError, shapeOf, type StoredErrorShape } from './stored-value.ts'

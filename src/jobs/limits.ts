@@ -15,6 +15,3 @@ export const STEP_CRASHES_MAX = 50
 
 /** Events kept in one answer. */
 export const EVENTS_PAGE_MAX = 1000
-
-/** Characters of an error's message and of its facts that are kept. */
-export const ERROR_TEXT_MAX = 4000

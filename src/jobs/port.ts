@@ -14,10 +14,9 @@
  * What a workflow owes: between the context's calls it awaits nothing else, reads no clock and no chance (those go into
  * steps), and gives every call a name that is unique in the job. Parallel calls under Promise.all are welcome.
  */
-import type { Progress } from '#base'
+import type { ErrorShape, Progress } from '#base'
 import type { StepKind, StepStatus } from '#catalog'
 import type { JobStatus } from '#domain'
-import type { StoredErrorShape } from './stored-value.ts'
 
 export type StepRetry = Readonly<{ attemptsMax: number; delayMs: number; delayMsMax: number }>
 
@@ -132,7 +131,7 @@ export type JobView = Readonly<{
   status: JobStatus
   input: unknown
   output: unknown
-  error: StoredErrorShape | undefined
+  error: ErrorShape | undefined
   progress: Progress | undefined
   epoch: number
   owner: string | undefined
@@ -149,7 +148,7 @@ export type StepView = Readonly<{
   status: StepStatus
   attempts: number
   epoch: number
-  error: StoredErrorShape | undefined
+  error: ErrorShape | undefined
   startedMs: number
   finishedMs: number | undefined
 }>

@@ -2,9 +2,9 @@
  * What jobs keep between lives: values as bounded JSON, errors in HoldfastError's shape. A workflow always sees a value as
  * it comes back from JSON, the first time too, so that a replay cannot differ.
  */
-import { type Facts, HoldfastError, messageOf, type RetryVerdict } from '#base'
-import { JobsError, StoredError } from './errors.ts'
-import { ERROR_TEXT_MAX, JOB_VALUE_BYTES_MAX } from './limits.ts'
+import { type ErrorShape, errorShapeOf, messageOf } from '#base'
+import { JobsError } from './errors.ts'
+import { JOB_VALUE_BYTES_MAX } from './limits.ts'
 
 /** The value as JSON; undefined becomes null. @throws JobsError `job_value_not_json`, `job_value_too_large` */
 export function sealValue(value: unknown, what: string): string {
@@ -32,39 +32,15 @@ export function openValue(text: string | null): unknown {
   return text === null ? null : (JSON.parse(text) as unknown)
 }
 
-export type StoredErrorShape = Readonly<{
-  code: string
-  message: string
-  facts: Facts
-  retry: RetryVerdict
-  hint?: string
-}>
-
-/** The error's shape, cut to its bound. What is not a HoldfastError becomes `job_failed`, never to be retried. */
-export function shapeOf(error: unknown): StoredErrorShape {
-  if (!(error instanceof HoldfastError)) {
-    const name = error instanceof Error ? error.name : typeof error
-    return { code: 'job_failed', message: messageOf(error).slice(0, ERROR_TEXT_MAX), facts: { name }, retry: 'never' }
-  }
-  const facts = JSON.stringify(error.facts).length > ERROR_TEXT_MAX ? { factsLeftOut: true } : error.facts
-  return {
-    code: error.code,
-    message: error.message.slice(0, ERROR_TEXT_MAX),
-    facts,
-    retry: error.retry,
-    ...(error.hint === undefined ? {} : { hint: error.hint }),
-  }
+/** The error's shape; what is not a HoldfastError becomes `job_failed`, never to be retried. */
+export function shapeOf(error: unknown): ErrorShape {
+  return errorShapeOf(error, 'job_failed')
 }
 
 export function sealError(error: unknown): string {
   return JSON.stringify(shapeOf(error))
 }
 
-/** The stored error, to be thrown again: matched by its code, not by its class. */
-export function reviveError(shape: StoredErrorShape): StoredError {
-  return new StoredError(shape.code, shape.message, { facts: shape.facts, retry: shape.retry, hint: shape.hint })
-}
-
-export function openError(text: string): StoredErrorShape {
-  return JSON.parse(text) as StoredErrorShape
+export function openError(text: string): ErrorShape {
+  return JSON.parse(text) as ErrorShape
 }

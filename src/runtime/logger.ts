@@ -14,7 +14,7 @@ export interface Logger {
 
 export const silentLogger: Logger = { info: () => {}, warn: () => {}, error: () => {} }
 
-const SECRET_NAMES = ['password', 'passphrase', 'secret', 'token', 'key', 'authorization']
+const SECRET_NAMES = ['password', 'passphrase', 'secret', 'token', 'privateKey', 'masterKey', 'authorization']
 
 /** One JSON line per event on `fd` (standard error by default), written before the call returns; known secrets left out. */
 export function createLogger(name: string, fd = 2): Logger {

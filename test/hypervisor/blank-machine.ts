@@ -24,6 +24,8 @@ export type BlankDisk = Readonly<{
   format?: 'qcow2' | 'raw'
   bus?: keyof typeof DEVICES
   sizeBytes?: number
+  /** qcow2 over a raw image that holds the content, as a disk that is still being hydrated. */
+  overlay?: boolean
 }>
 
 /** Not a multiple of the 64 KiB that bitmaps and clusters use. */
@@ -49,6 +51,7 @@ export async function until(what: string, condition: () => Promise<boolean>, tim
 /** QEMU's devices for a disk on each bus; `#` stands for the LUN. */
 const DEVICES = {
   virtio: ['virtio-blk-pci,drive=disk#,id=vd#'],
+  'virtio-iothread': ['virtio-blk-pci,drive=disk#,id=vd#,iothread=io0'],
   'virtio-anonymous': ['virtio-blk-pci,drive=disk#'],
   scsi: ['virtio-scsi-pci,id=sc#', 'scsi-hd,drive=disk#,id=vd#,bus=sc#.0'],
   ide: ['ide-hd,drive=disk#,id=vd#'],
@@ -85,7 +88,10 @@ export class BlankMachine {
     for (const [lun, disk] of disks.entries()) {
       const raw = join(machine.folder, `content${lun}`)
       await writeFile(raw, machine.model[lun] ?? '')
-      await checkCommand('qemu-img', ['convert', '-f', 'raw', '-O', disk.format ?? 'qcow2', raw, machine.pathOf(lun)])
+      if (disk.overlay === true) {
+        await checkCommand('qemu-img', ['create', '-q', '-f', 'qcow2', '-b', raw, '-F', 'raw', machine.pathOf(lun)])
+      } else
+        await checkCommand('qemu-img', ['convert', '-f', 'raw', '-O', disk.format ?? 'qcow2', raw, machine.pathOf(lun)])
     }
     await machine.start()
     return machine
@@ -107,16 +113,18 @@ export class BlankMachine {
 
   async start(): Promise<void> {
     const args = ['-accel', 'tcg', '-m', '32', '-nodefaults', '-display', 'none', '-machine', 'pc']
-    for (const name of ['test', 'instant']) args.push('-qmp', `unix:${join(this.folder, name)}.qmp,server=on,wait=off`)
+    for (const name of ['test', 'instant', 'rescue'])
+      args.push('-qmp', `unix:${join(this.folder, name)}.qmp,server=on,wait=off`)
+    if (this.disks.some((disk) => disk.bus === 'virtio-iothread')) args.push('-object', 'iothread,id=io0')
     for (const [lun, disk] of this.disks.entries()) {
       const file = { driver: 'file', filename: this.pathOf(lun), 'node-name': `disk${lun}-file` }
       const node = { 'node-name': `disk${lun}`, driver: disk.format ?? 'qcow2', discard: 'unmap', file }
       args.push('-blockdev', JSON.stringify(node), ...deviceOf(disk, lun))
     }
-    for (const name of ['test', 'instant']) await rm(join(this.folder, `${name}.qmp`), { force: true })
+    for (const name of ['test', 'instant', 'rescue']) await rm(join(this.folder, `${name}.qmp`), { force: true })
     this.#process = spawn('qemu-system-x86_64', args, { stdio: ['ignore', 'ignore', 'inherit'] })
     const socket = join(this.folder, 'test.qmp')
-    await until('QEMU listens', () => Promise.resolve(existsSync(join(this.folder, 'instant.qmp'))))
+    await until('QEMU listens', () => Promise.resolve(existsSync(join(this.folder, 'rescue.qmp'))))
     this.#qmp = await QmpClient.connect(socket, { clock: systemClock })
   }
 

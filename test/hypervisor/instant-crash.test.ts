@@ -183,6 +183,36 @@ describe('An instant whose owner is killed', () => {
     console.log(`a hanging owner was ended ${freedMs.toFixed(0)} ms after the pause began`)
   })
 
+  it('continues a machine for a hanging owner through the rescue monitor, and the owner fails when it wakes', async () => {
+    const vm = await BlankMachine.create([{}])
+    machine = vm
+    const graph = await vm.graph()
+    const { clock: _clock, random: _random, ...host } = vm.host({ watchdog: 'start' })
+    const running = vm.running()
+    const sockets = { ...running.sockets, rescueSocketPath: join(vm.folder, 'rescue.qmp') }
+    const request: OwnerRequest = {
+      machine: { ...running, sockets },
+      host,
+      consistency: 'crash',
+      end: 'commit',
+      dieAt: 'hang:pause.inserted',
+      tracking: track(undefined),
+    }
+    const child = spawn(process.execPath, [OWNER, JSON.stringify(request)], { stdio: ['ignore', 'ignore', 'pipe'] })
+    let said = ''
+    child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()))
+    const exit = once(child, 'close')
+    await until('the owner paused the machine', async () => (await vm.status()) === 'paused')
+    watchdogPid = (await findWatchdog(host.journalFolder))?.pid
+    await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
+    child.kill('SIGCONT')
+    assert.deepEqual(await exit, [1, null])
+    assert.match(said, /continued in the middle of its instant/)
+    assert.deepEqual(await vm.graph(), graph)
+    assert.deepEqual(await vm.bitmaps(0), [])
+    await assertNoFiles(vm)
+  })
+
   it('is forgotten when QEMU was killed too, and the next one scans', async () => {
     const vm = await BlankMachine.create([{}])
     machine = vm

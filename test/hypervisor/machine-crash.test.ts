@@ -37,7 +37,7 @@ describe('QemuHypervisor after a death', () => {
     await using world = await MachineWorld.make()
     await world.host.create(emptyMachine('orphan'))
     await startAndDie(world, 'orphan')
-    const [found] = await world.host.discover()
+    const [found] = (await world.host.discover()).machines
     assert.equal(found?.power, 'running')
     const pid = found.processId ?? 0
     assert.match(readFileSync(`/proc/${pid}/cmdline`, 'utf8'), /guest=orphan/)
@@ -122,6 +122,23 @@ describe('QemuHypervisor after a death', () => {
     assert.equal(status.lastEnd?.cause, 'start_failed')
   })
 
+  it('shows a machine whose description is damaged and hides no other', async () => {
+    await using world = await MachineWorld.make()
+    for (const name of ['a', 'b', 'c']) await world.host.create(emptyMachine(name))
+    const { description } = machinePaths(world.roots, 'b')
+    const whole = readFileSync(description)
+    writeFileSync(description, whole.subarray(0, 40))
+    const { machines, unreadable } = await world.host.discover()
+    assert.deepEqual(
+      machines.map((status) => status.machine.name),
+      ['a', 'c'],
+    )
+    assert.deepEqual(
+      unreadable.map(({ name, error }) => [name, error.code]),
+      [['b', 'machine_invalid']],
+    )
+  })
+
   it('leaves nothing of a machine that could not be made', async () => {
     await using world = await MachineWorld.make()
     const good = { lun: 0, role: 'os', bus: 'ide', source: { from: 'empty', sizeBytes: 1 << 20 } } as const
@@ -132,7 +149,7 @@ describe('QemuHypervisor after a death', () => {
       source: { from: 'image', path: '/absent', format: 'raw' },
     } as const
     await assert.rejects(world.host.create(emptyMachine('broken', { disks: [good, missing] })))
-    assert.deepEqual(await world.host.discover(), [])
+    assert.deepEqual(await world.host.discover(), { machines: [], unreadable: [] })
     await world.host.create(emptyMachine('broken', { disks: [good] }))
     await assert.rejects(world.host.create(emptyMachine('broken')), { code: 'machine_exists' })
   })

@@ -1,11 +1,16 @@
 /** Disks that come, grow and go while a real guest uses them. */
 import assert from 'node:assert/strict'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
+import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
+import { rm, stat } from 'node:fs/promises'
 import { after, before, describe, it } from 'node:test'
+import { isHoldfastError } from '#base'
 import type { NewDisk } from '#engine/hypervisor'
 import { checkCommand } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
+import { microImage } from '../rig/micro-image.ts'
 import { emptyMachine, MachineWorld } from './machine-world.ts'
 
 const MIB = 1 << 20
@@ -19,6 +24,23 @@ async function guestDisk(serial: string): Promise<string | undefined> {
       [ -e $f ] && grep -q ${serial} $f && basename $d; done; done; true`
   const found = (await world.run('disks', find)).trim()
   return found === '' ? undefined : found
+}
+
+/** Serves an image read-only until it is killed. */
+async function serve(path: string, socketPath: string): Promise<ChildProcess> {
+  const args = ['-k', socketPath, '-f', 'raw', '-r', '-t', '-x', 'point', path]
+  const server = spawn('qemu-nbd', args, { stdio: 'ignore' })
+  await eventually('the server', 10_000, () => (existsSync(socketPath) ? true : undefined))
+  return server
+}
+
+async function tryRun(where: MachineWorld, name: string, command: string): Promise<string | undefined> {
+  try {
+    return await where.run(name, command)
+  } catch (error) {
+    if (isHoldfastError(error, 'agent_unavailable')) return undefined // not booted yet
+    throw error
+  }
 }
 
 function dataDisk(lun: number, bus: NewDisk['bus'], more: Partial<NewDisk> = {}): NewDisk {
@@ -104,6 +126,56 @@ describe('QemuHypervisor, disks of a running machine', () => {
     await world.host.powerOff('disks')
     await world.host.detachDisk('disks', 2, { deadlineMs: 1 })
     assert.equal(existsSync(disk.path), true)
+  })
+})
+
+describe('QemuHypervisor, a machine on q35', () => {
+  it('plugs and unplugs disks behind root ports', async () => {
+    await using world = await MachineWorld.make()
+    await world.makeMicro('q35', { machineType: 'q35' })
+    await world.host.start('q35')
+    await world.waitReady('q35')
+    await world.host.attachDisk('q35', dataDisk(1, 'virtio-blk'))
+    const serials = async (): Promise<string> => world.run('q35', 'cat /sys/block/vd*/serial')
+    await eventually('the disk in the guest', 20_000, async () =>
+      (await serials()).includes('SER-1') ? true : undefined,
+    )
+    await world.host.detachDisk('q35', 1, { deadlineMs: 30_000 })
+    assert.equal((await serials()).includes('SER-1'), false)
+  })
+})
+
+describe('QemuHypervisor, a machine on a served image', () => {
+  it('boots, and waits out the death of the server', async () => {
+    await using world = await MachineWorld.make()
+    const socketPath = `${world.folder}/nbd`
+    const backing = { kind: 'nbd', socketPath, exportName: 'point', reconnectDelaySeconds: 60 } as const
+    const sizeBytes = (await stat(await microImage())).size
+    const os = { lun: 0, role: 'os', bus: 'virtio-blk', source: { from: 'overlay', backing, sizeBytes } } as const
+    await world.host.create(emptyMachine('instant', { memoryMib: 192, disks: [os] }))
+    await assert.rejects(world.host.start('instant'), { code: 'machine_start_failed' }) // nobody serves yet
+    let server = await serve(await microImage(), socketPath)
+    try {
+      await world.host.start('instant')
+      // 120 s: this guest boots over a socket on a shared machine.
+      await eventually('the guest', 120_000, () => tryRun(world, 'instant', 'true'))
+      const read = 'echo 3 > /proc/sys/vm/drop_caches; cat /bin/* /usr/bin/* > /dev/null; echo read > /run/done'
+      const wait = 'while [ ! -e /run/go ]; do usleep 50000; done'
+      await world.run('instant', `(${wait}; ${read}) > /dev/null 2>&1 < /dev/null &`)
+      server.kill('SIGKILL')
+      await once(server, 'exit')
+      await rm(socketPath)
+      await world.run('instant', ': > /run/go')
+      assert.equal(await world.run('instant', '[ -e /run/done ] && echo done || echo waiting'), 'waiting\n')
+      server = await serve(await microImage(), socketPath)
+      await eventually('the read to go on', 60_000, async () =>
+        (await world.run('instant', 'cat /run/done 2>/dev/null || true')).includes('read') ? true : undefined,
+      )
+      assert.equal(await world.run('instant', 'dmesg | grep -c "I/O error" || true'), '0\n')
+    } finally {
+      await world.host.powerOff('instant')
+      server.kill('SIGKILL')
+    }
   })
 })
 

@@ -10,6 +10,7 @@ import {
   chooseAccelerator,
   guestExec,
   type InstantGate,
+  type MachineChange,
   type MachineDescription,
   type NewDisk,
   type NewMachine,
@@ -30,6 +31,10 @@ export class StubGate implements InstantGate {
 
   isInstantOpen(_machine: MachineDescription): Promise<boolean> {
     return Promise.resolve(this.isOpen)
+  }
+
+  during<T>(_machine: MachineDescription, _change: MachineChange, act: () => Promise<T>): Promise<T> {
+    return act()
   }
 
   openInstant(): Promise<never> {
@@ -97,7 +102,7 @@ export class MachineWorld {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const { machine } of await this.host.discover()) await this.host.powerOff(machine.name)
+    for (const { machine } of (await this.host.discover()).machines) await this.host.powerOff(machine.name)
     await rm(this.folder, { recursive: true, force: true })
   }
 }

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { randomUUID } from 'node:crypto'
 import { checkCommand, runCommand } from '#runtime'
-import { eventually } from './eventually.ts'
+import { eventually } from '../rig/deadline.ts'
 
 export type Rgw = Readonly<{
   endpoint: string
@@ -72,14 +72,10 @@ async function startAll(folder: string, children: ChildProcess[]): Promise<Omit<
     checkCommand(name, args, { cwd: folder, timeoutMs: START_MS_MAX })
   /** A monitor that has just started refuses now and then; all that is asked of it here can be repeated. */
   const ceph = async (...args: string[]): Promise<string> => {
-    let stdout = ''
-    const works = async (): Promise<boolean> => {
+    return eventually(`ceph ${args.join(' ')}`, START_MS_MAX, async () => {
       const result = await runCommand('ceph', ['-c', conf, ...args], { timeoutMs: START_MS_MAX })
-      stdout = result.stdout.toString('utf8')
-      return result.exitCode === 0
-    }
-    await eventually(`ceph ${args.join(' ')} works`, works, START_MS_MAX)
-    return stdout
+      return result.exitCode === 0 ? result.stdout.toString('utf8') : undefined
+    })
   }
   const start = (name: string, ...args: string[]): void => {
     const log = openSync(join(folder, 'log', `${name}.out`), 'a')
@@ -90,15 +86,17 @@ async function startAll(folder: string, children: ChildProcess[]): Promise<Omit<
   await run('monmaptool', '--create', '--clobber', '--fsid', fsid, '--addv', 'a', `[v1:127.0.0.1:${monPort}]`, monmap)
   await run('ceph-mon', '--mkfs', '-i', 'a', '--monmap', monmap, '-c', conf)
   start('ceph-mon', '-i', 'a')
-  await eventually('the Ceph monitor listens', () => canConnect(monPort), START_MS_MAX)
+  await eventually('the Ceph monitor to listen', START_MS_MAX, () => canConnect(monPort))
   const osd = randomUUID()
   await ceph('osd', 'new', osd)
   await run('ceph-osd', '-i', '0', '-c', conf, '--mkfs', '--osd-uuid', osd)
   await ceph('osd', 'crush', 'add', 'osd.0', '1.0', 'root=default', 'host=local')
   start('ceph-osd', '-i', '0')
-  await eventually('the Ceph OSD is up', async () => (await ceph('osd', 'stat')).includes('1 up'), START_MS_MAX)
+  await eventually('the Ceph OSD to be up', START_MS_MAX, async () => {
+    return (await ceph('osd', 'stat')).includes('1 up') || undefined
+  })
   start('radosgw', '-n', 'client.rgw', '--setuser', 'root', '--setgroup', 'root')
-  await eventually('the gateway listens', () => canConnect(rgwPort), START_MS_MAX)
+  await eventually('the gateway to listen', START_MS_MAX, () => canConnect(rgwPort))
   const [accessKey, secretKey] = ['holdfasttest', randomUUID()]
   const keys = [`--access-key=${accessKey}`, `--secret=${secretKey}`]
   await run('radosgw-admin', '-c', conf, 'user', 'create', '--uid=test', '--display-name=test', ...keys)
@@ -151,10 +149,10 @@ async function freePort(): Promise<number> {
   return address.port
 }
 
-function canConnect(port: number): Promise<boolean> {
+function canConnect(port: number): Promise<true | undefined> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1')
-    socket.on('connect', () => resolve(true)).on('error', () => resolve(false))
+    socket.on('connect', () => resolve(true)).on('error', () => resolve(undefined))
     socket.on('connect', () => socket.destroy())
   })
 }

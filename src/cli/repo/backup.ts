@@ -1,5 +1,5 @@
 /** holdfast repo backup: one recovery point of a machine's disks. */
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { PointRecord } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { type CommandContext, runCommandHandler } from '../command.ts'
@@ -11,18 +11,31 @@ import { pointJson, sumOf } from './point-json.ts'
 import { parseCount } from '../count.ts'
 
 type BackupCommandOptions = RepoOptions &
-  Readonly<{ machine: string; disk?: DiskArgument[]; allowBackingIn?: string[]; threads?: number }>
+  Readonly<{
+    machine: string
+    disk?: DiskArgument[]
+    allowBackingIn?: string[]
+    qmp?: string
+    qga?: string
+    consistency?: keyof typeof CONSISTENCY
+    strict?: boolean
+    scratchDir?: string
+    threads?: number
+  }>
+
+const CONSISTENCY = { app: 'application', fs: 'filesystem', crash: 'crash' } as const
 
 export function backupCommand(): Command {
   return makeRepoCommand({
     usage: 'backup <store>',
     summary: 'make a recovery point of a machine',
     description:
-      'Makes one recovery point of the disks that are named. An image file is locked while it is read, as QEMU locks it: one ' +
+      'Makes one recovery point of a running machine or of the disks that are named. An image file is locked while it is read, as QEMU locks it: one ' +
       'that a machine runs on is refused. What the repository holds already is not stored again.',
     examples: [
       'holdfast repo backup /srv/backup --machine web1 --disk 0=qcow2:/images/web1.qcow2',
       'holdfast repo backup /srv/backup --machine db1 --disk 0=raw:/dev/vg0/db1 --disk 1=raw:/dev/vg0/db1-data',
+      'holdfast repo backup /srv/backup --machine web1 --qmp /run/web1.qmp --qga /run/web1.qga --consistency app',
       "holdfast repo backup /srv/backup --machine app --disk '0=nbd+unix:///disk0?socket=/run/app.nbd'",
     ],
   })
@@ -37,26 +50,77 @@ export function backupCommand(): Command {
       'accept images whose backing files lie in this folder; may be repeated',
       collectFolder,
     )
+    .option('--qmp <socket>', 'a running QEMU, by its monitor: all its disks at one instant')
+    .option('--qga <socket>', "the machine's guest agent, which freezes its file systems for the instant")
+    .addOption(
+      new Option('--consistency <level>', 'what to ask of the guest (default: app with --qga, else crash)').choices(
+        Object.keys(CONSISTENCY),
+      ),
+    )
+    .option('--strict', 'fail instead of making a point of lesser consistency')
+    .option('--scratch-dir <folder>', 'where what the guest overwrites meanwhile is kept (default: the state folder)')
     .option('--threads <count>', 'threads that read and store (default: by the number of processors)', parseCount)
     .action((location: string, options: BackupCommandOptions) =>
-      runCommandHandler(options, (context) => {
-        if (options.disk === undefined) {
-          throw new CliError('usage_invalid', 'No disk was named.', {
-            hint: 'Name each with --disk LUN=[FORMAT:]SOURCE.',
-          })
-        }
-        const wanted = options.disk
-        return withRepository(location, options, context, async (opened) => {
-          const held = await holdDisks(wanted, { allowBackingIn: options.allowBackingIn ?? [], signal: context.signal })
-          try {
-            const point = await backUpImages(opened, held.disks, options, context)
-            context.output.result(pointJson(point), () => summary(point))
-          } finally {
-            await held.close()
-          }
+      runCommandHandler(options, async (context) => {
+        refuseContradictions(options)
+        await withRepository(location, options, context, async (opened) => {
+          const point =
+            options.qmp === undefined
+              ? await backUpNamed(opened, options, context)
+              : await backUpRunningMachine(opened, options.qmp, options, context)
+          context.output.result(pointJson(point), () => summary(point))
         })
       }),
     )
+}
+
+function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir }: BackupCommandOptions): void {
+  const refuse = (message: string): never => {
+    throw new CliError('usage_invalid', message, {
+      hint: 'Name each disk with --disk LUN=[FORMAT:]SOURCE, or a running machine with --qmp SOCKET.',
+    })
+  }
+  if (disk === undefined && qmp === undefined) refuse('Neither disks nor a running machine were named.')
+  if (disk !== undefined && qmp !== undefined)
+    refuse('A running machine is backed up with all its disks: --qmp takes no --disk.')
+  const needsQmp = [qga, consistency, strict, scratchDir].some((option) => option !== undefined)
+  if (qmp === undefined && needsQmp)
+    refuse('--qga, --consistency, --strict and --scratch-dir are for running machines: they need --qmp.')
+  if (qga === undefined && consistency !== undefined && consistency !== 'crash')
+    refuse('Only the guest agent can make more than a crash consistent point: name its socket with --qga.')
+}
+
+async function backUpRunningMachine(
+  opened: OpenRepository,
+  qmpSocketPath: string,
+  { machine, qga, consistency, strict, scratchDir, threads }: BackupCommandOptions,
+  context: CommandContext,
+): Promise<PointRecord> {
+  const { backUpRunning } = await import('./backup-running.ts')
+  const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
+  const backup = {
+    machine,
+    sockets: { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) },
+    consistency: CONSISTENCY[wanted],
+    strict: strict ?? false,
+    ...(scratchDir === undefined ? {} : { scratchDir }),
+    ...(threads === undefined ? {} : { threads }),
+  }
+  return backUpRunning(opened, backup, context)
+}
+
+async function backUpNamed(
+  opened: OpenRepository,
+  options: BackupCommandOptions,
+  context: CommandContext,
+): Promise<PointRecord> {
+  const { disk = [], allowBackingIn = [] } = options
+  const held = await holdDisks(disk, { allowBackingIn, signal: context.signal })
+  try {
+    return await backUpImages(opened, held.disks, options, context)
+  } finally {
+    await held.close()
+  }
 }
 
 function collectFolder(folder: string, before: readonly string[] = []): string[] {

@@ -1,9 +1,8 @@
 /** Opening the repository that a command names, and closing it whatever happens. */
-import { homedir } from 'node:os'
-import { join } from 'node:path'
 import type { Command } from 'commander'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
-import { askCredential } from '../credential.ts'
+import { cachesFolder } from '../cache-folder.ts'
+import { askCredential, type CredentialRequest } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
 import { WRITER } from '../version.ts'
 
@@ -21,25 +20,25 @@ export type OpenRepository = Readonly<{ repository: Repository; descriptor: Stor
 
 export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
   const { systemClock, systemRandom } = await import('#runtime')
-  const given = process.env['XDG_CACHE_HOME']
-  const caches = given === undefined || given === '' ? join(homedir(), '.cache') : given
-  const cacheFolder = options.cacheDir ?? join(caches, 'holdfast')
-  return { clock: systemClock, random: systemRandom, cacheFolder, writer: WRITER }
+  return { clock: systemClock, random: systemRandom, cacheFolder: options.cacheDir ?? cachesFolder(), writer: WRITER }
 }
 
-/** Opens, runs `use`, closes. A log that went back behind what this user saw is told of, and reading goes on. */
+/**
+ * Opens, runs `use`, closes. `request` says where its key comes from when a command opens two. A log that went back behind what this user saw is told of, and reading goes on.
+ */
 export async function withRepository<T>(
   location: string,
   options: RepoOptions,
   { output }: CommandContext,
   use: (opened: OpenRepository) => Promise<T>,
+  request: CredentialRequest = {},
 ): Promise<T> {
   const { openStore, parseStoreLocation, Repository } = await import('#engine/repository')
   const descriptor = parseStoreLocation(location)
   const store = await openStore(descriptor)
   try {
     const environment = await makeEnvironment(options)
-    const repository = await Repository.open(store, await credentialFor(store), environment)
+    const repository = await Repository.open(store, await credentialFor(store, request), environment)
     if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
     const result = await use({ repository, descriptor, store })
     await repository.close()
@@ -53,9 +52,9 @@ export async function withRepository<T>(
 }
 
 /** Asks for the key only once there is a repository that it could open. */
-async function credentialFor(store: BlobStore): ReturnType<typeof askCredential> {
+async function credentialFor(store: BlobStore, request: CredentialRequest): ReturnType<typeof askCredential> {
   const { RepositoryError } = await import('#engine/repository')
-  if ((await store.head('config')) !== undefined) return askCredential()
+  if ((await store.head('config')) !== undefined) return askCredential(request)
   throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
     facts: { location: store.location },
     hint: 'Check the location, or make a repository with "holdfast repo init".',

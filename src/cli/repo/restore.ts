@@ -1,11 +1,11 @@
 /** holdfast repo restore: disks of a recovery point as image files, and the machine's description beside them. */
 import { basename } from 'node:path'
-import type { Command } from 'commander'
 import { formatBytes } from '#base'
-import { InvalidArgumentError, Option } from 'commander'
-import type { DiskRecord, PointRecord } from '#engine/repository'
+import { type Command, Option } from 'commander'
+import type { PointRecord } from '#engine/repository'
 import { type CommandContext, runCommandHandler } from '../command.ts'
 import { parseCount } from '../count.ts'
+import { chooseDisks, parseLun } from './choose-disk.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
 import {
   checkFreeSpace,
@@ -15,6 +15,7 @@ import {
   writeAttachments,
   writeDescription,
 } from './target-folder.ts'
+import { whileReading } from './reading.ts'
 import { RESTORE_FORMATS, type RestoreFormat, restoreToFile } from './restore-file.ts'
 
 type RestoreCommandOptions = RepoOptions &
@@ -41,36 +42,19 @@ export function restoreCommand(): Command {
       runCommandHandler(options, (context) =>
         withRepository(location, options, context, async (opened) => {
           const point = opened.repository.findPoint(selector, options.machine)
-          const session = await opened.repository.beginReading(`restore of ${point.id}`)
-          try {
-            const files = await restorePoint(opened, point, options, context)
-            context.output.result({ schema: 1, point: point.id, machine: point.machine, files }, () =>
-              files.map(({ path, sizeBytes }) => `${path}  ${formatBytes(sizeBytes)}`).join('\n'),
-            )
-          } finally {
-            await session?.end()
-          }
+          const files = await whileReading(opened.repository, `restore of ${point.id}`, () =>
+            restorePoint(opened, point, options, context),
+          )
+          context.output.result({ schema: 1, point: point.id, machine: point.machine, files }, () =>
+            files.map(({ path, sizeBytes }) => `${path}  ${formatBytes(sizeBytes)}`).join('\n'),
+          )
         }),
       ),
     )
 }
 
 function collectLun(text: string, before: readonly number[] = []): number[] {
-  if (!/^\d{1,4}$/.test(text)) throw new InvalidArgumentError('It is no LUN.')
-  return [...before, Number(text)]
-}
-
-/** @throws disk_not_found */
-async function chooseDisks(point: PointRecord, luns: readonly number[] | undefined): Promise<readonly DiskRecord[]> {
-  if (luns === undefined) return point.disks
-  const { RepositoryError } = await import('#engine/repository')
-  return luns.map((lun) => {
-    const disk = point.disks.find((candidate) => candidate.lun === lun)
-    if (disk !== undefined) return disk
-    throw new RepositoryError('disk_not_found', `The point has no disk with LUN ${lun}.`, {
-      facts: { point: point.id, lun, luns: point.disks.map((candidate) => String(candidate.lun)) },
-    })
-  })
+  return [...before, parseLun(text)]
 }
 
 async function restorePoint(

@@ -2,7 +2,7 @@
 import { link, lstat, open, rename, statfs, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { errnoOf, formatBytes, messageOf } from '#base'
-import type { ContentHash, DiskRecord, PointRecord, Repository } from '#engine/repository'
+import type { DiskRecord, PointRecord, Repository } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { pointJson } from './point-json.ts'
 
@@ -96,13 +96,11 @@ export async function writeAttachments(
   point: PointRecord,
   folder: string,
 ): Promise<RestoredFile[]> {
+  const { readAttachment } = await import('#engine/transfer')
   const files: RestoredFile[] = []
-  if (point.attachments.length === 0) return files
-  const reader = await repository.chunkReader()
-  for (const { name, chunks } of point.attachments) {
-    const parts: Uint8Array[] = []
-    for (const chunk of chunks) parts.push(await reader.read(Buffer.from(chunk, 'hex') as Uint8Array as ContentHash))
-    files.push(await writeOnce(join(folder, basename(name)), Buffer.concat(parts)))
+  for (const attachment of point.attachments) {
+    const bytes = await readAttachment(repository, attachment)
+    files.push(await writeOnce(join(folder, basename(attachment.name)), bytes))
   }
   return files
 }

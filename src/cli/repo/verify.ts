@@ -8,6 +8,7 @@ import { parseCount } from '../count.ts'
 import { CliError } from '../errors.ts'
 import { textTable } from '../text-table.ts'
 import { makeEnvironment, makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
+import { whileReading } from './reading.ts'
 
 type VerifyCommandOptions = RepoOptions & Readonly<{ withoutKey?: boolean; threads?: number }>
 
@@ -72,18 +73,15 @@ function verifyOpened(
   return withRepository(location, options, context, async ({ repository, descriptor }) => {
     const { verifyWithKey } = await import('#engine/transfer')
     const only = selector === undefined ? undefined : [repository.findPoint(selector)]
-    const session = await repository.beginReading('verify')
-    try {
-      return await verifyWithKey(repository, {
+    return whileReading(repository, 'verify', () =>
+      verifyWithKey(repository, {
         store: descriptor,
         progress: context.output.progress,
         signal: context.signal,
         ...(options.threads === undefined ? {} : { threads: options.threads }),
         ...(only === undefined ? {} : { only }),
-      })
-    } finally {
-      await session?.end()
-    }
+      }),
+    )
   })
 }
 

@@ -4,6 +4,7 @@ import { SECTOR_BYTES } from '#base'
 import { BlockError } from './errors.ts'
 import { fileError } from './file-errors.ts'
 
+/** Sizes in bytes; `allocatedBytes` is what the file occupies in its file system. */
 export type FileShape = Readonly<{ kind: 'file' | 'block-device'; sizeBytes: number; allocatedBytes: number }>
 
 /** Linux packs device numbers so (sys/sysmacros.h, gnu_dev_major and gnu_dev_minor). */

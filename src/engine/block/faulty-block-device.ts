@@ -6,10 +6,12 @@
 import type { BlockDevice } from './device.ts'
 import type { Extent } from './extent.ts'
 
+/** The methods that can be made to fail. */
 export type FaultyMethod = 'read' | 'extents' | 'write' | 'writeZeroes' | 'flush' | 'close'
 /** undefined lets the call pass; an error fails it before it reaches the device; a function decides or waits first. */
 export type Fault = Error | undefined | (() => Promise<void>)
 
+/** A device with planted failures; see the header of this file. */
 export class FaultyBlockDevice implements BlockDevice {
   readonly #device: BlockDevice
   readonly #faults = new Map<FaultyMethod, Fault[]>()

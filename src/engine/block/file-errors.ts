@@ -17,5 +17,6 @@ export function fileError(act: FileAct, path: string, cause: unknown): BlockErro
     const hint = 'Free space on that file system, or choose another folder.'
     return new BlockError('target_full', `No space is left for ${path}.`, { ...details, retry: 'later', hint })
   }
-  return new BlockError('block_io_error', `Could not ${act} ${path}: ${messageOf(cause)}`, details)
+  const hint = errno === 'EACCES' || errno === 'EPERM' ? 'Run Holdfast as a user that may use this file.' : undefined
+  return new BlockError('block_io_error', `Could not ${act} ${path}: ${messageOf(cause)}`, { ...details, hint })
 }

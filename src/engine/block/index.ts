@@ -35,6 +35,7 @@ export {
 export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
 export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
 export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
+export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
 export type { ServedImage, StorageDaemonOptions } from './image/storage-daemon.ts'
 export { MemoryDevice } from './memory-device.ts'
 export { type NbdClient, openNbd, type OpenNbdOptions } from './nbd/client.ts'

@@ -11,6 +11,7 @@ import { appendExtent, type Extent } from './extent.ts'
 
 const PAGE_BYTES = 64 * KIB
 
+/** A sparse device in memory; see the header of this file. */
 export class MemoryDevice implements BlockDevice {
   readonly sizeBytes: number
   readonly parallelism = 16

@@ -107,6 +107,19 @@ describe('createRawTarget()', () => {
 })
 
 describe('openRawTarget()', () => {
+  it('gives the space of large zeroed ranges back, and zeros exactly them', async () => {
+    const path = freshPath()
+    const content = stampedBytes({ disk: 1, version: 1 }, 0, 40 * MIB)
+    await writeFile(path, content)
+    const target = await openRawTarget(path, content.length)
+    await target.writeZeroes(1000, 30 * MIB)
+    await target.writeZeroes(35 * MIB + 1, 511)
+    await target.close()
+    content.fill(0, 1000, 1000 + 30 * MIB).fill(0, 35 * MIB + 1, 35 * MIB + 512)
+    assert.ok((await readFile(path)).equals(content))
+    assert.ok((await stat(path)).blocks * 512 < 20 * MIB, 'the range is a hole')
+  })
+
   it('refuses a file that is too small, or none', async () => {
     const path = freshPath()
     await writeFile(path, 'x')

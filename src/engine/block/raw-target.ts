@@ -2,14 +2,15 @@
  * RawTarget writes a disk into a raw file or onto a block device.
  *
  * A fresh file stays sparse: zeros are not written where nothing was written before. On an existing file or device what is
- * there counts as written, so zeros are written out. A crash leaves a file of full size with whatever had been written;
+ * there counts as written: large ranges become holes where the file system can (FALLOC_FL_PUNCH_HOLE), zeros are written
+ * elsewhere. A crash leaves a file of full size with whatever had been written;
  * only flush() makes writes durable, and the caller gives the file its final name (or reports success) after that.
  */
 import { constants } from 'node:fs'
 import { open, unlink, type FileHandle } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { BaseError, MIB } from '#base'
-import { syncFolder } from '#runtime'
+import { CommandError, runCommand, syncFolder } from '#runtime'
 import { assertInside, type BlockTarget } from './device.ts'
 import { fileShape } from './device-size.ts'
 import { BlockError } from './errors.ts'
@@ -17,6 +18,8 @@ import { fileError } from './file-errors.ts'
 import { WrittenRanges } from './written-ranges.ts'
 
 const ZEROS = new Uint8Array(MIB)
+/** Node has no fallocate(2); below this size writing zeros is faster than starting the program that has it. */
+const PUNCH_BYTES_MIN = 16 * MIB
 
 /** Bytes that a target keeps behind the disk, such as the footer of a VHD. Written at open, durable with flush(). */
 export type RawTargetTail = Readonly<{ tail?: Uint8Array }>
@@ -93,6 +96,7 @@ class RawTarget implements BlockTarget {
   /** undefined: the whole device may hold something. */
   readonly #written: WrittenRanges | undefined
   #closed = false
+  #canPunch = true
 
   constructor(file: FileHandle, path: string, sizeBytes: number, written: WrittenRanges | undefined) {
     this.#file = file
@@ -113,12 +117,30 @@ class RawTarget implements BlockTarget {
     assertInside(this, offset, length)
     const ranges = this.#written === undefined ? [{ offset, length }] : [...this.#written.touched(offset, length)]
     for (const range of ranges) {
+      if (await this.#punch(range.offset, range.length, signal)) continue
       for (let done = 0; done < range.length; done += ZEROS.length) {
         throwIfAborted(signal)
         const part = ZEROS.subarray(0, Math.min(ZEROS.length, range.length - done))
         await writeFully(this.#file, this.#path, range.offset + done, part)
       }
     }
+  }
+
+  /** Makes a hole of a large range; false when zeros have to be written instead. */
+  async #punch(offset: number, length: number, signal: AbortSignal | undefined): Promise<boolean> {
+    throwIfAborted(signal)
+    if (!this.#canPunch || length < PUNCH_BYTES_MIN) return false
+    // By our own descriptor: the file may have another name by now.
+    const file = `/proc/${process.pid}/fd/${this.#file.fd}`
+    try {
+      const args = ['--punch-hole', '--offset', String(offset), '--length', String(length), file]
+      this.#canPunch = (await runCommand('fallocate', args)).exitCode === 0
+    } catch (error) {
+      if (!(error instanceof CommandError)) throw error
+      // Not installed, or too slow here: zeros are written instead, which is always right.
+      this.#canPunch = false
+    }
+    return this.#canPunch
   }
 
   async flush(): Promise<void> {

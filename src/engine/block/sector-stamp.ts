@@ -4,9 +4,10 @@
  */
 import { SECTOR_BYTES } from '#base'
 
+/** Which disk, and which of its versions, the content belongs to. */
 export type Stamp = Readonly<{ disk: number; version: number }>
 
-/** The byte at `inSector` of a sector: never all zero, different between neighbours. */
+/** Fills one sector of 512 bytes: never all zero, different from its neighbours and from other versions. */
 function stampSector(into: Buffer, stamp: Stamp, sector: number): void {
   let mix = (Math.imul(sector + 1, 0x9e3779b1) ^ Math.imul(stamp.disk + 1, 0x85ebca6b) ^ stamp.version) >>> 0
   for (let at = 16; at < SECTOR_BYTES; at += 4) {

@@ -5,6 +5,7 @@
  * deleting what is gone is `machine_not_found`), so that a job's step may be repeated after a crash. Calls that change a
  * machine exclude each other, also between processes. `machine_state_conflict` means: not in this state, nothing was done.
  */
+import type { HypervisorError } from './errors.ts'
 import type { MachineDescription, MachineDisk, PowerState } from './machine.ts'
 import type { Instant, OpenInstantOptions } from './port.ts'
 
@@ -66,6 +67,12 @@ export type MachineStatus = Readonly<{
   notes: readonly string[]
 }>
 
+/** A machine whose description cannot be read is shown with the reason; it hides no other. */
+export type Discovery = Readonly<{
+  machines: readonly MachineStatus[]
+  unreadable: readonly Readonly<{ name: string; error: HypervisorError }>[]
+}>
+
 export type ShutdownOptions = Readonly<{
   /** How long the guest may take. */
   deadlineMs: number
@@ -91,7 +98,7 @@ export interface Hypervisor {
   readonly driver: 'qemu' | 'libvirt'
 
   /** All machines of this host and what they are now; also after a restart of ours or of the host. */
-  discover(): Promise<readonly MachineStatus[]>
+  discover(): Promise<Discovery>
   /** @throws `machine_not_found`, `machine_invalid`. */
   describe(name: string): Promise<MachineStatus>
 

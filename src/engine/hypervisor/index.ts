@@ -17,6 +17,7 @@ export {
 } from './agent/guest.ts'
 export type {
   BackingImage,
+  Discovery,
   DiskSource,
   Hypervisor,
   MachineAttachment,
@@ -31,6 +32,8 @@ export type {
 } from './driver.ts'
 export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } from './errors.ts'
 export type { InstantHost, RunningMachine } from './instant/access.ts'
+export { type BrokerOptions, InstantBroker } from './instant/broker.ts'
+export { type Consumer, type Operation } from './instant/interactions.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
@@ -59,8 +62,11 @@ export { isObject, type JsonObject } from './qmp/shape.ts'
 export { type AcceleratorChoice, chooseAccelerator, probeAccelerator } from './qemu/accelerator.ts'
 export { type Accelerator, buildCommandLine, diskBlockdev, type LaunchCapabilities } from './qemu/command-line.ts'
 export { diskDeviceId, diskNodeName, lunOfDeviceId } from './qemu/device-address.ts'
-export { type InstantGate, QemuHypervisor, type QemuHypervisorOptions } from './qemu/hypervisor.ts'
+export { type InstantGate, type MachineChange, QemuHypervisor, type QemuHypervisorOptions } from './qemu/hypervisor.ts'
 export { type MachinePaths, machinePaths, type QemuRoots } from './qemu/machine-paths.ts'
 export { PROCESS_USER_NAME } from './qemu/process-user.ts'
 export type { ProcessUser } from './qemu/supervisor.ts'
 export { isMachineName, machineFaults } from './qemu/validate.ts'
+export { describeRunning, type RunningDescription } from './qemu/describe-running.ts'
+export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
+export { hydrate, type Hydration } from './qemu/hydration.ts'

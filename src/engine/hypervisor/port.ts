@@ -13,7 +13,7 @@
  *   3. Until `commit`, losing everything here loses no tracking: `abort` (or recovery after a crash) merges what was
  *      tracked since back, so the next instant still reports every change since the last committed generation.
  *   4. `commit` is called only after the point is durable in the repository's log. A crash between the two is decided
- *      after restart by whether the log holds the generation (`OpenInstantOptions.committedGenerations`).
+ *      after restart by whether the log holds the generation (`recoverInstants`, instant/recover.ts).
  */
 import type { ConsistencyLevel, MachineDescription } from './machine.ts'
 
@@ -62,7 +62,10 @@ export type InstantDisk = Readonly<{
   /** Format of the image behind it, for the record. */
   format: string
   sizeBytes: number
-  /** How to read it. `file` is a stopped machine's image whose locks we hold until commit or abort. */
+  /**
+   * How to read it. `image` is a stopped machine's file, whose locks are held until commit or abort. Reads over `nbd` fail
+   * for ever once the instant is broken; with `changes` of kind `since`, reads outside the dirty extents may fail too.
+   */
   source:
     | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string; bitmapContext?: string }>
     | Readonly<{ kind: 'image'; path: string; format: string }>

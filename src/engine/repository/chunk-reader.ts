@@ -8,8 +8,8 @@ import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { ChunkLocation } from './index/run-file.ts'
-import { decodeFooter, decodeHeader, PACK_FOOTER_BYTES, PACK_HEADER_BYTES } from './pack-format.ts'
-import { openPlain, packCorrupt, type PackRef, readSealed } from './pack-reader.ts'
+import { type ChunkKind, decodeFooter, decodeHeader, PACK_FOOTER_BYTES, PACK_HEADER_BYTES } from './pack-format.ts'
+import { openChunk, openPlain, packCorrupt, type PackRef, readSealed } from './pack-reader.ts'
 
 /** One request never spans more than this, and reads over gaps no larger than that. */
 const RUN_BYTES_MAX = 4 * MIB
@@ -20,6 +20,13 @@ const COPY_IS_BAD = ['chunk_corrupt', 'pack_corrupt', 'pack_missing'] as const
 
 export type ChunkRequest<T> = Readonly<{ content: ContentHash; tag: T }>
 type Located<T> = ChunkRequest<T> & Readonly<{ id: ChunkId; at: ChunkLocation }>
+
+/** A chunk as packs keep it: compressed by `codec`, not sealed. */
+export type StoredChunk = Readonly<{ bytes: Uint8Array; codec: number; plainBytes: number; kind: ChunkKind }>
+
+type Sink<R, T> = (opened: R, tag: T) => void | Promise<void>
+/** Opens a sealed copy; undefined when it is sound but not what the manifest means. */
+type Opener<R> = (chunk: Located<unknown>, key: SealingKey, pack: string, sealed: Uint8Array) => R | undefined
 
 export class ChunkReader {
   readonly #store: BlobStore
@@ -36,17 +43,23 @@ export class ChunkReader {
   /** @throws chunk_missing, chunk_corrupt, pack_missing */
   async read(content: ContentHash): Promise<Uint8Array> {
     const id = this.#keys.chunkId(content)
-    return this.#readAnyCopy({ content, tag: undefined, id, at: this.#locate(id) })
+    return this.#readAnyCopy({ content, tag: undefined, id, at: this.#locate(id) }, this.#openPlain)
   }
 
   /**
    * Reads many chunks, calling `sink` once for each in an order that suits the packs. Bytes are the sink's until it resolves.
    * @throws chunk_missing, chunk_corrupt, pack_missing, and what the sink throws
    */
-  async readMany<T>(
-    requests: readonly ChunkRequest<T>[],
-    sink: (plain: Uint8Array, tag: T) => void | Promise<void>,
-  ): Promise<void> {
+  readMany<T>(requests: readonly ChunkRequest<T>[], sink: Sink<Uint8Array, T>): Promise<void> {
+    return this.#readMany(requests, this.#openPlain, sink)
+  }
+
+  /** As readMany, of the stored form: authenticated by the seal, neither decompressed nor hashed. For copies. */
+  readManyStored<T>(requests: readonly ChunkRequest<T>[], sink: Sink<StoredChunk, T>): Promise<void> {
+    return this.#readMany(requests, this.#openStored, sink)
+  }
+
+  async #readMany<R, T>(requests: readonly ChunkRequest<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
     const located = requests.map((request) => {
       const id = this.#keys.chunkId(request.content)
       return { ...request, id, at: this.#locate(id) }
@@ -54,7 +67,7 @@ export class ChunkReader {
     located.sort((a, b) => a.at.pack - b.at.pack || a.at.offset - b.at.offset)
     for (let first = 0; first < located.length;) {
       const run = runFrom(located, first)
-      await this.#readRun(run, sink)
+      await this.#readRun(run, open, sink)
       first += run.length
     }
   }
@@ -68,10 +81,7 @@ export class ChunkReader {
     })
   }
 
-  async #readRun<T>(
-    run: readonly Located<T>[],
-    sink: (plain: Uint8Array, tag: T) => void | Promise<void>,
-  ): Promise<void> {
+  async #readRun<R, T>(run: readonly Located<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
     const { at: first } = must(run[0], 'A run has at least one chunk')
     const { at: last } = must(run.at(-1), 'A run has at least one chunk')
     let bytes: Uint8Array | undefined
@@ -91,31 +101,39 @@ export class ChunkReader {
         chunk.at.offset - first.offset,
         chunk.at.offset - first.offset + chunk.at.sealedBytes,
       )
-      const plain = (sealed && (await this.#openIfGood(chunk, sealed))) ?? (await this.#readAnyCopy(chunk))
-      await sink(plain, chunk.tag)
+      const opened = (sealed && (await this.#tryOpen(chunk, sealed, open))) ?? (await this.#readAnyCopy(chunk, open))
+      await sink(opened, chunk.tag)
     }
   }
 
-  /** The checked bytes, or undefined when this copy is damaged. */
-  async #openIfGood<T>(chunk: Located<T>, sealed: Uint8Array): Promise<Uint8Array | undefined> {
+  readonly #openPlain: Opener<Uint8Array> = (chunk, key, pack, sealed) => {
+    const { plain, content } = openPlain(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+  }
+
+  readonly #openStored: Opener<StoredChunk> = (chunk, key, pack, sealed) => {
+    const bytes = openChunk(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
+    return { bytes, codec: chunk.at.codec, plainBytes: chunk.at.plainBytes, kind: chunk.at.kind }
+  }
+
+  /** What the copy holds, or undefined when it is damaged: every copy is tried before that is an error. */
+  async #tryOpen<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R | undefined> {
     try {
-      return await this.#open(chunk, sealed)
+      return await this.#openCopy(chunk, sealed, open)
     } catch (error) {
-      if (isHoldfastError(error, ...COPY_IS_BAD)) return undefined // every copy is tried before this is an error
+      if (isHoldfastError(error, ...COPY_IS_BAD)) return undefined
       throw error
     }
   }
 
-  /** The checked bytes. @throws chunk_corrupt, pack_corrupt, pack_missing */
-  async #open<T>(chunk: Located<T>, sealed: Uint8Array): Promise<Uint8Array> {
-    const name = this.#index.packs.ref(chunk.at.pack).name
-    const packed = { ...chunk.at, id: chunk.id }
+  /** @throws chunk_corrupt, pack_corrupt, pack_missing */
+  async #openCopy<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R> {
+    const { name } = this.#index.packs.ref(chunk.at.pack)
     let failure: unknown
     for (const place of ['header', 'footer'] as const) {
       try {
-        const key = await this.#packKey(chunk.at.pack, place)
-        const { plain, content } = openPlain(this.#keys, key, name, packed, sealed)
-        if (Buffer.compare(content, chunk.content) === 0) return plain
+        const opened = open(chunk, await this.#packKey(chunk.at.pack, place), name, sealed)
+        if (opened !== undefined) return opened
       } catch (error) {
         if (!isHoldfastError(error, 'chunk_corrupt', 'pack_corrupt')) throw error
         failure = error // the salt stands in the pack twice: damage of one end alone costs nothing
@@ -124,12 +142,12 @@ export class ChunkReader {
     throw failure ?? packCorrupt(name, 'a chunk in it is another than its table says')
   }
 
-  async #readAnyCopy<T>(chunk: Located<T>): Promise<Uint8Array> {
+  async #readAnyCopy<R>(chunk: Located<unknown>, open: Opener<R>): Promise<R> {
     let failure: unknown
     for (const at of this.#index.locate(chunk.id)) {
       try {
         const sealed = await readSealed(this.#store, this.#index.packs.ref(at.pack), at.offset, at.sealedBytes)
-        return await this.#open({ ...chunk, at }, sealed)
+        return await this.#openCopy({ ...chunk, at }, sealed, open)
       } catch (error) {
         if (!isHoldfastError(error, ...COPY_IS_BAD)) throw error
         failure ??= error

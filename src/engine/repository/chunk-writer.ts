@@ -9,7 +9,8 @@
  */
 import { assert, type Random } from '#base'
 import type { BlobStore } from './blob-store.ts'
-import type { ContentHash, KeyRing } from './crypto.ts'
+import type { StoredChunk } from './chunk-reader.ts'
+import type { ChunkId, ContentHash, KeyRing } from './crypto.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { SharedIdSet } from './index/shared-id-set.ts'
 import type { PackAdded } from './log/entry.ts'
@@ -49,18 +50,30 @@ export class ChunkWriter {
 
   /** Puts a chunk unless it is known. Resolves when the caller may reuse `plain`. */
   async put(content: ContentHash, plain: Uint8Array, kind: ChunkKind): Promise<void> {
-    const { keys, index, claims } = this.#parts
-    const id = keys.chunkId(content)
-    const known = index.storedIn(id)
-    if (known !== undefined) {
-      this.#reliesOn.add(known)
-      return
-    }
-    if (!claims.claim(id)) return
+    const id = this.#parts.keys.chunkId(content)
+    if (!this.#isNew(id)) return
     const pack = await this.#openPack()
-    this.#storedBytes += pack.add(id, plain, kind)
-    this.#newBytes += plain.length
+    this.#count(plain.length, pack.add(id, plain, kind))
     if (pack.isFull) await this.#storePack()
+  }
+
+  /** As put, of a chunk in its stored form that another repository has authenticated. */
+  async putStored(content: ContentHash, stored: StoredChunk): Promise<void> {
+    await this.putStoredAs(this.#parts.keys.chunkId(content), stored)
+  }
+
+  /** As putStored, under a name that is already one of this repository. */
+  async putStoredAs(id: ChunkId, stored: StoredChunk): Promise<void> {
+    if (!this.#isNew(id)) return
+    const pack = await this.#openPack()
+    const { plainBytes, codec, kind } = stored
+    this.#count(plainBytes, pack.addCompressed({ id, plainBytes, codec, kind }, stored.bytes))
+    if (pack.isFull) await this.#storePack()
+  }
+
+  /** Relies on a stored copy of the content if there is one; false: it must be put. */
+  relyOn(content: ContentHash): boolean {
+    return this.#relyOnId(this.#parts.keys.chunkId(content))
   }
 
   /** A reading of what has been stored from now on; for saying what one part of a run cost. */
@@ -75,6 +88,22 @@ export class ChunkWriter {
     await this.#storing
     this.#buffers = []
     return { packs: this.#packs, reliesOn: [...this.#reliesOn] }
+  }
+
+  #relyOnId(id: ChunkId): boolean {
+    const known = this.#parts.index.storedIn(id)
+    if (known !== undefined) this.#reliesOn.add(known)
+    return known !== undefined
+  }
+
+  /** Whether the caller must store it; if not, it is stored already or another writer of this run stores it. */
+  #isNew(id: ChunkId): boolean {
+    return !this.#relyOnId(id) && this.#parts.claims.claim(id)
+  }
+
+  #count(newBytes: number, storedBytes: number): void {
+    this.#newBytes += newBytes
+    this.#storedBytes += storedBytes
   }
 
   /** A buffer is free when it was never used or its pack is stored; two in all. */

@@ -49,7 +49,7 @@ export {
   threadReader,
 } from './repository.ts'
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
-export { checkPack, checkPackWithKey, type PackCheck, type PackRef } from './pack-reader.ts'
+export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
 export { readConfig } from './config.ts'
 export { CommitLog } from './log/log.ts'
 export { packKeyOf } from './pack-format.ts'
@@ -57,3 +57,8 @@ export { type Damage, type DamageKind, findStrays, frameDamages, logDamages, rol
 export { NO_PACK, type PackInjury, TreeCheck } from './verify/tree-check.ts'
 export { prune, preparePrune, type PruneEnvironment, type PruneReport } from './prune/act.ts'
 export { PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './prune/plan.ts'
+export { type ContentGroup, walkContents } from './manifest/point-walk.ts'
+export { IndexReader } from './index/chunk-index.ts'
+export { PackDirectory } from './index/pack-directory.ts'
+export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { type RepositoryStats, repositoryStats } from './stats.ts'

@@ -199,6 +199,6 @@ function lastSlot(id: string): RepositoryError {
   return new RepositoryError(
     'key_slot_last',
     'The last key slot cannot be removed: nobody could open the repository again.',
-    { facts: { slot: id }, hint: 'Add another slot first with "holdfast repo keys add".' },
+    { facts: { slot: id }, hint: 'Add another slot first with "holdfast repo keys STORE add".' },
   )
 }

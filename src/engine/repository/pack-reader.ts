@@ -179,3 +179,26 @@ function isChunkIntact(keys: KeyRing, key: SealingKey, pack: string, chunk: Pack
     throw error
   }
 }
+
+/** The chunks of a pack that still open, in their stored form. Whether each matches its name is the caller's to know. */
+export async function* salvageChunks(
+  store: BlobStore,
+  keys: KeyRing,
+  ref: PackRef,
+): AsyncGenerator<
+  Readonly<{
+    id: ChunkId
+    stored: Pick<PackedChunk, 'codec' | 'plainBytes' | 'kind'> & Readonly<{ bytes: Uint8Array }>
+  }>
+> {
+  const bytes = await readWhole(store, ref)
+  const table = openTable(keys, ref.name, bytes.length, bytes)
+  if (table === 'tail too short') return
+  const key = keys.packKey(table.salt)
+  for (const chunk of table.chunks) {
+    const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
+    const { codec, plainBytes, kind } = chunk
+    const opened = key.open(chunk.offset, chunkAad(keys.repositoryId, chunk.id, plainBytes, codec), sealed)
+    if (opened !== undefined) yield { id: chunk.id, stored: { bytes: opened, codec, plainBytes, kind } }
+  }
+}

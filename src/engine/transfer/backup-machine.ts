@@ -166,6 +166,7 @@ async function dirtyRanges(disk: InstantDisk): Promise<ByteRange[]> {
     socketPath: source.socketPath,
     exportName: source.exportName,
     metaContexts: [source.bitmapContext],
+    allocation: false,
   })
   try {
     return await client.dirtyExtents(source.bitmapContext, 0, disk.sizeBytes)

@@ -6,3 +6,18 @@ export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
 export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
 export { openVersion, type VersionSourceOptions } from './version-source.ts'
+export { type CopyOptions, copyPoints, type CopyReport } from './copy.ts'
+export { repairPacks, type RepairOptions, type RepairReport } from './repair.ts'
+export { type Extracted, extractFiles, type ExtractOptions, type Skipped } from './files/extract.ts'
+export { type FileAttributes, type FileEntry, type FileKind, type FilePiece, FileTree } from './files/file-tree.ts'
+export {
+  type DiskContents,
+  type FileSystemKind,
+  type OpenedFileSystem,
+  openFileSystems,
+  type RefusedFileSystem,
+} from './files/open-file-systems.ts'
+export type { Partition } from './files/partitions.ts'
+export { readAttachment } from './attachment.ts'
+export { type BootEnvironment, type BootPlan, bootPoint, RECONNECT_SECONDS, RunningBoot } from './boot/boot.ts'
+export { type BootRecord, readBoot } from './boot/boot-record.ts'

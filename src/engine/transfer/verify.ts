@@ -36,7 +36,7 @@ export type VerifyOptions = Readonly<{
 
 export type VerifyReport = Readonly<{ ok: boolean; checkedBytes: number; packs: number; damage: readonly Damage[] }>
 
-type Checked = Readonly<{
+export type Checked = Readonly<{
   injuries: Map<number, PackInjury>
   missing: Set<number>
   sessions: number[]
@@ -44,10 +44,11 @@ type Checked = Readonly<{
   packs: number
 }>
 
-async function checkPacks(
+/** Looks at every pack that the log names; which are hurt, and how. */
+export async function checkPacks(
   log: CommitLog,
   keys: Repository['keys'] | undefined,
-  options: VerifyOptions,
+  options: Pick<VerifyOptions, 'store' | 'threads' | 'progress' | 'signal'>,
 ): Promise<Checked> {
   const { progress = silentProgress } = options
   const packs = log.state.packs.filter(({ status }) => status !== 'deleted')

@@ -11,7 +11,7 @@ import { describeWaits } from './waits.contract.ts'
 import type { EngineWorld } from './world.contract.ts'
 
 export function describeJobEngine(name: string, open: () => Promise<EngineWorld>): void {
-  describe(`job engine: ${name}`, () => {
+  describe(`job engine: ${name}`, { timeout: 60_000 }, () => {
     let world: EngineWorld
     beforeEach(async () => {
       world = await open()

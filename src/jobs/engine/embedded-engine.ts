@@ -41,6 +41,8 @@ import { forgetHistory, getJob, listEvents, listJobs, listSteps } from './views.
 
 const SLOTS_DEFAULT = 16
 const HISTORY_SWEEP_MS = 3_600_000
+/** A job that we lost and got again while a step of its last life has not stopped here yet is left alone for this long. */
+const STILL_HERE_DELAY_MS = 1000
 
 export class EmbeddedEngine implements JobEngine {
   readonly #settings: EngineSettings
@@ -212,9 +214,13 @@ export class EmbeddedEngine implements JobEngine {
     for (const id of before) if (!ours.has(id)) this.#drop(id)
     for (const id of ours.keys()) {
       if (this.#runs.has(id)) continue
-      const stray = { jobId: id, owner: this.#ownership.owner }
-      await this.#settings.catalog.write((trx) => release(trx, stray, this.#settings.clock.nowMs()))
+      await this.#giveBack(id, 0)
     }
+  }
+
+  async #giveBack(jobId: string, delayMs: number): Promise<void> {
+    const ours = { jobId, owner: this.#ownership.owner }
+    await this.#settings.catalog.write((trx) => release(trx, ours, this.#settings.clock.nowMs(), delayMs))
   }
 
   #drop(id: string): void {
@@ -230,7 +236,8 @@ export class EmbeddedEngine implements JobEngine {
       while (!this.#stopping && this.#runs.size < (this.#settings.slots ?? SLOTS_DEFAULT)) {
         const job = await claimNext(this.#ownership, { queue, limits, known, dead })
         if (job === undefined) break
-        this.#begin(job)
+        if (this.#runs.has(job.id)) await this.#giveBack(job.id, STILL_HERE_DELAY_MS)
+        else this.#begin(job)
       }
     }
   }

@@ -2,12 +2,12 @@
  * A step from its name to its recorded result: given back when it is recorded already, else attempted until it succeeds,
  * fails for good, or pauses the job until its next attempt is due.
  */
-import { messageOf } from '#base'
-import type { StepKind } from '#catalog'
+import { messageOf, reviveError } from '#base'
+import { CatalogError, type StepKind } from '#catalog'
 import { JobsError } from '../errors.ts'
 import { JOB_STEPS_MAX, STEP_CRASHES_MAX } from '../limits.ts'
 import type { StepContext, StepOptions, StepRetry } from '../port.ts'
-import { openError, openValue, reviveError, sealError, sealValue, shapeOf } from '../stored-value.ts'
+import { openError, openValue, sealError, sealValue, shapeOf } from '../stored-value.ts'
 import { Paused } from './pauses.ts'
 import type { RunState } from './run-state.ts'
 import { attemptStep, type AfterRecorded, type AttemptResult } from './step-attempt.ts'
@@ -140,13 +140,17 @@ export async function runStep(state: RunState, call: StepCall): Promise<unknown>
       return fail(state, call, row, new JobsError('job_step_crashed', message, { facts: { step: call.name } }))
     }
     const result = await attempt(state, call, row)
+    let unrecorded = false
     const interrupted = listened(state, call).some((signal) => signal.aborted)
     try {
       if (result.kind === 'done') return await succeed(state, call, row, result.value)
       if (interrupted) return await cancelAttempt(state, call)
       await failed(state, call, row, result.error)
+    } catch (error) {
+      if (error instanceof CatalogError || state.isOver(error)) unrecorded = true
+      throw error
     } finally {
-      await callBack(state, result.callbacks)
+      if (!unrecorded) await callBack(state, result.callbacks)
     }
   }
 }

@@ -1,9 +1,9 @@
 /** The calls of a workflow that wait: for a time, for a signal, for a child. Each is recorded as a step of its kind. */
-import { BaseError } from '#base'
+import { BaseError, reviveError } from '#base'
 import type { CatalogTransaction, StepKind } from '#catalog'
 import { isFinal } from '#domain'
 import type { ChildOptions } from '../port.ts'
-import { openError, openValue, reviveError } from '../stored-value.ts'
+import { openError, openValue } from '../stored-value.ts'
 import { checkHeld } from './fence.ts'
 import { Paused } from './pauses.ts'
 import type { RunState } from './run-state.ts'

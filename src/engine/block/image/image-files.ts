@@ -16,6 +16,7 @@ import { makeFixedVhdFooter } from './vhd-footer.ts'
 const CONVERT_TIMEOUT_MS = 24 * 3600 * 1000
 const CONVERT_CPU_SECONDS_MAX = 24 * 3600
 
+/** How a new image is made. */
 export type CreateImageOptions = Readonly<{
   /** The image that the new one is an overlay of (qcow2 only): a path as QEMU is to follow it. */
   backing?: Readonly<{ path: string; format: ImageFormat }>
@@ -43,6 +44,7 @@ export async function createImage(
   }
 }
 
+/** `compress` is for qcow2 only. */
 export type ConvertImageOptions = InspectOptions & Readonly<{ compress?: boolean }>
 
 /**
@@ -79,6 +81,7 @@ export async function exportImage(
   return await serveImage(openable(info), { ...options, writable: false })
 }
 
+/** A qcow2 image under construction; see `openQcow2Target`. */
 export type Qcow2Target = BlockTarget &
   Readonly<{
     /** Where other threads may write to the same image: by an NBD client of their own. */

@@ -1,9 +1,12 @@
 /** The image formats that Holdfast reads, by the names that QEMU gives them, and how to tell them apart by their bytes. */
 import { open } from 'node:fs/promises'
 import { fileShape } from '../device-size.ts'
+import { BlockError } from '../errors.ts'
 import { fileError } from '../file-errors.ts'
 
+/** Every format that can be read. */
 export const IMAGE_FORMATS = ['raw', 'qcow2', 'vhdx', 'vpc', 'vmdk'] as const
+/** A format by QEMU's name; `vpc` is VHD. */
 export type ImageFormat = (typeof IMAGE_FORMATS)[number]
 
 /** Both ends of a file, as far as recognising and checking its format needs them. */
@@ -49,11 +52,37 @@ export function formatOf(ends: ImageEnds): ImageFormat {
   return 'raw'
 }
 
+/** Containers that are not read here; taking one for a raw disk would make a disk of its packaging. */
+const FOREIGN: readonly (readonly [string, number, string])[] = [
+  ['7f10dabe', 0x40, 'VirtualBox (VDI)'],
+  ['51454400', 0, 'QED'],
+  ['514649fb00000001', 0, 'qcow, version 1'],
+  ['576974686f75', 0, 'Parallels'],
+  ['1f8b08', 0, 'gzip'],
+  ['fd377a585a00', 0, 'xz'],
+  ['28b52ffd', 0, 'zstd'],
+  ['425a68', 0, 'bzip2'],
+  ['504b0304', 0, 'ZIP'],
+]
+
+function foreignFormat({ head, tail }: ImageEnds): string | undefined {
+  if (tail.length === TAIL_BYTES && tail.toString('latin1', 0, 4) === 'koly') return 'DMG'
+  const found = FOREIGN.find(([magic, at]) => head.toString('hex', at, at + magic.length / 2) === magic)
+  return found?.[2]
+}
+
 /**
  * The format that the file's bytes claim. A guest can write any bytes to the start of its raw disk, so this is for files
  * that a person imports and confirms, never for the disk of a machine, whose format its description names.
- * @throws BlockError image_not_found, image_invalid (neither file nor device)
+ * @throws BlockError image_not_found, image_invalid (neither file nor device), image_format_unknown (a format or archive
+ * that is not read here)
  */
 export async function probeImageFormat(path: string): Promise<ImageFormat> {
-  return formatOf(await readImageEnds(path))
+  const ends = await readImageEnds(path)
+  const foreign = foreignFormat(ends)
+  if (foreign === undefined) return formatOf(ends)
+  throw new BlockError('image_format_unknown', `${path} looks like ${foreign}, which is not read here.`, {
+    facts: { path, looksLike: foreign },
+    hint: 'Unpack it, or convert it with "qemu-img convert"; if it is the raw disk of a machine, name the format.',
+  })
 }

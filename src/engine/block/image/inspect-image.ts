@@ -16,6 +16,7 @@ import { readVhdFooter } from './vhd-footer.ts'
 import { readVhdxHeader } from './vhdx-header.ts'
 import { readVmdkHeader } from './vmdk-header.ts'
 
+/** An image that was inspected and may be opened. */
 export type ImageInfo = Readonly<{
   path: string
   format: ImageFormat
@@ -31,6 +32,7 @@ export type ImageInfo = Readonly<{
   backing: ImageInfo | undefined
 }>
 
+/** What an image may depend on. */
 export type InspectOptions = Readonly<{
   /** Folders in which backing and extent files may lie; without them an image that needs one is refused. */
   allowBackingIn?: readonly string[]
@@ -135,6 +137,8 @@ async function readVmdk(path: string, head: Buffer, options: InspectOptions): Pr
 /** What QEMU opens an inspected image by. */
 export function openable(info: ImageInfo): OpenableImage {
   const { path, format, isBlockDevice } = info
+  // A guest can write what looks like a VHD header to the start of its disk, and QEMU would believe it.
+  if (info.isFlat && format === 'vpc') return { path, format: 'raw', isBlockDevice, sizeBytes: info.virtualSizeBytes }
   return { path, format, isBlockDevice, keepsBacking: info.backing !== undefined }
 }
 

@@ -12,6 +12,7 @@ import type { ImageFormat } from './image-format.ts'
 import { type ImageInfo, inspectImage, type InspectOptions, openable } from './inspect-image.ts'
 import { jsonName, type OpenableImage, streamQemuImg } from './qemu-img.ts'
 
+/** `direct`: read the file at the map's offsets. `indirect`: serve it by `exportImage`; `reason` is for people. */
 export type ImageMap =
   | Readonly<{ kind: 'direct'; sizeBytes: number; map: FileMap }>
   | Readonly<{ kind: 'indirect'; sizeBytes: number; reason: string }>

@@ -5,7 +5,7 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { GIB, messageOf } from '#base'
+import { GIB, type HoldfastError, messageOf } from '#base'
 import { CommandError, runCommand } from '#runtime'
 import { BlockError } from '../errors.ts'
 import type { ImageFormat } from './image-format.ts'
@@ -18,6 +18,8 @@ export type OpenableImage = Readonly<{
   /** Keep the backing file that the header names; only after the policy allowed it. */
   keepsBacking?: boolean
   isBlockDevice?: boolean
+  /** Only the first bytes of a raw file are the disk; what lies behind them (a VHD's footer) is not. */
+  sizeBytes?: number
 }>
 
 /** qemu-img itself needs less than 0.5 GiB of address space; its threads' stacks and heaps are most of it. */
@@ -33,6 +35,7 @@ export function blockdevOf(image: OpenableImage): Record<string, unknown> {
   return {
     driver: image.format,
     file,
+    ...(image.format === 'raw' && image.sizeBytes !== undefined ? { size: image.sizeBytes } : {}),
     ...(follows && image.keepsBacking !== true ? { backing: null } : {}),
     // Else QEMU rounds the size to cylinders for creators that it does not know (block/vpc.c).
     ...(image.format === 'vpc' ? { force_size_calc: 'current_size' } : {}),
@@ -103,9 +106,15 @@ function endOf(
 }
 
 /** Translates the last line that QEMU printed. */
-export function qemuImgError(path: string, stderr: string): BlockError {
+export function qemuImgError(path: string, stderr: string): HoldfastError {
   const said = stderr.trim().split('\n').at(-1) ?? ''
   const facts = { path, said: said.slice(0, 1000) }
+  // "prlimit: failed to execute qemu-img: No such file or directory"
+  const missing = /failed to execute (\S+):/.exec(stderr)?.[1]
+  if (missing !== undefined) {
+    const hint = 'Run script/setup, which installs what Holdfast needs.'
+    return new CommandError('command_missing', `The program ${missing} is not installed.`, { facts, hint })
+  }
   if (/Failed to get .*lock|Is another process using/.test(stderr)) {
     return new BlockError('image_in_use', `${path} is in use by another program.`, { facts, retry: 'later' })
   }

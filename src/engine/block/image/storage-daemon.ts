@@ -23,6 +23,7 @@ const STOP_TIMEOUT_MS = 120_000
 const POLL_MS = 10
 const STDERR_CHARS_MAX = 64 * 1024
 
+/** `connections` is how many the connected client uses. */
 export type StorageDaemonOptions = Readonly<{
   clock?: Clock
   writable?: boolean

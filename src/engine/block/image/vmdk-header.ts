@@ -17,6 +17,8 @@ export type VmdkHeader = Readonly<{
 const SECTOR_BYTES = 512
 const DESCRIPTOR_BYTES_MAX = 1024 * 1024
 const HEADER_BYTES = 79
+const QEMU_DESCRIPTOR_AT = 512
+const QEMU_DESCRIPTOR_BYTES = 20 * 512
 const NO_PARENT = 'ffffffff'
 
 /** @throws BlockError image_invalid, image_too_large */
@@ -38,10 +40,12 @@ export async function readVmdkHeader(path: string, head: Uint8Array): Promise<Vm
     return { virtualSizeBytes: capacityBytes, extentFiles: [], parent: undefined }
   }
   const described = fromDescriptor(path, await readText(path, descriptorAt, descriptorBytes))
+  // QEMU looks for a parent at this fixed place, wherever the header says that the descriptor is (block/vmdk.c).
+  const { parent } = fromDescriptor(path, await readText(path, QEMU_DESCRIPTOR_AT, QEMU_DESCRIPTOR_BYTES))
   // QEMU follows the extents of an embedded descriptor only when the header has no capacity (block/vmdk.c).
   return capacityBytes === 0
     ? described
-    : { virtualSizeBytes: capacityBytes, extentFiles: [], parent: described.parent }
+    : { virtualSizeBytes: capacityBytes, extentFiles: [], parent: described.parent ?? parent }
 }
 
 async function readText(path: string, offset: number, length: number): Promise<string> {

@@ -32,6 +32,7 @@ export class ByteChannel {
   /** The sink's buffer that the socket reads into at present, if it is one. */
   #given: Uint8Array | undefined
   #ended = false
+  #reason: Error | undefined
   #endsAfterPending = false
   #corked = false
 
@@ -67,6 +68,8 @@ export class ByteChannel {
   handOver(sink: ByteSink, leftover: Uint8Array): void {
     this.#sink = sink
     this.#given = undefined
+    // The peer may have gone between the last byte of the negotiation and now; the new sink has to hear of it.
+    if (this.#ended) return sink.ended(this.#reason)
     this.#pending = Buffer.concat([leftover, this.#pending])
     this.resume()
   }
@@ -178,6 +181,7 @@ export class ByteChannel {
   #finish(error: Error | undefined): void {
     if (this.#ended) return
     this.#ended = true
+    this.#reason = error
     this.#pending = NOTHING
     this.#sink.ended(error)
   }

@@ -4,8 +4,8 @@
  * for and when the server says that they see one another's writes (CAN_MULTI_CONN).
  *
  * One dead connection makes the client dead: it does not reconnect, because what an instant's server held may be gone with
- * it. A server whose smallest block is larger than what is asked is read through a bounce buffer; writes must then be
- * aligned by the caller (`blockBytesMin`).
+ * it. Where the server's smallest block is larger than what is asked, reads go through a bounce buffer, and writes read
+ * the blocks at their ends first, one such write at a time, so that two of them in one block cannot undo each other.
  */
 import { assert, BaseError } from '#base'
 import { assertInside, type BlockDevice } from '../device.ts'
@@ -18,6 +18,7 @@ import { openConnection, type OpenConnectionOptions } from './open-connection.ts
 import type { RequestInput } from './pending-request.ts'
 import { BASE_ALLOCATION, CMD, FLAG, STATE_HOLE, STATE_ZERO, violation } from './wire.ts'
 
+/** The address, the export and how to talk to it; times in milliseconds (10 s to connect, 60 s a request). */
 export type OpenNbdOptions = NbdAddress &
   OpenConnectionOptions &
   Readonly<{
@@ -56,18 +57,21 @@ function sameExport(a: NbdExportInfo, b: NbdExportInfo): boolean {
   return a.sizeBytes === b.sizeBytes && a.flags === b.flags && contexts && a.contexts.size === b.contexts.size
 }
 
+/** An open export; see the header of this file. Made by `openNbd`. */
 export class NbdClient implements BlockDevice {
   readonly sizeBytes: number
   readonly parallelism: number
   /** The server takes no writes on this export. */
   readonly isReadOnly: boolean
-  /** Writes must be multiples of it; 1 nearly always. */
+  /** Requests that are no multiple of it cost a detour; 1 nearly always. */
   readonly blockBytesMin: number
   /** The meta contexts that the server granted, without base:allocation. */
   readonly metaContexts: readonly string[]
   readonly #connections: readonly NbdConnection[]
   readonly #info: NbdExportInfo
   readonly #address: string
+  /** The unaligned write that is under way. */
+  #unaligned: Promise<void> = Promise.resolve()
 
   constructor(connections: readonly NbdConnection[], address: string) {
     const [first] = connections
@@ -84,8 +88,7 @@ export class NbdClient implements BlockDevice {
 
   async read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertInside(this, offset, into.length)
-    const block = this.blockBytesMin
-    if (offset % block !== 0 || into.length % block !== 0) return await this.#readBounced(offset, into, signal)
+    if (!this.#isAligned(offset, into.length)) return await this.#readBounced(offset, into, signal)
     await this.#split(into.length, (at, length) =>
       this.#request({
         type: CMD.READ,
@@ -100,6 +103,7 @@ export class NbdClient implements BlockDevice {
 
   async write(offset: number, data: Uint8Array, signal?: AbortSignal): Promise<void> {
     this.#assertWritable(offset, data.length)
+    if (!this.#isAligned(offset, data.length)) return await this.#writeBounced(offset, data, signal)
     await this.#split(data.length, (at, length) =>
       this.#request({
         type: CMD.WRITE,
@@ -114,6 +118,7 @@ export class NbdClient implements BlockDevice {
 
   async writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void> {
     this.#assertWritable(offset, length)
+    if (!this.#isAligned(offset, length)) return await this.#zeroBounced(offset, length, signal)
     const canZero = (this.#info.flags & FLAG.SEND_WRITE_ZEROES) !== 0
     const zeros = canZero ? undefined : new Uint8Array(Math.min(length, this.#info.payloadBytesMax))
     await this.#split(length, (at, part) =>
@@ -195,31 +200,58 @@ export class NbdClient implements BlockDevice {
     for (const result of results) if (result.status === 'rejected') throw result.reason
   }
 
-  async #readBounced(offset: number, into: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
-    const block = this.blockBytesMin
-    const start = offset - (offset % block)
-    const end = Math.min(Math.ceil((offset + into.length) / block) * block, this.sizeBytes)
-    const wide = new Uint8Array(end - start)
-    await this.#split(wide.length, (at, length) =>
-      this.#request({
-        type: CMD.READ,
-        flags: 0,
-        offset: start + at,
-        length,
-        data: wide.subarray(at, at + length),
-        signal,
-      }),
-    )
-    into.set(wide.subarray(offset - start, offset - start + into.length))
-  }
-
   #assertWritable(offset: number, length: number): void {
     assertInside(this, offset, length)
     if (this.isReadOnly) {
       throw new BlockError('nbd_refused', 'The NBD export is read-only.', { facts: { address: this.#address } })
     }
-    const aligned = offset % this.blockBytesMin === 0 && length % this.blockBytesMin === 0
-    assert(aligned, 'Writes are multiples of the smallest block of the server')
+  }
+
+  #isAligned(offset: number, length: number): boolean {
+    return offset % this.blockBytesMin === 0 && length % this.blockBytesMin === 0
+  }
+
+  /** The blocks that hold the range. */
+  #widen(offset: number, length: number): ByteRange {
+    const block = this.blockBytesMin
+    const start = offset - (offset % block)
+    const end = Math.min(Math.ceil((offset + length) / block) * block, this.sizeBytes)
+    return { offset: start, length: end - start }
+  }
+
+  async #readBounced(offset: number, into: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    const range = this.#widen(offset, into.length)
+    const wide = new Uint8Array(range.length)
+    await this.read(range.offset, wide, signal)
+    into.set(wide.subarray(offset - range.offset, offset - range.offset + into.length))
+  }
+
+  #writeBounced(offset: number, data: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
+    const write = async (): Promise<void> => {
+      const range = this.#widen(offset, data.length)
+      const wide = new Uint8Array(range.length)
+      const lastBlock = Math.max(0, range.length - this.blockBytesMin)
+      await this.read(range.offset, wide.subarray(0, Math.min(this.blockBytesMin, range.length)), signal)
+      if (lastBlock > 0) await this.read(range.offset + lastBlock, wide.subarray(lastBlock), signal)
+      wide.set(data, offset - range.offset)
+      await this.write(range.offset, wide, signal)
+    }
+    const done = this.#unaligned.then(write)
+    this.#unaligned = done.catch(() => {
+      // Whoever asked for that write hears of it; the next one only waits for its end.
+    })
+    return done
+  }
+
+  /** Zeros the whole blocks as such, and the parts at both ends by writing them. */
+  async #zeroBounced(offset: number, length: number, signal: AbortSignal | undefined): Promise<void> {
+    const block = this.blockBytesMin
+    const end = offset + length
+    const wholeStart = Math.min(Math.ceil(offset / block) * block, end)
+    const wholeEnd = Math.max(wholeStart, end - (end % block))
+    if (wholeEnd > wholeStart) await this.writeZeroes(wholeStart, wholeEnd - wholeStart, signal)
+    if (wholeStart > offset) await this.#writeBounced(offset, new Uint8Array(wholeStart - offset), signal)
+    if (end > wholeEnd) await this.#writeBounced(wholeEnd, new Uint8Array(end - wholeEnd), signal)
   }
 
   /** Asks for the states of the range, as often as the server needs, and visits them cut to the range. */

@@ -13,6 +13,7 @@ import { ByteChannel, type ByteSink } from './byte-channel.ts'
 /** The certificate authorities that are trusted (PEM file); serverName defaults to the host. Client certificate optional. */
 export type NbdTls = Readonly<{ caFile: string; serverName?: string; certFile?: string; keyFile?: string }>
 
+/** Where a server answers: a unix socket, or TCP, with TLS where `tls` is given and then never without. */
 export type NbdAddress =
   | Readonly<{ socketPath: string }>
   | Readonly<{ host: string; port: number; tls?: NbdTls | undefined }>

@@ -7,17 +7,19 @@
  * Dead is a state with a reason: every request in flight and every later one fails with it. Nothing is retried here.
  * In flight at most REQUESTS_MAX requests with IN_FLIGHT_BYTES_MAX of payload; the others wait in order.
  */
-import { assert, BaseError, type Clock, MIB } from '#base'
+import { assert, BaseError, type Clock, HoldfastError, MIB } from '#base'
 import { BlockError } from '../errors.ts'
 import type { ByteChannel, ByteSink } from './byte-channel.ts'
 import type { NbdExportInfo } from './client-handshake.ts'
-import { timeoutError } from './deadline.ts'
+import { timeoutError, withDeadline } from './deadline.ts'
 import { PendingRequest, type RequestInput } from './pending-request.ts'
 import { ReplyReader } from './reply-reader.ts'
+import { streamError } from './stream-error.ts'
 import { CMD, encodeRequest, ERRNO, violation } from './wire.ts'
 
 const REQUESTS_MAX = 64
 const IN_FLIGHT_BYTES_MAX = 64 * MIB
+const LEAVE_TIMEOUT_MS = 1000
 /** A mark of our own in the upper half of every cookie: a reply to somebody else's request cannot be taken for ours. */
 const COOKIE_HIGH = 0x68_66_62_64
 
@@ -80,8 +82,11 @@ export class NbdConnection implements ByteSink {
     const isIdle = this.load === 0
     const closed = new BlockError('nbd_disconnected', 'The NBD connection was closed.')
     this.#die(closed)
-    // With nothing in flight the kernel takes the leave at once; else the peer may be stuck, and is left without one.
-    if (isIdle) await new Promise<void>((done) => this.#channel.send(this.#encode(CMD.DISC, 0, 0, 0, 0), done))
+    // With nothing in flight an honest peer's kernel takes the leave at once; else it is left without one.
+    const take = (): Promise<void> =>
+      new Promise((done) => this.#channel.send(this.#encode(CMD.DISC, 0, 0, 0, 0), done))
+    const limits = { clock: this.#clock, timeoutMs: LEAVE_TIMEOUT_MS, what: 'The leave' }
+    if (isIdle) await withDeadline(limits, (error) => this.#channel.destroy(error), take)
     this.#channel.destroy(closed)
   }
 
@@ -94,9 +99,7 @@ export class NbdConnection implements ByteSink {
   }
 
   ended(error: Error | undefined): void {
-    if (error instanceof BlockError) return this.#die(error)
-    const message = 'The NBD server closed the connection.'
-    this.#die(new BlockError('nbd_disconnected', message, { retry: 'later', cause: error }))
+    this.#die(error instanceof HoldfastError ? error : streamError(error))
   }
 
   #pump(): void {

@@ -2,8 +2,8 @@
  * HandshakeReader lets negotiation be written as one sequence: `await reader.take(20)`. It holds at most one option of the
  * largest size that is accepted; while it is full the channel does not read.
  */
-import { assert } from '#base'
-import { BlockError } from '../errors.ts'
+import { assert, HoldfastError } from '#base'
+import { streamError } from './stream-error.ts'
 import type { ByteChannel, ByteSink } from './byte-channel.ts'
 import { OPTION_BYTES_MAX, OPTION_REPLY_HEADER_BYTES } from './wire.ts'
 
@@ -52,7 +52,7 @@ export class HandshakeReader implements ByteSink {
   }
 
   ended(error: Error | undefined): void {
-    this.#failure = error ?? new BlockError('nbd_disconnected', 'The peer closed the connection during negotiation.')
+    this.#failure = error instanceof HoldfastError ? error : streamError(error)
     this.#serve()
   }
 

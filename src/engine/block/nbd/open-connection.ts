@@ -11,8 +11,10 @@ import { BASE_ALLOCATION, violation } from './wire.ts'
 
 export type OpenConnectionOptions = Readonly<{
   exportName: string
-  /** Besides base:allocation, which is always asked for; such as `qemu:dirty-bitmap:NAME`. */
+  /** Besides base:allocation, which is asked for unless `allocation` is false; such as `qemu:dirty-bitmap:NAME`. */
   metaContexts?: readonly string[]
+  /** false for an instant of QEMU that allows access to dirty areas only: its allocation cannot be asked for (EINVAL). */
+  allocation?: boolean
   clock?: Clock
   connectTimeoutMs?: number
   requestTimeoutMs?: number
@@ -71,7 +73,8 @@ class Attempt {
     const handshake = new ClientHandshake(this.#channel, this.#reader)
     await handshake.greet()
     if (tlsOf(address) !== undefined) await this.#startTls(handshake, address)
-    const contexts = [...new Set([BASE_ALLOCATION, ...(options.metaContexts ?? [])])]
+    const allocation = options.allocation === false ? [] : [BASE_ALLOCATION]
+    const contexts = [...new Set([...allocation, ...(options.metaContexts ?? [])])]
     const info = await handshake.enter(options.exportName, contexts)
     const requestTimeoutMs = options.requestTimeoutMs ?? REQUEST_TIMEOUT_MS
     const connection = new NbdConnection(this.#channel, info, { clock, requestTimeoutMs })

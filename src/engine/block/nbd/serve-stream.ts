@@ -1,7 +1,7 @@
 /** Serves one client on one stream, from the greeting to its end; whatever it sends, this never rejects. */
 import type { Duplex } from 'node:stream'
 import type { TlsOptions } from 'node:tls'
-import { type Clock, messageOf } from '#base'
+import { type Clock, HoldfastError, messageOf } from '#base'
 import { systemClock } from '#runtime'
 import type { BufferPool } from './buffer-pool.ts'
 import { ByteChannel } from './byte-channel.ts'
@@ -10,6 +10,7 @@ import { HandshakeReader } from './handshake-reader.ts'
 import { ServerConnection } from './server-connection.ts'
 import { type ExportLookup, ServerHandshake } from './server-handshake.ts'
 import { acceptTls } from './server-tls.ts'
+import { streamError } from './stream-error.ts'
 
 export type ServeStreamOptions = Readonly<{
   /** Looked up for every client; undefined means that there is no such export. */
@@ -44,7 +45,8 @@ export async function serveStream(
   const timeoutMs = options.handshakeTimeoutMs ?? HANDSHAKE_TIMEOUT_MS
   let left = false
   const onEnd = (error: Error | undefined): void => {
-    if (!left) options.onClientEnd?.(error)
+    const isOurs = error === undefined || error instanceof HoldfastError
+    if (!left) options.onClientEnd?.(isOurs ? error : streamError(error))
     left = true
   }
   try {

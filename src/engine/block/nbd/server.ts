@@ -16,13 +16,16 @@ import { serveStream, type ServeStreamOptions } from './serve-stream.ts'
 import { loadServerTls, type NbdServerTls } from './server-tls.ts'
 import { listenOnSocketFile } from './socket-file.ts'
 
+/** Where to listen: a unix socket of mode 0600, or TCP (plain on loopback addresses only). */
 export type NbdListen =
   | Readonly<{ socketPath: string }>
   /** `port` 0 takes a free one; see `NbdServer.port`. */
   | Readonly<{ host: string; port: number; tls?: NbdServerTls | undefined }>
 
+/** `connectionsMax` is 64 unless told otherwise; a client beyond it is dropped. */
 export type ServeNbdOptions = ServeStreamOptions & Readonly<{ listen: NbdListen; connectionsMax?: number }>
 
+/** A running server. */
 export type NbdServer = Readonly<{
   /** The TCP port, or undefined on a unix socket. */
   port: number | undefined

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { Clock, Random } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { MachineDescription } from '../machine.ts'
+import type { ProcessUser } from '../qemu/supervisor.ts'
 import type { MachineSockets } from './journal.ts'
 
 /**
@@ -23,12 +24,14 @@ export type InstantHost = Readonly<{
   journalFolder: string
   /** Scratch files; best on a file system of its own. */
   scratchFolder: string
-  /** Sockets: private (0700) and short, because a socket's path has at most 107 bytes. */
+  /** Sockets: private, writable for QEMU's user, and short, because a socket's path has at most 107 bytes. */
   runFolder: string
   /** start: make sure that a watchdog process watches the journal; elsewhere: somebody else sees to it. */
   watchdog: 'start' | 'elsewhere'
   /** Use backup jobs also where filters would do, for hosts on which filters misbehave. Gives the weaker promise. */
   jobsOnly?: boolean
+  /** As whom QEMU runs, when not as we do: scratch files and sockets are given to it. */
+  processUser?: ProcessUser
   scratchBytesMax?: number
   scratchFloorBytes?: number
   /** Called before each step with its name. Tests end the process there. */

@@ -3,7 +3,8 @@
  * after a crash. It looks at what QEMU has and removes what the plan names, so it may be run at any time, any number of
  * times, by anybody, after any crash; what was never made is not missed.
  *
- * Order: the guest first (continue, thaw: relieveGuest), then readers, then nodes from the top down, then bitmaps, then files. A drive is
+ * Order: the guest first (continue, thaw: relieveGuest), then readers, then nodes from the top down, then bitmaps, then the NBD
+ * server (nbd-server.ts says why last), then files. A drive is
  * put back before its filter goes, because QEMU refuses to remove a node in use.
  *
  * Verdicts on the bitmaps, each one transaction over all disks
@@ -11,15 +12,16 @@
  *   abort       it does not: previous ones record again and take over what the new ones saw; the new ones are removed
  *   undecided   not touched; new and previous together still hold everything
  */
-import { unlink } from 'node:fs/promises'
-import { type Clock, errnoOf } from '#base'
+import type { Clock } from '#base'
 import { withAgent } from '../agent/client.ts'
 import { isGuestFrozen, thawGuest } from '../agent/guest.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { textOr } from '../qmp/shape.ts'
 import { type Action, cancelJob, insertedNode, removeExport, setDrive, transaction } from './graph.ts'
+import { removeFile } from './files.ts'
 import { bitmapsOf, queryNodes, queryStatus } from './inventory.ts'
 import type { RunningRecord } from './journal.ts'
+import { stopNbdServer } from './nbd-server.ts'
 import type { BitmapState } from './tracking.ts'
 
 export type Verdict = 'commit' | 'abort' | 'undecided'
@@ -40,7 +42,7 @@ async function thawIfLeftFrozen(clock: Clock, record: RunningRecord): Promise<vo
 }
 
 /** Continues a guest that the instant paused, or that a full scratch of the job method stopped. */
-async function continueIfLeftPaused(qmp: QmpClient, record: RunningRecord): Promise<void> {
+export async function continueIfLeftPaused(qmp: QmpClient, record: RunningRecord): Promise<void> {
   const status = await queryStatus(qmp)
   const pausedByUs = record.step === 'pause' && record.wasRunning && status === 'paused'
   const stoppedByScratch = status === 'io-error' && record.disks.some((disk) => disk.method === 'job')
@@ -57,23 +59,6 @@ async function putDriveBack(qmp: QmpClient, disk: RunningRecord['disks'][number]
 async function removeNode(qmp: QmpClient, name: string): Promise<void> {
   const nodes = await queryNodes(qmp)
   if (nodes.some((node) => node['node-name'] === name)) await qmp.execute('blockdev-del', { 'node-name': name })
-}
-
-async function stopNbdServer(qmp: QmpClient, socketPath: string): Promise<void> {
-  // QEMU made the socket, under a name that only this instant has: without it the server, if any, is not ours.
-  if (!(await removeFile(socketPath))) return
-  await qmp.execute('nbd-server-stop')
-}
-
-/** Whether there was one. */
-export async function removeFile(path: string): Promise<boolean> {
-  try {
-    await unlink(path)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false
-    throw error
-  }
 }
 
 /** The actions that bring one disk's bitmaps to the verdict from whatever state they are in. Pure. */
@@ -125,8 +110,8 @@ export async function dismantle(qmp: QmpClient, clock: Clock, record: RunningRec
   }
   // Cancelling a job may be what lets a stopped guest go on.
   await continueIfLeftPaused(qmp, record)
-  await stopNbdServer(qmp, record.nbdSocketPath)
   await settleBitmaps(qmp, record, verdict)
+  await stopNbdServer(qmp, clock, { socketPath: record.nbdSocketPath, processId: record.access.processId })
 }
 
 export async function removeFiles(record: RunningRecord): Promise<void> {

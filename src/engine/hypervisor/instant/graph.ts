@@ -3,7 +3,6 @@
  * Nothing here decides; what to do comes from the plan.
  */
 import { BaseError, type Clock } from '#base'
-import { HypervisorError } from '../errors.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { asList, asObject, isObject, textOr } from '../qmp/shape.ts'
 import { qomPathOf, queryDrives } from './inventory.ts'
@@ -80,21 +79,6 @@ export async function addExport(qmp: QmpClient, disk: DiskPlan): Promise<void> {
     writable: false,
     ...(previous === undefined ? {} : { bitmaps: [{ node: disk.formatNode, name: previous }] }),
   })
-}
-
-/** Starts QEMU's one NBD server on our private socket. @throws `instant_failed` when somebody else's runs there. */
-export async function startNbdServer(qmp: QmpClient, socketPath: string): Promise<void> {
-  try {
-    await qmp.execute('nbd-server-start', { addr: { type: 'unix', data: { path: socketPath } } })
-  } catch (error) {
-    if (!(error instanceof HypervisorError) || !/already running/i.test(String(error.facts['desc']))) throw error
-    throw new HypervisorError('nbd_server_foreign', 'Another program runs the NBD server of this QEMU.', {
-      facts: { socketPath },
-      retry: 'later',
-      hint: 'A QEMU has one NBD server. Stop the other backup tool or migration that started it.',
-      cause: error,
-    })
-  }
 }
 
 async function idsOf(qmp: QmpClient, command: string, member: string): Promise<string[]> {

@@ -30,7 +30,10 @@ export type Inventory = Readonly<{
   status: string
   drives: readonly DriveState[]
   nodeNames: readonly string[]
+  /** Block jobs: their id, type and, where QEMU tells it, the device or node that they work on. */
   jobs: readonly Readonly<{ id: string; type: string; node: string }>[]
+  /** Some device may do its I/O in a thread of its own (-object iothread). */
+  hasIoThreads: boolean
 }>
 
 /** Filters that QEMU or a throttle group puts on a disk and that pass reads and writes through unchanged. */
@@ -126,17 +129,19 @@ function driveOf(drive: JsonObject, nodes: readonly JsonObject[]): DriveState | 
 
 /** @throws `qmp_protocol_violation` when the answers do not have the documented shape. */
 export async function readInventory(qmp: QmpClient): Promise<Inventory> {
-  const [status, drives, nodes, jobs] = await Promise.all([
+  const [status, drives, nodes, jobs, ioThreads] = await Promise.all([
     queryStatus(qmp),
     queryDrives(qmp),
     queryNodes(qmp),
     qmp.execute('query-block-jobs'),
+    qmp.execute('query-iothreads'),
   ])
   return {
     running: status === 'running',
     status,
     drives: drives.flatMap((drive) => driveOf(drive, nodes) ?? []),
     nodeNames: nodes.map((node) => textOr(node['node-name'], '')),
+    hasIoThreads: asList(ioThreads, 'the I/O threads').length > 0,
     jobs: asList(jobs, 'the block jobs')
       .map((job) => asObject(job, 'a block job'))
       .map((job) => ({

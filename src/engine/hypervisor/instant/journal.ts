@@ -30,9 +30,9 @@ import type { TrackingDecision } from './tracking.ts'
 /** Longest time that the guest may suffer in a step before the watchdog ends it; undefined: as long as the owner lives. */
 export const STEP_MS_MAX = {
   prepare: undefined,
-  freeze: 45_000,
+  freeze: 60_000,
   pause: 3_000,
-  thaw: 15_000,
+  thaw: 30_000,
   open: undefined,
   commit: undefined,
   abort: undefined,
@@ -45,6 +45,7 @@ type RecordOfAny = Readonly<{
   schema: 1
   id: string
   machine: string
+  machineUuid: string
   owner: Owner
   step: InstantStep
   nbdSocketPath: string
@@ -79,7 +80,15 @@ export type StoppedImage = Readonly<{
 
 export type InstantRecord = RunningRecord | StoppedRecord
 
-export type MachineSockets = Readonly<{ qmpSocketPath: string; agentSocketPath?: string | undefined }>
+export type MachineSockets = Readonly<{
+  /** The monitor that the instant holds while it is open. */
+  qmpSocketPath: string
+  /** A monitor for recovery and the watchdog, which may have to act while the other one is held. Default: the same one. */
+  rescueSocketPath?: string | undefined
+  agentSocketPath?: string | undefined
+  /** QEMU's process id, for one that runs in another network namespace. */
+  processId?: number | undefined
+}>
 
 const ENDING = '.instant.json'
 
@@ -161,5 +170,14 @@ export class InstantJournal {
       if (errnoOf(error) === 'ENOENT') return []
       throw error
     }
+  }
+  /** UUIDs of the machines that have an instant open, or one whose nodes were left behind. */
+  async openMachines(): Promise<Set<string>> {
+    const machines = new Set<string>()
+    for (const id of await this.ids()) {
+      const record = await this.read(id)
+      if (record !== undefined && record.step !== 'dismantled') machines.add(record.machineUuid)
+    }
+    return machines
   }
 }

@@ -16,6 +16,7 @@ import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel } from '../machine.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { type Action, addFilter, setDrive, transaction } from './graph.ts'
+import { queryStatus } from './inventory.ts'
 import type { InstantStep } from './journal.ts'
 import type { DiskPlan, InstantPlan } from './plan.ts'
 
@@ -41,7 +42,10 @@ export type MomentRequest = Readonly<{
 }>
 
 /** The guest's freeze ends by itself on Windows after 10 s; more than this on Linux is a fault of storage or hook. */
-const FREEZE_MS_MAX = 30_000
+const FREEZE_MS_MAX = 20_000
+/** Waiting for another conversation with the agent is not freezing: give up soon, and say so. */
+const AGENT_LOCK_MS_MAX = 5_000
+const THAW_MS_MAX = 5_000
 const THAW_ATTEMPTS_MAX = 3
 
 /** After the freeze, so that what freezing writes back is not marked as changed since the instant. */
@@ -97,25 +101,24 @@ function filterRefused(disks: readonly DiskPlan[], outcomes: readonly PromiseSet
 
 async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ takenAtMs: number; pauseMs: number }> {
   const { clock, plan } = request
-  await addFilters(qmp, plan, false)
   await transaction(qmp, plan.disks.flatMap(recordActions))
   await request.enter('pause')
   const begunMs = clock.monotonicMs()
-  let resumed = false
+  let resumes = 0
   const forget = qmp.onEvent((event) => {
-    if (event.name === 'RESUME') resumed = true
+    if (event.name === 'RESUME') resumes += 1
   })
   try {
     if (request.wasRunning) await qmp.execute('stop')
     await request.pass('pause.stopped')
     const takenAtMs = clock.nowMs()
     await insertAll(qmp, request)
-    if (resumed) throw new HypervisorError('instant_failed', 'The guest was continued in the middle of its instant.')
     const pauseMs = request.wasRunning ? await resume(qmp, clock, begunMs) : 0
+    if (resumes !== (request.wasRunning ? 1 : 0)) throw ranInBetween()
     await transaction(qmp, plan.disks.flatMap(afterwardsActions))
     return { takenAtMs, pauseMs }
   } catch (error) {
-    if (request.wasRunning && !resumed) {
+    if (request.wasRunning) {
       await qmp.execute('cont').catch(() => {
         // The journal still says `pause`: dismantling, recovery or the watchdog continues the guest.
       })
@@ -126,15 +129,26 @@ async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ ta
   }
 }
 
+/**
+ * Continues the guest and returns how long it was paused. QEMU runs the two commands one after the other, so that nobody
+ * continued the guest before is known for sure. (`cont` to a running guest says and raises nothing.)
+ */
 async function resume(qmp: QmpClient, clock: Clock, begunMs: number): Promise<number> {
-  await qmp.execute('cont')
+  const [status] = await Promise.all([queryStatus(qmp), qmp.execute('cont')])
+  if (status !== 'paused') throw ranInBetween()
   return clock.monotonicMs() - begunMs
+}
+
+function ranInBetween(): HypervisorError {
+  return new HypervisorError('instant_failed', 'The guest was continued in the middle of its instant.', {
+    retry: 'now',
+  })
 }
 
 async function thawSurely(agent: AgentClient): Promise<number> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await thawGuest(agent)
+      return await thawGuest(agent, { timeoutMs: THAW_MS_MAX })
     } catch (error) {
       if (attempt >= THAW_ATTEMPTS_MAX) throw error
     }
@@ -150,7 +164,7 @@ async function freeze(request: MomentRequest): Promise<Frozen | string> {
   let agent: AgentClient | undefined
   await request.enter('freeze')
   try {
-    agent = await AgentClient.open(agentSocketPath, { clock })
+    agent = await AgentClient.open(agentSocketPath, { clock, lockTimeoutMs: AGENT_LOCK_MS_MAX })
     const beganMs = clock.monotonicMs()
     const count = await freezeGuest(agent, { timeoutMs: FREEZE_MS_MAX })
     await request.pass('freeze.frozen')
@@ -176,6 +190,7 @@ async function thawAndClose(agent: AgentClient): Promise<number> {
 
 /** Takes the moment. @throws HypervisorError; the guest runs then, and the caller dismantles what is left. */
 export async function takeMoment(qmp: QmpClient, request: MomentRequest): Promise<Moment> {
+  await addFilters(qmp, request.plan, false)
   const wanted = request.wasRunning ? request.consistency : 'crash'
   const frozen = wanted === 'crash' ? undefined : await freeze(request)
   const notes: string[] = []

@@ -4,17 +4,18 @@
  */
 import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
-import { assert, isHoldfastError, must, toHex } from '#base'
+import { assert, BaseError, isHoldfastError, must, toHex } from '#base'
 import { makeFolderDurable } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import { askCapabilities } from '../qmp/capabilities.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { type InstantHost, type RunningMachine, socketPathIn } from './access.ts'
-import { type Action, addAccess, addExport, addScratchNode, flushDrives, startNbdServer, transaction } from './graph.ts'
+import { type Action, addAccess, addExport, addScratchNode, flushDrives, transaction } from './graph.ts'
 import { findDrive, type Inventory, readInventory } from './inventory.ts'
 import { InstantJournal, type RunningRecord } from './journal.ts'
 import { takeMoment } from './moment.ts'
+import { startNbdServer } from './nbd-server.ts'
 import { ownerOf } from './owner.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
@@ -120,6 +121,7 @@ async function recordOf(
     kind: 'running',
     id: plan.id,
     machine: machine.description.name,
+    machineUuid: machine.description.uuid,
     owner: must(await ownerOf(process.pid), 'This process is alive'),
     step: 'prepare',
     access: machine.sockets,
@@ -139,10 +141,10 @@ async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: nu
   const pass = async (step: string): Promise<void> => host.onStep?.(step)
   await transaction(qmp, prepareActions(plan, granularityBytes))
   await pass('prepare.bitmaps')
-  await Promise.all(record.disks.map(createScratch))
+  await Promise.all(record.disks.map((disk) => createScratch(disk, host.processUser)))
   await pass('prepare.files')
   for (const disk of record.disks) await addScratchNode(qmp, disk)
-  await startNbdServer(qmp, record.nbdSocketPath)
+  await startNbdServer(qmp, { socketPath: record.nbdSocketPath, processId: record.access.processId })
   await flushDrives(qmp, plan.disks)
   await pass('prepare.nodes')
 }
@@ -155,7 +157,8 @@ async function carryOut(
 ): Promise<RunningInstant> {
   const { qmp, host } = state
   await prepare(state, plan, options.tracking?.granularityBytes ?? 0)
-  options.signal?.throwIfAborted()
+  if (options.signal?.aborted === true)
+    throw new BaseError('cancelled', 'The instant was cancelled before it was taken.')
   const moment = await takeMoment(qmp, {
     plan,
     wasRunning: state.record.wasRunning,

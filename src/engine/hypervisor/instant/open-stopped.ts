@@ -8,6 +8,7 @@
 import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machine.ts'
 import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
+import { chown } from 'node:fs/promises'
 import { must, toHex } from '#base'
 import { makeFolderDurable } from '#runtime'
 import { type InstantHost, socketPathIn } from './access.ts'
@@ -142,7 +143,7 @@ async function carryOut(
   }
   await host.onStep?.('prepare.bitmaps')
   const sizes = found.map((one) => one.offline.sizeBytes)
-  const daemon = await startStorageDaemon(host.clock, begun, sizes)
+  const daemon = await startStorageDaemon(host, begun, sizes)
   await host.onStep?.('prepare.daemon')
   const record: StoppedRecord = { ...begun, daemon, step: 'open' }
   await journal.replace(record)
@@ -162,6 +163,7 @@ export async function openStoppedInstant(
   const wanted = machine.description.disks.filter((disk) => !options.excludeLuns?.includes(disk.lun))
   const found = await Promise.all(wanted.map((disk) => find(disk, options)))
   await makeFolderDurable(host.runFolder)
+  if (host.processUser !== undefined) await chown(host.runFolder, host.processUser.uid, host.processUser.gid)
   const id = toHex(host.random.bytes(4))
   const { tracking } = options
   const record: StoppedRecord = {
@@ -169,6 +171,7 @@ export async function openStoppedInstant(
     kind: 'stopped',
     id,
     machine: machine.description.name,
+    machineUuid: machine.description.uuid,
     owner: must(await ownerOf(process.pid), 'This process is alive'),
     step: 'prepare',
     nbdSocketPath: socketPathIn(host.runFolder, id),

@@ -18,6 +18,7 @@ const CAN: QemuCapabilities = {
   exportBitmaps: true,
   bitmapMerge: true,
   writeThreshold: true,
+  exportsFromIoThreads: true,
 }
 
 function drive(lun: number, state: Partial<DriveState> = {}): DriveState {
@@ -59,6 +60,7 @@ function plan(
     status: 'running',
     drives,
     nodeNames: drives.map((one) => one.topNode),
+    hasIoThreads: false,
     jobs: [],
     ...found,
   }
@@ -115,6 +117,14 @@ describe('planInstant()', () => {
 
   it('goes on under a hydration, which changes where bytes lie and not what they are', () => {
     assert.deepEqual(codes(plan([drive(0)], {}, { jobs: [{ id: 'disk0', type: 'stream', node: '' }] })), [])
+  })
+
+  it('does not come near a job in a machine with I/O threads, which QEMU 7.2 does not survive', () => {
+    const jobs = [{ id: 'disk0', type: 'stream', node: '' }]
+    assert.deepEqual(codes(plan([drive(0)], {}, { jobs, hasIoThreads: true })), ['disk_in_use'])
+    assert.deepEqual(codes(plan([drive(0)], {}, { hasIoThreads: true })), [])
+    const known = { ...CAN, exportsFromIoThreads: false }
+    assert.deepEqual(codes(plan([drive(0)], {}, { hasIoThreads: true }, known)), ['hypervisor_feature_missing'])
   })
 
   it('refuses when nodes of another instant are there', () => {

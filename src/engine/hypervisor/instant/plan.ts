@@ -86,6 +86,13 @@ function refusalsOf(request: InstantRequest, inventory: Inventory, can: QemuCapa
       'This QEMU can neither filter nor back up a disk for an instant (older than 5.2).',
     )
   }
+  if (inventory.hasIoThreads && !can.exportsFromIoThreads) {
+    refuse('hypervisor_feature_missing', 'This QEMU is known to abort when a disk with an I/O thread is read by NBD.')
+  }
+  if (inventory.hasIoThreads && inventory.jobs.length > 0) {
+    // QEMU 7.2 aborts (qemu_mutex_unlock_impl) when a filter is added beside a job in an I/O thread: seen with block-stream.
+    refuse('disk_in_use', 'A block job runs in a machine with I/O threads: an instant would endanger it.')
+  }
   for (const { disk, drive } of request.disks) {
     const job = inventory.jobs.find((one) => !HARMLESS_JOBS.has(one.type) && touches(one, drive))
     if (job !== undefined) refuse('disk_in_use', `Disk ${disk.lun} has a running job of type ${job.type}.`, disk.lun)

@@ -9,7 +9,7 @@ import { type Clock, errnoOf, type HoldfastError, isHoldfastError } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
 import { QmpClient } from '../qmp/client.ts'
-import { dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
+import { continueIfLeftPaused, dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
 import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
 import { isAlive } from './owner.ts'
 import { dismantleStopped } from './storage-daemon.ts'
@@ -46,14 +46,35 @@ function isGone(error: unknown): boolean {
   return ['ECONNREFUSED', 'ENOENT'].includes(errnoOf(error.cause) ?? '')
 }
 
-async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
-  let qmp: QmpClient
+/** The monitor for recovery; undefined when that QEMU is gone. */
+async function connectRescue(clock: Clock, record: RunningRecord): Promise<QmpClient | undefined> {
   try {
-    qmp = await QmpClient.connect(record.access.qmpSocketPath, { clock })
+    return await QmpClient.connect(record.access.rescueSocketPath ?? record.access.qmpSocketPath, { clock })
   } catch (error) {
-    if (isGone(error)) return // the next instant judges the bitmaps by what is in the images
+    if (isGone(error)) return undefined
     throw error
   }
+}
+
+/**
+ * Continues a guest that a hanging owner paused, without disturbing anything else. The owner finds out when it wakes: QEMU
+ * told it of the RESUME before it answers its next command. Returns false when there is no monitor but the owner's.
+ */
+export async function continueForOwner(clock: Clock, record: InstantRecord): Promise<boolean> {
+  if (record.kind !== 'running' || record.access.rescueSocketPath === undefined) return false
+  const qmp = await connectRescue(clock, record)
+  if (qmp === undefined) return true
+  try {
+    await continueIfLeftPaused(qmp, record)
+    return true
+  } finally {
+    await qmp.close()
+  }
+}
+
+async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
+  const qmp = await connectRescue(clock, record)
+  if (qmp === undefined) return // the next instant judges the bitmaps by what is in the images
   try {
     const relieved = await relieveGuest(qmp, clock, record).then(
       () => undefined,

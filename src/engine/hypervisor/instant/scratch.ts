@@ -4,10 +4,11 @@
  *
  * The cap is a `raw` layer of fixed size under the qcow2: QEMU refuses writes past it with ENOSPC. The file is sparse.
  */
-import { statfs, truncate } from 'node:fs/promises'
+import { chmod, chown, statfs, truncate } from 'node:fs/promises'
 import { GIB, KIB, MIB } from '#base'
 import { checkCommand } from '#runtime'
 import { HypervisorError } from '../errors.ts'
+import type { ProcessUser } from '../qemu/supervisor.ts'
 
 /** What must stay free on the scratch folder's file system, whatever the guest writes. */
 export const SCRATCH_FLOOR_BYTES_DEFAULT = GIB
@@ -59,7 +60,9 @@ export async function capScratch(
 export type Scratch = Readonly<{ scratchPath: string; scratchCapBytes: number; sizeBytes: number }>
 
 /** Creates an empty scratch of the disk's size whose file may grow to its cap. */
-export async function createScratch(scratch: Scratch): Promise<void> {
+export async function createScratch(scratch: Scratch, user: ProcessUser | undefined): Promise<void> {
   await checkCommand('qemu-img', ['create', '-q', '-f', 'qcow2', scratch.scratchPath, String(scratch.sizeBytes)])
+  await chmod(scratch.scratchPath, 0o600) // it holds what the guest overwrote
   await truncate(scratch.scratchPath, scratch.scratchCapBytes)
+  if (user !== undefined) await chown(scratch.scratchPath, user.uid, user.gid)
 }

@@ -11,7 +11,9 @@ import { readdir, readFile } from 'node:fs/promises'
 import { type Clock, errnoOf, must } from '#base'
 import { HypervisorError } from '../errors.ts'
 import { QmpClient } from '../qmp/client.ts'
-import { removeFile, type Verdict } from './dismantle.ts'
+import type { InstantHost } from './access.ts'
+import type { Verdict } from './dismantle.ts'
+import { removeFile } from './files.ts'
 import type { StoppedImage, StoppedRecord } from './journal.ts'
 import { settleImage } from './offline-image.ts'
 import { isAlive, type Owner, ownerOf } from './owner.ts'
@@ -67,7 +69,7 @@ function outcomeOf(child: ChildProcess): Promise<string> {
  * @throws `disk_in_use` when a lock is held by somebody else, `instant_failed`. No process is left then.
  */
 export async function startStorageDaemon(
-  clock: Clock,
+  host: Pick<InstantHost, 'clock' | 'processUser'>,
   record: StoppedRecord,
   sizesBytes: readonly number[],
 ): Promise<Owner> {
@@ -75,9 +77,13 @@ export async function startStorageDaemon(
   const args = ['--chardev', `socket,id=monitor,path=${monitor},server=on,wait=off`, '--monitor', 'chardev=monitor']
   args.push('--nbd-server', `addr.type=unix,addr.path=${record.nbdSocketPath}`)
   for (const [i, image] of record.images.entries()) args.push(...imageArguments(image, sizesBytes[i] ?? 0))
-  const child = spawn('qemu-storage-daemon', args, { stdio: ['ignore', 'ignore', 'pipe'], detached: true })
+  const child = spawn('qemu-storage-daemon', args, {
+    stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
+    ...host.processUser,
+  })
   const outcome = outcomeOf(child)
-  const ready = await Promise.race([outcome, listens(clock, monitor)])
+  const ready = await Promise.race([outcome, listens(host.clock, monitor)])
   if (ready !== true) {
     child.kill('SIGKILL')
     await outcome

@@ -3,8 +3,10 @@
  *
  *   owner   step                         the watchdog
  *   dead    any but `dismantled`         takes the instant apart at once (recover.ts); bitmaps wait for the log
- *   alive   freeze, pause, thaw          waits STEP_MS_MAX[step] from when it first saw the step, then ends the owner's
- *                                        process (it holds the monitor and may wake up and go on) and takes over
+ *   alive   pause                        waits STEP_MS_MAX[step] from when it first saw the step, then continues the guest
+ *                                        through the rescue monitor; the owner notices when it wakes
+ *   alive   pause without such a         waits as long, then ends the owner's process, which holds the only way to the
+ *           monitor, freeze, thaw        guest (monitor, agent) and may wake up and go on; and takes over
  *   alive   any other                    does nothing, however long it takes
  *
  * It is a process of its own (watchdog-process.ts), knows no repository and needs no clock but its own: times of steps are
@@ -13,7 +15,7 @@
 import { type Clock, messageOf } from '#base'
 import { InstantJournal, type InstantRecord, STEP_MS_MAX } from './journal.ts'
 import { isAlive } from './owner.ts'
-import { takeOver } from './recover.ts'
+import { continueForOwner, takeOver } from './recover.ts'
 
 /** The guest waits at most this long beyond the step's limit. */
 export const LOOK_EVERY_MS = 250
@@ -64,6 +66,11 @@ export class Watchdog {
     if ((this.#retryAtMs.get(id) ?? 0) > this.#options.clock.monotonicMs()) return true
     if (await isAlive(record.owner)) {
       if (!this.#isOverdue(record)) return true
+      if (record.step === 'pause' && (await continueForOwner(this.#options.clock, record))) {
+        this.#seen.delete(id)
+        this.#options.report({ id, did: 'continued', detail: `machine ${record.machine}; its owner hangs` })
+        return true
+      }
       await this.#endOwner(record)
     }
     const outcome = await takeOver(this.#options.clock, this.#journal, id)

@@ -2,7 +2,7 @@
  * Makes the files of a new machine, and of a new disk. The description is written last: a crash before it leaves images of
  * no machine in the folder, whose names (disk ids) nothing else will take.
  */
-import { copyFile, mkdir, rm } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Random, randomUuid } from '#base'
 import { makeFolderDurable } from '#runtime'
@@ -10,7 +10,7 @@ import type { NewDisk, NewMachine } from '../driver.ts'
 import { HypervisorError } from '../errors.ts'
 import type { MachineDescription, MachineDisk } from '../machine.ts'
 import { findFirmware } from './firmware.ts'
-import { type PreparedImage, prepareImage } from './image.ts'
+import { type PreparedImage, prepareImage, syncFile } from './image.ts'
 import type { MachineFolder } from './machine-folder.ts'
 import type { MachinePaths } from './machine-paths.ts'
 import { requireValidMachine } from './validate.ts'
@@ -65,6 +65,8 @@ export function planDisk(
 async function prepareVars(machine: MachineDescription, from: string | undefined, paths: MachinePaths): Promise<void> {
   if (machine.firmware === 'bios') return
   await copyFile(from ?? (await findFirmware(machine.machineType)).varsTemplate, paths.uefiVars)
+  await chmod(paths.uefiVars, 0o600) // a copy has the mode of what it was copied from
+  await syncFile(paths.uefiVars)
 }
 
 /** Validates first, makes then, describes last. @throws with nothing left behind. */

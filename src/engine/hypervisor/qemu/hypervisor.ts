@@ -13,6 +13,7 @@ import { rm } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Clock, isHoldfastError, messageOf, type Random } from '#base'
 import type {
+  Discovery,
   Hypervisor,
   MachineStatus,
   NewDisk,
@@ -37,18 +38,25 @@ import { withMachineLock } from './machine-lock.ts'
 import { type QemuRoots, requireUsableRoots } from './machine-paths.ts'
 import { withMonitor } from './monitor.ts'
 import { powerOffNow, type RunningMachine, shutDownGracefully } from './power-down.ts'
-import { findProcessUser } from './process-user.ts'
+import { findProcessUser, giveImageTo } from './process-user.ts'
 import type { EndIntent } from './run-record.ts'
 import { takeScreenshot } from './screenshot.ts'
 import { readSerialLog } from './serial-log.ts'
 import { runStateOf, statusOf } from './status.ts'
 import type { ProcessUser } from './supervisor.ts'
 
-/** Who knows of open instants. A disk may not come, go or grow while one is open: it would not be in it. */
+/** Who knows what may happen beside an instant; InstantBroker is the one of this host. */
 export interface InstantGate {
+  /** Whether any process of this host holds an instant of the machine. */
   isInstantOpen(machine: MachineDescription): Promise<boolean>
+  /**
+   * Runs a change when no instant forbids it any more. A stop breaks an open instant off; others wait.
+   * @throws HypervisorError `instant_open`, `machine_state_conflict`.
+   */
+  during<T>(machine: MachineDescription, change: MachineChange, act: () => Promise<T>): Promise<T>
   openInstant(status: MachineStatus, options: OpenInstantOptions): Promise<Instant>
 }
+export type MachineChange = 'attach_detach' | 'resize' | 'stop'
 
 export type QemuHypervisorOptions = Readonly<{
   roots: QemuRoots
@@ -63,6 +71,8 @@ export type QemuHypervisorOptions = Readonly<{
 
 const SERIAL_BYTES_DEFAULT = 64 * 1024
 const DESCRIBE_CONNECT_MS = 2_000
+/** One monitor that does not answer must not hold up the list for two seconds each. */
+const DESCRIBE_TOGETHER_MAX = 16
 
 export class QemuHypervisor implements Hypervisor {
   readonly driver = 'qemu'
@@ -81,10 +91,21 @@ export class QemuHypervisor implements Hypervisor {
     return chooseAccelerator(this.#program, this.#options.roots.runtimeFolder, this.#clock)
   }
 
-  async discover(): Promise<readonly MachineStatus[]> {
-    const found: MachineStatus[] = []
-    for (const name of await listMachines(this.#options.roots)) found.push(await this.describe(name))
-    return found
+  async discover(): Promise<Discovery> {
+    const machines: MachineStatus[] = []
+    const unreadable: { name: string; error: HypervisorError }[] = []
+    const look = async (name: string): Promise<void> => {
+      try {
+        machines.push(await this.describe(name))
+      } catch (error) {
+        if (!(error instanceof HypervisorError)) throw error
+        if (error.code !== 'machine_not_found') unreadable.push({ name, error }) // or deleted since it was listed
+      }
+    }
+    const names = await listMachines(this.#options.roots)
+    for (let from = 0; from < names.length; from += DESCRIBE_TOGETHER_MAX)
+      await Promise.all(names.slice(from, from + DESCRIBE_TOGETHER_MAX).map(look))
+    return { machines: machines.toSorted((a, b) => (a.machine.name < b.machine.name ? -1 : 1)), unreadable }
   }
 
   async describe(name: string): Promise<MachineStatus> {
@@ -111,6 +132,7 @@ export class QemuHypervisor implements Hypervisor {
       const machine = await folder.readDescription()
       if ((await folder.judge()).verdict.power === 'running')
         throw new HypervisorError('machine_state_conflict', `${name} is running: stop it before you delete it.`)
+      if (await this.#options.instants.isInstantOpen(machine)) throw instantOpen(machine)
       const own = machine.disks.filter((disk) => dirname(disk.path) === folder.paths.disks)
       await folder.forget()
       if (options.disks === 'delete') for (const disk of own) await rm(disk.path, { force: true })
@@ -120,30 +142,48 @@ export class QemuHypervisor implements Hypervisor {
 
   async start(name: string, options: Readonly<{ paused?: boolean }> = {}): Promise<MachineStatus> {
     const folder = this.#folder(name)
-    await this.#locked(folder, async () => {
-      const machine = await folder.readDescription()
-      if ((await folder.adopt()).power === 'running') return
-      const { clock, random } = this.#options
-      const user = this.#options.user ?? (await findProcessUser())
-      const context = { clock, random, program: this.#program, choice: await this.accelerator(), user }
-      await launchMachine(folder, machine, context, options)
-    })
+    const launch = (): Promise<void> =>
+      this.#locked(folder, async () => {
+        const machine = await folder.readDescription()
+        if ((await folder.adopt()).power === 'running') return
+        const { clock, random } = this.#options
+        const user = this.#options.user ?? (await findProcessUser())
+        const context = { clock, random, program: this.#program, choice: await this.accelerator(), user }
+        await launchMachine(folder, machine, context, options)
+      })
+    const machine = await folder.readDescription()
+    const isOff = (await folder.judge()).verdict.power !== 'running'
+    // Like a stop, a start does not wait for us: an instant of the stopped machine is broken off and frees the images.
+    if (isOff && (await this.#options.instants.isInstantOpen(machine)))
+      await this.#options.instants.during(machine, 'stop', launch)
+    else await launch()
     return this.describe(name)
   }
 
   async shutdown(name: string, options: ShutdownOptions): Promise<ShutdownOutcome> {
-    const running = await this.#intend(name, 'shut_down')
-    if (running === undefined) return { by: 'already_off', tookMs: 0, notes: [] }
-    const outcome = await shutDownGracefully(running, options)
-    await this.#settle(name)
-    return outcome
+    return this.#stop(name, async () => {
+      const running = await this.#intend(name, 'shut_down')
+      if (running === undefined) return { by: 'already_off', tookMs: 0, notes: [] }
+      const outcome = await shutDownGracefully(running, options)
+      await this.#settle(name)
+      return outcome
+    })
   }
 
   async powerOff(name: string): Promise<void> {
-    const running = await this.#intend(name, 'powered_off')
-    if (running === undefined) return
-    await powerOffNow(running)
-    await this.#settle(name)
+    const act = async (): Promise<void> => {
+      const running = await this.#intend(name, 'powered_off')
+      if (running === undefined) return
+      await powerOffNow(running)
+      await this.#settle(name)
+    }
+    try {
+      await this.#stop(name, act)
+    } catch (error) {
+      // Pulling the plug is for when everything else hangs: what is in the way fails with the machine.
+      if (!isHoldfastError(error, 'instant_open')) throw error
+      await act()
+    }
   }
 
   async pause(name: string): Promise<void> {
@@ -156,23 +196,27 @@ export class QemuHypervisor implements Hypervisor {
 
   async attachDisk(name: string, disk: NewDisk): Promise<MachineDisk> {
     const folder = this.#folder(name)
-    return this.#locked(folder, async () => {
-      const machine = await this.#changeable(folder)
-      const isRunning = (await folder.adopt()).power === 'running'
-      const plug = (one: MachineDisk): Promise<void> =>
-        isRunning ? this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine.machineType)) : Promise.resolve()
+    return this.#changing(folder, 'attach_detach', async (machine) => {
+      const verdict = await folder.adopt()
+      const plug = async (one: MachineDisk): Promise<void> => {
+        if (verdict.power !== 'running') return
+        await giveImageTo(verdict.process.pid, one.path)
+        await this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine.machineType))
+      }
       const known = machine.disks.find((one) => one.lun === disk.lun && one.diskId === disk.diskId)
       if (known !== undefined) {
         await plug(known) // a call that was cut short is repeated
         return known
       }
       const plan = planDisk(machine, disk, folder.paths, this.#options.random)
-      if (isRunning) requireHotPluggable(plan.disk)
+      if (verdict.power === 'running') requireHotPluggable(plan.disk)
       const image = await plan.prepare()
       try {
         await folder.writeDescription(plan.next)
         await plug(plan.disk)
       } catch (error) {
+        // Without an answer QEMU may have the disk all the same: then it stays described, and the call can be repeated.
+        if (isHoldfastError(error, 'timed_out', 'qmp_disconnected')) throw error
         await folder.writeDescription(machine)
         if (image.made) await rm(image.path, { force: true })
         throw error
@@ -183,8 +227,7 @@ export class QemuHypervisor implements Hypervisor {
 
   async detachDisk(name: string, lun: number, options: Readonly<{ deadlineMs: number }>): Promise<MachineDisk> {
     const folder = this.#folder(name)
-    return this.#locked(folder, async () => {
-      const machine = await this.#changeable(folder)
+    return this.#changing(folder, 'attach_detach', async (machine) => {
       const disk = diskAt(machine, lun)
       if ((await folder.adopt()).power === 'running') {
         requireHotPluggable(disk)
@@ -197,8 +240,7 @@ export class QemuHypervisor implements Hypervisor {
 
   async resizeDisk(name: string, lun: number, sizeBytes: number): Promise<void> {
     const folder = this.#folder(name)
-    await this.#locked(folder, async () => {
-      const machine = await this.#changeable(folder)
+    await this.#changing(folder, 'resize', async (machine) => {
       const disk = diskAt(machine, lun)
       requireDiskSize(sizeBytes)
       const before = (await inspectImage(disk.path, disk.format)).sizeBytes
@@ -244,14 +286,24 @@ export class QemuHypervisor implements Hypervisor {
     return withMonitor(folder.paths.controlSocket, machine, { clock: this.#clock }, talk)
   }
 
-  /** The description of a machine whose disks may change now. @throws `instant_open`. */
-  async #changeable(folder: MachineFolder): Promise<MachineDescription> {
-    const machine = await folder.readDescription()
-    if (!(await this.#options.instants.isInstantOpen(machine))) return machine
-    throw new HypervisorError('instant_open', `The disks of ${machine.name} are being read at this moment.`, {
-      retry: 'later',
-      hint: 'Wait for the backup or replication cycle to end, or cancel it.',
-    })
+  /** Runs a change of the disks when no instant is open, of this process (the gate waits) or of another (refused). */
+  async #changing<T>(
+    folder: MachineFolder,
+    change: MachineChange,
+    act: (machine: MachineDescription) => Promise<T>,
+  ): Promise<T> {
+    const { instants } = this.#options
+    return instants.during(await folder.readDescription(), change, () =>
+      this.#locked(folder, async () => {
+        const machine = await folder.readDescription()
+        if (await instants.isInstantOpen(machine)) throw instantOpen(machine)
+        return act(machine)
+      }),
+    )
+  }
+
+  async #stop<T>(name: string, act: () => Promise<T>): Promise<T> {
+    return this.#options.instants.during(await this.#folder(name).readDescription(), 'stop', act)
   }
 
   #whileRunning<T>(name: string, talk: (qmp: QmpClient) => Promise<T>): Promise<T> {
@@ -267,11 +319,18 @@ export class QemuHypervisor implements Hypervisor {
   /** Writes down that the machine is to end; undefined when it does not run. */
   async #intend(name: string, intent: EndIntent): Promise<RunningMachine | undefined> {
     const folder = this.#folder(name)
-    return this.#locked(folder, async () => {
+    const write = async (): Promise<RunningMachine | undefined> => {
       const machine = await folder.readDescription()
       const process = await folder.intend(intent)
       return process === undefined ? undefined : { machine, paths: folder.paths, process, clock: this.#clock }
-    })
+    }
+    try {
+      return await this.#locked(folder, write)
+    } catch (error) {
+      // A detach that waits for its guest holds the lock, not the record of the run: the plug is pulled all the same.
+      if (intent !== 'powered_off' || !isHoldfastError(error, 'machine_state_conflict')) throw error
+      return write()
+    }
   }
 
   /** Writes down how the run ended. */
@@ -291,6 +350,13 @@ export class QemuHypervisor implements Hypervisor {
       return { isPaused: false, note: `Its monitor does not answer: ${messageOf(error)}` }
     }
   }
+}
+
+function instantOpen(machine: MachineDescription): HypervisorError {
+  return new HypervisorError('instant_open', `The disks of ${machine.name} are being read at this moment.`, {
+    retry: 'later',
+    hint: 'Wait for the backup or replication cycle to end, or cancel it.',
+  })
 }
 
 /** @throws `disk_unsupported`: there is no such disk. */

@@ -11,8 +11,10 @@ import { checkCommand, syncFolder } from '#runtime'
 import type { BackingImage, DiskSource } from '../driver.ts'
 import { HypervisorError } from '../errors.ts'
 import { isObject, textOr } from '../qmp/shape.ts'
+import { SOCKET_PATH_BYTES_MAX } from './machine-paths.ts'
 import { isAbsolutePath } from './validate.ts'
 
+/** `backing`: another file that the image's header names, for its backing or its data. */
 export type ImageInfo = Readonly<{ sizeBytes: number; backing: string | undefined }>
 
 function unsupported(message: string, facts: Record<string, string | number> = {}): HypervisorError {
@@ -36,8 +38,27 @@ export async function inspectImage(path: string, format: 'qcow2' | 'raw'): Promi
   const { stdout } = await checkCommand('qemu-img', ['info', '-U', '--output=json', '-f', format, path])
   const info: unknown = JSON.parse(stdout.toString('utf8'))
   if (!isObject(info) || typeof info['virtual-size'] !== 'number') throw unsupported(`${path} is no ${format} image.`)
-  const backing = textOr(info['backing-filename'], '')
+  const specific = isObject(info['format-specific']) ? info['format-specific']['data'] : undefined
+  // A qcow2 may keep its data in another file ("data-file"), which is as much of the host's as a backing file.
+  const dataFile = isObject(specific) ? textOr(specific['data-file'], '') : ''
+  const backing = textOr(info['backing-filename'], dataFile)
   return { sizeBytes: info['virtual-size'], backing: backing === '' ? undefined : backing }
+}
+
+/** QEMU keeps trying to reach the server for as long; more than an hour of hanging reads helps no guest. */
+const RECONNECT_SECONDS_MAX = 3_600
+/** NBD_MAX_STRING_SIZE of the protocol. */
+const EXPORT_NAME_BYTES_MAX = 4_096
+
+function requireBacking(backing: BackingImage): void {
+  if (backing.kind === 'image') return requirePath(backing.path)
+  requirePath(backing.socketPath)
+  const { reconnectDelaySeconds: delay, exportName, socketPath } = backing
+  if (Buffer.byteLength(socketPath) > SOCKET_PATH_BYTES_MAX)
+    throw unsupported(`${socketPath} is too long for a socket.`)
+  if (!Number.isInteger(delay) || delay < 0 || delay > RECONNECT_SECONDS_MAX)
+    throw unsupported(`A delay of ${delay} s is not between 0 and ${RECONNECT_SECONDS_MAX}.`)
+  if (Buffer.byteLength(exportName) > EXPORT_NAME_BYTES_MAX) throw unsupported('The name of the export is too long.')
 }
 
 /** How the backing image is named in an overlay's header, and its format there. */
@@ -55,7 +76,8 @@ export function backingReference(backing: BackingImage): { file: string; format:
   return { file: `json:${JSON.stringify(node)}`, format: 'raw' }
 }
 
-async function syncFile(path: string): Promise<void> {
+/** Makes the file and its name durable. */
+export async function syncFile(path: string): Promise<void> {
   const handle = await open(path, 'r')
   try {
     await handle.sync()
@@ -104,6 +126,7 @@ export async function prepareImage(
     return { path: source.path, format: source.format, made: false }
   }
   if (source.sizeBytes !== undefined) requireDiskSize(source.sizeBytes)
+  if (source.from === 'overlay') requireBacking(source.backing)
   if (source.from === 'overlay' && source.backing.kind === 'image') {
     await inspectImage(source.backing.path, source.backing.format)
   }

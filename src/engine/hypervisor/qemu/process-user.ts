@@ -40,6 +40,20 @@ export async function groupOfDevice(path: string): Promise<number | undefined> {
   }
 }
 
+/** As whom a running process acts (proc(5): the effective ids in /proc/<pid>/status). */
+export function effectiveUser(status: string): ProcessUser | undefined {
+  const uid = /^Uid:\t\d+\t(\d+)/m.exec(status)?.[1]
+  const gid = /^Gid:\t\d+\t(\d+)/m.exec(status)?.[1]
+  return uid === undefined || gid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) }
+}
+
+/** Hands a new image to the QEMU that is to open it, when that is another user than we are. */
+export async function giveImageTo(pid: number, path: string): Promise<void> {
+  const user = effectiveUser(await readFile(`/proc/${pid}/status`, 'utf8'))
+  if (user === undefined || user.uid === process.getuid?.()) return
+  await chown(path, user.uid, user.gid)
+}
+
 /** Hands over what QEMU must write: its runtime folder, the links, the images and the variables. */
 export async function giveTo(user: ProcessUser, machine: MachineDescription, paths: MachinePaths): Promise<void> {
   const files = [...machine.disks.map((disk) => disk.path), ...(machine.firmware === 'uefi' ? [paths.uefiVars] : [])]

@@ -29,6 +29,14 @@ export class PackDirectory {
     return directory
   }
 
+  /** A copy in which these packs count as deleted: nothing is read from them, nothing relies on them. */
+  without(ordinals: Iterable<number>): PackDirectory {
+    const copy = new PackDirectory(new SharedArrayBuffer(this.#bytes.length))
+    this.#bytes.copy(copy.#bytes)
+    for (const ordinal of ordinals) copy.#bytes.writeUInt8(STATUSES.indexOf('deleted'), ordinal * BYTES_PER_PACK + 36)
+    return copy
+  }
+
   get size(): number {
     return this.#bytes.length / BYTES_PER_PACK
   }

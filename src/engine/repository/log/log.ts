@@ -26,7 +26,9 @@ import {
   logKey,
   logNumber,
   openBody,
+  type PackAdded,
 } from './entry.ts'
+import { encodeOrdinals } from './ordinals.ts'
 import { LogState } from './state.ts'
 
 export type EntryDraft = Readonly<{
@@ -130,6 +132,17 @@ export class CommitLog {
     throw new RepositoryError('log_contended', 'The log moved on faster than this writer could follow.', {
       retry: 'later',
     })
+  }
+
+  /** Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones. */
+  replacePacks(hurt: readonly number[], packs: readonly PackAdded[]): Promise<number> {
+    return this.append((state) => ({
+      fields: {
+        packs,
+        moved: { from: encodeOrdinals(hurt), to: encodeOrdinals(packs.map((_, i) => state.packs.length + i)) },
+        deletions: hurt.map((ordinal) => must(state.packs[ordinal], 'Hurt packs are packs of the log').name),
+      },
+    }))
   }
 
   /** @throws log_damaged */

@@ -6,12 +6,14 @@
  *     the mount point underneath, and no object is reported missing for it.
  *   - Symbolic links inside are not followed: a listing that meets one fails rather than pass over objects.
  *
- * Any number of threads and processes may use one folder. Limits: needs hard links; whoever owns the folder can delete
+ * Any number of threads and processes may use one folder. Limits: what another process deletes may still be read by range
+ * where it is open; needs hard links; whoever owns the folder can delete
  * from it (no lock); durability is what fsync of the file system and its disk give.
  */
-import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, mkdir, open, stat, unlink } from 'node:fs/promises'
+import { close, constants, fstat, open, read, type Stats } from 'node:fs'
+import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
 import { createFileOnce, syncFolder } from '#runtime'
 import type { BlobInfo, BlobKey, BlobStore } from '../blob-store.ts'
@@ -19,9 +21,15 @@ import { StoreError } from '../errors.ts'
 import { blobNotFound, checkKey, checkPrefix, checkRange, lockUnsupported } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
 import { listFolder, sweepFolder } from './folder-walk.ts'
+import { type OpenFile, OpenFiles } from './open-files.ts'
 
 /** A `.tmp-*` file as old as this belongs to no living writer: an object takes minutes at most. */
 export const SWEEP_AGE_MS_MIN = 24 * 60 * 60 * 1000
+
+/** Packs that are read by range at one time; each costs a file descriptor while the store is open. */
+const OPEN_FILES_MAX = 32
+
+const [openFile, statFile, readFile, closeFile] = [promisify(open), promisify(fstat), promisify(read), promisify(close)]
 
 export type FolderStoreOptions = Readonly<{
   /** Create the folder (not its parent) when it is missing. */
@@ -33,6 +41,7 @@ export class FolderStore implements BlobStore {
   readonly capabilities = { objectLock: false }
   readonly #identity: string
   readonly #durableFolders = new Set<string>()
+  readonly #files = new OpenFiles(OPEN_FILES_MAX)
 
   private constructor(path: string, identity: string) {
     this.location = path
@@ -50,6 +59,7 @@ export class FolderStore implements BlobStore {
   async put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'> {
     checkKey(key)
     return this.#guard('write', key, async () => {
+      await this.#checkIdentity()
       if ((await this.#sizeOf(key)) !== undefined) return this.#existing(key)
       await this.#makeFolders(key)
       const outcome = await this.#create(key, parts)
@@ -58,14 +68,29 @@ export class FolderStore implements BlobStore {
   }
 
   async get(key: BlobKey): Promise<Uint8Array> {
-    return this.#withFile(key, async (handle, sizeBytes) => readExactly(handle, key, 0, sizeBytes))
+    checkKey(key)
+    return this.#guard('read', key, async () => {
+      const { fd, sizeBytes } = await this.#openFile(key)
+      try {
+        return await readExactly(fd, key, 0, sizeBytes)
+      } finally {
+        await closeFile(fd)
+      }
+    })
   }
 
   async getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    return this.#withFile(key, async (handle, sizeBytes) => {
-      checkRange(key, offsetBytes, lengthBytes, sizeBytes)
-      return readExactly(handle, key, offsetBytes, lengthBytes)
-    })
+    checkKey(key)
+    return this.#guard('read', key, () =>
+      this.#files.use(
+        key,
+        () => this.#openFile(key),
+        async ({ fd, sizeBytes }) => {
+          checkRange(key, offsetBytes, lengthBytes, sizeBytes)
+          return readExactly(fd, key, offsetBytes, lengthBytes)
+        },
+      ),
+    )
   }
 
   async head(key: BlobKey): Promise<number | undefined> {
@@ -92,11 +117,13 @@ export class FolderStore implements BlobStore {
     checkKey(key)
     const path = this.#pathOf(key)
     await this.#guard('write', key, async () => {
+      await this.#checkIdentity()
+      await this.#files.forget(key)
       try {
         await unlink(path)
       } catch (error) {
-        if (!isAbsent(error)) throw error
-        return this.#checkIdentity()
+        if (isAbsent(error)) return
+        throw error
       }
       await syncFolder(dirname(path))
     })
@@ -106,7 +133,9 @@ export class FolderStore implements BlobStore {
     throw lockUnsupported(this.location)
   }
 
-  async close(): Promise<void> {}
+  close(): Promise<void> {
+    return this.#files.close()
+  }
 
   /** Removes what dead writers left: `.tmp-*` files not modified for `ageMsMin`. Gives their number. */
   async sweep(clock: Clock, ageMsMin = SWEEP_AGE_MS_MIN): Promise<number> {
@@ -148,7 +177,6 @@ export class FolderStore implements BlobStore {
       const parent = folder
       folder = join(parent, segment)
       if (this.#durableFolders.has(folder)) continue
-      await this.#checkIdentity()
       await mkdir(folder, { mode: 0o700 }).catch((error: unknown) => {
         if (errnoOf(error) === 'ENOTDIR') throw keyIsFolder(key, this.location)
         if (errnoOf(error) !== 'EEXIST') throw error
@@ -168,31 +196,22 @@ export class FolderStore implements BlobStore {
     }
   }
 
-  async #withFile<T>(key: BlobKey, work: (handle: FileHandle, sizeBytes: number) => Promise<T>): Promise<T> {
-    checkKey(key)
-    return this.#guard('read', key, async () => {
-      const handle = await this.#openFile(key)
-      try {
-        const found = await handle.stat()
-        if (!found.isFile()) throw blobNotFound(key, this.location)
-        return await work(handle, found.size)
-      } finally {
-        await handle.close()
-      }
-    })
-  }
-
-  async #openFile(key: BlobKey): Promise<FileHandle> {
+  async #openFile(key: BlobKey): Promise<OpenFile> {
+    let fd: number
     try {
-      return await open(this.#pathOf(key), constants.O_RDONLY | constants.O_NOFOLLOW)
+      fd = await openFile(this.#pathOf(key), constants.O_RDONLY | constants.O_NOFOLLOW)
     } catch (error) {
       if (!isAbsent(error)) throw error
       await this.#checkIdentity()
       throw blobNotFound(key, this.location)
     }
+    const found = await statFile(fd)
+    if (found.isFile()) return { fd, sizeBytes: found.size }
+    await closeFile(fd)
+    throw blobNotFound(key, this.location)
   }
 
-  /** Tells "the object is absent" from "the folder is": asked whenever something was not found. */
+  /** Tells "the object is absent" from "the folder is": asked before writes, and whenever something was not found. */
   async #checkIdentity(): Promise<void> {
     const found = await stat(this.location).catch((cause: unknown) => {
       throw folderGone(this.location, cause)
@@ -254,13 +273,13 @@ function noFolder(location: string, cause: unknown): StoreError {
   })
 }
 
-async function readExactly(handle: FileHandle, key: BlobKey, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length)
+async function readExactly(fd: number, key: BlobKey, offset: number, length: number): Promise<Uint8Array> {
+  const buffer = Buffer.allocUnsafeSlow(length)
   let filled = 0
   while (filled < length) {
-    const { bytesRead } = await handle.read(bytes, filled, length - filled, offset + filled)
+    const { bytesRead } = await readFile(fd, buffer, filled, length - filled, offset + filled)
     if (bytesRead === 0) checkRange(key, offset, length, offset + filled) // it shrank under us: not our doing
     filled += bytesRead
   }
-  return bytes
+  return new Uint8Array(buffer.buffer, buffer.byteOffset, length)
 }

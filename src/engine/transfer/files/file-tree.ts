@@ -4,10 +4,12 @@
  * Links are shown and never followed, neither here nor on the host. Names are text where they are valid UTF-8; others are
  * shown with `\xNN` for their bytes and found by that name. The readers (ext.ts, fat.ts, ntfs.ts) know nodes, not paths.
  */
+import { isHoldfastError } from '#base'
 import { TransferError } from '../errors.ts'
 import { damaged } from './disk-view.ts'
 
-export type FileKind = 'file' | 'folder' | 'link' | 'other'
+/** damaged: the name is there, what it leads to cannot be read. other: a device, a pipe, a socket. */
+export type FileKind = 'file' | 'folder' | 'link' | 'other' | 'damaged'
 
 export type FileAttributes = Readonly<{
   kind: FileKind
@@ -80,9 +82,7 @@ export class FileTree<Node = unknown> {
   /** The entries of a folder, by name. @throws `files_not_found`, `files_not_a_folder`, `files_damaged`. */
   async list(path: string): Promise<FileEntry[]> {
     const entries: FileEntry[] = []
-    for (const [name, node] of await this.#folder(path)) {
-      entries.push({ name, ...(await this.#reader.attributes(node)) })
-    }
+    for (const [name, node] of await this.#folder(path)) entries.push({ name, ...(await this.#attributesOf(node)) })
     return entries.sort((a, b) => (a.name < b.name ? -1 : 1))
   }
 
@@ -115,6 +115,16 @@ export class FileTree<Node = unknown> {
   /** Identifies the file behind a path: a folder that is met twice in one walk is a damaged (or hostile) one. */
   async keyOf(path: string): Promise<string> {
     return this.#reader.keyOf(await this.#find(path))
+  }
+
+  /** One damaged file does not hide its neighbours. */
+  async #attributesOf(node: Node): Promise<FileAttributes> {
+    try {
+      return await this.#reader.attributes(node)
+    } catch (error) {
+      if (!isHoldfastError(error, 'files_damaged')) throw error
+      return { kind: 'damaged', sizeBytes: 0, mode: 0, userId: 0, groupId: 0, modifiedMs: 0 }
+    }
   }
 
   /** What a folder holds, remembered for the folders that were looked at last: the disk does not change. */

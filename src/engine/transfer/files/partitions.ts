@@ -1,9 +1,10 @@
 /**
  * Finds the partitions of a disk: MBR with extended and logical ones, GPT from its first or second copy, both with
- * checksums. What the tables say is bounded and checked; a broken table is an error, a partition that does not fit is left out
- * with a note. (GPT: UEFI 2.10 section 5.3; MBR: section 5.2.1.)
+ * checksums. What the tables say is bounded and checked; a broken GPT is an error; a partition that does not fit
+ * and a broken list of logical ones are left out with a note. (GPT: UEFI 2.10 section 5.3; MBR: section 5.2.1.)
  */
 import { crc32 } from 'node:zlib'
+import { isHoldfastError, toHex } from '#base'
 import { type DiskView, damaged, readU64 } from './disk-view.ts'
 
 export type Partition = Readonly<{
@@ -84,11 +85,21 @@ async function addLogical(disk: DiskView, list: PartitionList, extended: MbrEntr
   throw damaged('the list of logical partitions does not end', { entries: LOGICAL_PARTITIONS_MAX })
 }
 
+/** A broken list does not hide the partitions before the break. */
+async function addLogicalOrNote(disk: DiskView, list: PartitionList, extended: MbrEntry): Promise<void> {
+  try {
+    await addLogical(disk, list, extended)
+  } catch (error) {
+    if (!isHoldfastError(error, 'files_damaged')) throw error
+    list.notes.push(`Not all logical partitions could be found. ${error.message}`)
+  }
+}
+
 async function readMbr(disk: DiskView, entries: readonly MbrEntry[]): Promise<PartitionTable> {
   const list = new PartitionList(disk)
   for (const [index, entry] of entries.entries()) {
     if (entry.type === 0 || entry.sectors === 0) continue
-    if (EXTENDED_TYPES.has(entry.type)) await addLogical(disk, list, entry)
+    if (EXTENDED_TYPES.has(entry.type)) await addLogicalOrNote(disk, list, entry)
     else list.addMbr(index + 1, entry, 0)
   }
   return list
@@ -96,11 +107,7 @@ async function readMbr(disk: DiskView, entries: readonly MbrEntry[]): Promise<Pa
 
 function guidAt(bytes: Buffer, at: number): string {
   const hex = (from: number, to: number): string => bytes.toString('hex', at + from, at + to)
-  const little = (from: number, to: number): string =>
-    bytes
-      .subarray(at + from, at + to)
-      .toReversed()
-      .toHex()
+  const little = (from: number, to: number): string => toHex(bytes.subarray(at + from, at + to).toReversed())
   return `${little(0, 4)}-${little(4, 6)}-${little(6, 8)}-${hex(8, 10)}-${hex(10, 16)}`
 }
 

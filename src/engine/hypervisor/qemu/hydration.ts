@@ -1,0 +1,69 @@
+/**
+ * Hydration: moving what a machine's overlay still reads from its backing into the overlay, while the guest runs.
+ *
+ * QEMU's block-stream does it. The job lives in QEMU: it goes on when we die, waits when the server below is away, and
+ * resumes nothing when QEMU itself dies, since what was moved is in the overlay: a new job moves the rest. When a disk is
+ * done its overlay has no backing any more, in the image's header too, so "done" is read from QEMU and not from our notes.
+ * Reference: QEMU docs/interop/live-block-operations.rst, "Live block streaming".
+ */
+import type { Clock } from '#base'
+import { isHoldfastError } from '#base'
+import { QmpClient } from '../qmp/client.ts'
+import { isObject } from '../qmp/shape.ts'
+import { diskNodeName } from './device-address.ts'
+
+export type Hydration = Readonly<{
+  lun: number
+  /** waiting: it has a backing and no job moves it. */
+  state: 'done' | 'running' | 'waiting'
+  /** In bytes of the virtual disk, as QEMU counts: holes pass at once. */
+  doneBytes: number
+  totalBytes: number
+}>
+
+const jobId = (lun: number): string => `hydrate-${lun}`
+
+function objects(value: unknown): Record<string, unknown>[] {
+  return Array.isArray(value) ? value.filter((item) => isObject(item)) : []
+}
+
+async function hasBacking(qmp: QmpClient, lun: number): Promise<boolean> {
+  const nodes = objects(await qmp.execute('query-named-block-nodes', { flat: true }))
+  const node = nodes.find((one) => one['node-name'] === diskNodeName(lun))
+  return Number(node?.['backing_file_depth'] ?? 0) > 0
+}
+
+/**
+ * Where the disks stand, and, for those with a backing and no job, a job begun. Repeating it is how hydration resumes.
+ * @param bytesPerSecondMax 0: as fast as it goes. @throws qmp_unreachable, qmp_command_failed
+ */
+export async function hydrate(
+  controlSocket: string,
+  luns: readonly number[],
+  options: Readonly<{ clock: Clock; bytesPerSecondMax?: number }>,
+): Promise<Hydration[]> {
+  const qmp = await QmpClient.connect(controlSocket, { clock: options.clock })
+  try {
+    const states: Hydration[] = []
+    for (const lun of luns) states.push(await hydrateDisk(qmp, lun, options.bytesPerSecondMax ?? 0))
+    return states
+  } finally {
+    await qmp.close()
+  }
+}
+
+async function hydrateDisk(qmp: QmpClient, lun: number, speed: number): Promise<Hydration> {
+  const job = objects(await qmp.execute('query-block-jobs')).find((one) => one['device'] === jobId(lun))
+  if (job !== undefined)
+    return { lun, state: 'running', doneBytes: Number(job['offset']), totalBytes: Number(job['len']) }
+  if (!(await hasBacking(qmp, lun))) return { lun, state: 'done', doneBytes: 1, totalBytes: 1 }
+  try {
+    // on-error=stop would stop the job until told to go on; report ends it, and the next call begins a new one.
+    await qmp.execute('block-stream', { 'job-id': jobId(lun), device: diskNodeName(lun), speed, 'on-error': 'report' })
+  } catch (error) {
+    // An open instant or a resize has the node: the next call tries again.
+    if (!isHoldfastError(error, 'qmp_command_failed')) throw error
+    return { lun, state: 'waiting', doneBytes: 0, totalBytes: 1 }
+  }
+  return { lun, state: 'running', doneBytes: 0, totalBytes: 1 }
+}

@@ -1,0 +1,73 @@
+/**
+ * Where a Holdfast keeps its own things: HOLDFAST_HOME, else $XDG_STATE_HOME/holdfast, else ~/.local/state/holdfast; for
+ * root /var/lib/holdfast. Folders are the owner's alone.
+ *
+ *   catalog.sqlite         the catalog (src/catalog)
+ *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
+ *   run/serve.sock         the sockets that they answer on
+ *   run/worker.json        which process was started as worker; the same for the watchdog
+ *   log/*.log              what the processes that outlive `serve` have to say
+ */
+import { chmodSync, mkdirSync } from 'node:fs'
+import { homedir } from 'node:os'
+import { isAbsolute, join } from 'node:path'
+import { messageOf } from '#base'
+import { type RpcAddress, UNIX_PATH_BYTES_MAX } from '#runtime'
+import { ServerError } from './errors.ts'
+
+export type Home = Readonly<{
+  folder: string
+  catalog: string
+  lock: (name: string) => string
+  socket: (name: string) => RpcAddress
+  record: (name: string) => string
+  log: (name: string) => string
+}>
+
+type Environment = Readonly<Record<string, string | undefined>>
+
+/** The folder that the environment says. @throws ServerError `home_unusable` */
+export function homeFolder(environment: Environment, isRoot: boolean): string {
+  const { HOLDFAST_HOME: given, XDG_STATE_HOME: state } = environment
+  if (given !== undefined && given !== '') {
+    if (isAbsolute(given)) return given
+    throw new ServerError('home_unusable', `HOLDFAST_HOME must be an absolute path, not "${given}".`, {
+      facts: { folder: given },
+    })
+  }
+  if (isRoot) return '/var/lib/holdfast'
+  return join(state !== undefined && isAbsolute(state) ? state : join(homedir(), '.local', 'state'), 'holdfast')
+}
+
+function checkSocketPath(path: string): string {
+  if (Buffer.byteLength(path) <= UNIX_PATH_BYTES_MAX) return path
+  const message = `The path ${path} is too long for a socket: the system takes ${UNIX_PATH_BYTES_MAX} bytes.`
+  throw new ServerError('home_path_too_long', message, {
+    facts: { path },
+    hint: 'Set HOLDFAST_HOME to a shorter path.',
+  })
+}
+
+/** Makes the folders. @throws ServerError */
+export function openHome(folder: string): Home {
+  try {
+    for (const path of [folder, join(folder, 'run'), join(folder, 'log')]) {
+      mkdirSync(path, { recursive: true, mode: 0o700 })
+      chmodSync(path, 0o700)
+    }
+  } catch (cause) {
+    throw new ServerError('home_unusable', `The folder ${folder} cannot be used: ${messageOf(cause)}.`, {
+      facts: { folder },
+      hint: 'Set HOLDFAST_HOME to a folder that you may write.',
+      cause,
+    })
+  }
+  return {
+    folder,
+    catalog: join(folder, 'catalog.sqlite'),
+    lock: (name) => join(folder, 'run', `${name}.lock`),
+    socket: (name) => ({ kind: 'unix', path: checkSocketPath(join(folder, 'run', `${name}.sock`)) }),
+    record: (name) => join(folder, 'run', `${name}.json`),
+    log: (name) => join(folder, 'log', `${name}.log`),
+  }
+}

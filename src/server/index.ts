@@ -1,0 +1,10 @@
+/** server: the processes and how they are put together. */
+export { SERVER_ERROR_CODES, ServerError, type ServerErrorCode } from './errors.ts'
+export { type Home, homeFolder, openHome } from './home.ts'
+export { runServe, runWorker, type ServeCommand, type WorkerCommand } from './run-process.ts'
+export { type Health, serve, type Served, type ServeOptions, type ServeParts } from './serve.ts'
+export { type ProcessEntry, Supervised, type SupervisedSpec, type SupervisedState } from './supervisor.ts'
+export { PROGRAM_VERSION } from './version.ts'
+export type { TaskView } from './worker/task-table.ts'
+export { startWorker, type Worker, type WorkerOptions } from './worker/worker.ts'
+export { WorkerClient } from './worker/worker-client.ts'

@@ -1,0 +1,51 @@
+/**
+ * The bodies of the two long-running commands: set up, say one line when ready, end well on SIGTERM and SIGINT. A second
+ * signal ends at once; the jobs lose nothing by it.
+ */
+import { createLogger, type Logger } from '#runtime'
+import type { TaskHandler } from '#jobs'
+import { systemClock, systemRandom } from '#runtime'
+import type { Home } from './home.ts'
+import { serve, type ServeOptions } from './serve.ts'
+import { startWorker } from './worker/worker.ts'
+
+const EXIT_SECOND_SIGNAL = 130
+
+/** Resolves with the first SIGTERM or SIGINT. */
+function firstSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let asked = false
+    const heed = (signal: NodeJS.Signals): void => {
+      if (asked) process.exit(EXIT_SECOND_SIGNAL)
+      asked = true
+      resolve(signal)
+    }
+    process.on('SIGTERM', heed)
+    process.on('SIGINT', heed)
+  })
+}
+
+export type ServeCommand = Omit<ServeOptions, 'clock' | 'random' | 'logger'> &
+  Readonly<{ logger?: Logger; say: (line: string) => void }>
+
+/** Serves until told to stop. @throws ServerError, CatalogError */
+export async function runServe(command: ServeCommand): Promise<void> {
+  const logger = command.logger ?? createLogger('serve')
+  const ending = firstSignal()
+  const served = await serve({ ...command, logger, clock: systemClock, random: systemRandom })
+  command.say(`Holdfast is ready (home ${command.home.folder}, process ${process.pid}).`)
+  logger.info({ signal: await ending }, 'stopping')
+  await served.stop()
+}
+
+export type WorkerCommand = Readonly<{ home: Home; handlers: ReadonlyMap<string, TaskHandler>; logger?: Logger }>
+
+/** Works until told to stop or to retire. @throws ServerError */
+export async function runWorker(command: WorkerCommand): Promise<void> {
+  const logger = command.logger ?? createLogger('worker')
+  const ending = firstSignal()
+  const worker = await startWorker({ ...command, logger })
+  logger.info({ pid: process.pid }, 'ready')
+  await Promise.race([ending, worker.retired])
+  await worker.stop()
+}

@@ -1,0 +1,63 @@
+/** The worker's RPC methods; parameters from the wire are checked here. */
+import type { Progress } from '#base'
+import type { TaskKey } from '#jobs'
+import type { RpcMethods } from '#runtime'
+import { ServerError } from '../errors.ts'
+import type { TaskTable } from './task-table.ts'
+
+const NAME_LENGTH_MAX = 1000
+
+function invalid(what: string): ServerError {
+  return new ServerError('task_invalid', `The request has no valid ${what}.`, { facts: { what } })
+}
+
+function objectOf(params: unknown): Record<string, unknown> {
+  if (typeof params !== 'object' || params === null) throw invalid('parameters')
+  return params as Record<string, unknown>
+}
+
+function textOf(value: unknown, what: string): string {
+  if (typeof value === 'string' && value !== '' && value.length <= NAME_LENGTH_MAX) return value
+  throw invalid(what)
+}
+
+/** @throws ServerError `task_invalid` */
+export function readKey(params: unknown): TaskKey {
+  const { key } = objectOf(params)
+  const { job, step, epoch } = objectOf(key)
+  if (typeof epoch !== 'number' || !Number.isSafeInteger(epoch) || epoch < 0) throw invalid('epoch')
+  return { job: textOf(job, 'job'), step: textOf(step, 'step'), epoch }
+}
+
+/**
+ * `task.run` {key, task, input} → result, with progress as events; `task.cancel` {key, reason} → boolean;
+ * `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`.
+ */
+export function taskMethods(tasks: TaskTable): Readonly<{ methods: RpcMethods; retired: Promise<void> }> {
+  const retired = Promise.withResolvers<void>()
+  let retiring = false
+  const look = (): void => {
+    if (retiring && tasks.running === 0) retired.resolve()
+  }
+  const methods: RpcMethods = {
+    'task.run': async (params, call) => {
+      const { task, input } = objectOf(params)
+      const request = { key: readKey(params), task: textOf(task, 'task'), input: input ?? null }
+      try {
+        return await tasks.run(request, (progress: Progress) => call.event(progress))
+      } finally {
+        look()
+      }
+    },
+    'task.cancel': (params) => tasks.cancel(readKey(params), textOf(objectOf(params)['reason'], 'reason')),
+    'task.acknowledge': (params) => tasks.acknowledge(readKey(params)),
+    'task.list': () => tasks.list(),
+    'worker.status': () => ({ retiring, running: tasks.running, kept: tasks.list().length }),
+    'worker.retire': () => {
+      retiring = true
+      tasks.retire()
+      setImmediate(look) // The answer goes out first.
+    },
+  }
+  return { methods, retired: retired.promise }
+}

@@ -1,0 +1,120 @@
+/**
+ * Steps that run on a worker. Each task has a connection of its own; a broken one means that the worker is gone (or out of
+ * reach), and the step is retried: its next attempt finds the task still running, or begins it again on a fresh worker.
+ */
+import { isHoldfastError, messageOf, type Progress } from '#base'
+import type { StepContext, TaskKey, TaskRunner } from '#jobs'
+import { type Logger, type RpcAddress, RpcClient } from '#runtime'
+import { ServerError } from '../errors.ts'
+import { PROGRAM_VERSION } from '../version.ts'
+import type { TaskView } from './task-table.ts'
+
+function lost(cause: unknown): ServerError {
+  return new ServerError('worker_lost', `The worker cannot be reached: ${messageOf(cause)}.`, {
+    retry: 'later',
+    hint: '`serve` starts it again; its log is in the home.',
+    cause,
+  })
+}
+
+function isProgress(event: unknown): event is Progress {
+  return typeof event === 'object' && event !== null && 'doneBytes' in event && 'totalBytes' in event && 'task' in event
+}
+
+export class WorkerClient implements TaskRunner {
+  readonly #address: RpcAddress
+  readonly #logger: Logger
+
+  constructor(address: RpcAddress, logger: Logger) {
+    this.#address = address
+    this.#logger = logger
+  }
+
+  async run(step: StepContext, task: string, input: unknown): Promise<unknown> {
+    const key: TaskKey = { job: step.jobId, step: step.stepName, epoch: step.epoch }
+    step.signal.throwIfAborted()
+    const client = await this.#open()
+    if (step.signal.aborted) client.close() // It aborted while we connected: nothing was asked for yet.
+    step.signal.throwIfAborted()
+    step.afterRecorded(() => this.#acknowledge(key))
+    try {
+      return await this.#attend(client, step, { key, task, input })
+    } catch (error) {
+      if (isHoldfastError(error, 'rpc_closed', 'rpc_unreachable')) throw lost(error)
+      throw error
+    } finally {
+      client.close()
+    }
+  }
+
+  /** What the worker runs and keeps. @throws ServerError `worker_lost` */
+  async list(): Promise<TaskView[]> {
+    return (await this.#once('task.list', null)) as TaskView[]
+  }
+
+  /** Lets go of results whose steps are recorded, which a crash kept us from saying. */
+  async acknowledge(key: TaskKey): Promise<void> {
+    await this.#once('task.acknowledge', { key })
+  }
+
+  /** Lets the worker end once its tasks have ended, for instance to make room for a newer version. */
+  async retire(): Promise<void> {
+    await this.#once('worker.retire', null)
+  }
+
+  async #attend(
+    client: RpcClient,
+    step: StepContext,
+    request: Readonly<{ key: TaskKey; task: string; input: unknown }>,
+  ): Promise<unknown> {
+    const leave = new AbortController()
+    const heed = (): void => {
+      const { reason } = step.signal as { reason: unknown }
+      if (!isHoldfastError(reason, 'cancelled', 'timed_out', 'job_over')) return leave.abort(reason)
+      void this.#cancel(client, request.key, reason.code, leave)
+    }
+    step.signal.addEventListener('abort', heed, { once: true })
+    const onEvent = (event: unknown): void => {
+      if (isProgress(event)) step.progress(event)
+    }
+    try {
+      return await client.call('task.run', request, { onEvent, signal: leave.signal })
+    } finally {
+      step.signal.removeEventListener('abort', heed)
+    }
+  }
+
+  async #cancel(client: RpcClient, key: TaskKey, reason: string, leave: AbortController): Promise<void> {
+    try {
+      await client.call('task.cancel', { key, reason })
+    } catch (error) {
+      leave.abort(error) // Gone, or fenced by a newer attempt: either way there is nothing here to wait for.
+    }
+  }
+
+  async #acknowledge(key: TaskKey): Promise<void> {
+    try {
+      await this.acknowledge(key)
+    } catch (error) {
+      // The worker keeps the result a while longer; `serve` reconciles when it starts.
+      this.#logger.info({ job: key.job, step: key.step, error: messageOf(error) }, 'a result was not acknowledged')
+    }
+  }
+
+  async #once(method: string, params: unknown): Promise<unknown> {
+    const client = await this.#open()
+    try {
+      return await client.call(method, params)
+    } finally {
+      client.close()
+    }
+  }
+
+  async #open(): Promise<RpcClient> {
+    try {
+      return await RpcClient.open(this.#address, 'control', PROGRAM_VERSION)
+    } catch (error) {
+      throw lost(error)
+    }
+  }
+}

@@ -1,0 +1,54 @@
+/**
+ * The worker: one process per home that does the tasks of the data plane, and outlives the control process that started
+ * it. It answers on a unix socket, and on TLS with client certificates where it is told to.
+ *
+ * Crash story: kill -9 leaves the socket's file and its record; the lock is free at once, so the next worker takes both.
+ */
+import type { Logger, RpcAddress } from '#runtime'
+import { identityOf, RpcServer, tryProcessLock } from '#runtime'
+import type { TaskHandler } from '#jobs'
+import { ServerError } from '../errors.ts'
+import type { Home } from '../home.ts'
+import { PROGRAM_VERSION } from '../version.ts'
+import { taskMethods } from './task-methods.ts'
+import { TaskTable } from './task-table.ts'
+
+export type WorkerOptions = Readonly<{
+  home: Home
+  logger: Logger
+  handlers: ReadonlyMap<string, TaskHandler>
+  /** Where it listens besides its unix socket. */
+  alsoAt?: readonly RpcAddress[]
+}>
+
+export type Worker = Readonly<{
+  addresses: readonly RpcAddress[]
+  /** Resolves when the worker has retired: it was asked to, and its last task has ended. */
+  retired: Promise<void>
+  /** Aborts the tasks and closes. */
+  stop: () => Promise<void>
+}>
+
+/** Starts to answer. @throws ServerError `home_in_use` when this home has a worker, RpcError */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { home, logger } = options
+  const lock = tryProcessLock(home.lock('worker'))
+  if (lock === undefined) {
+    throw new ServerError('home_in_use', `The home ${home.folder} has a worker already.`, {
+      facts: { home: home.folder },
+    })
+  }
+  const tasks = new TaskTable(options.handlers, logger)
+  const { methods, retired } = taskMethods(tasks)
+  const facts = { identity: identityOf(), home: home.folder }
+  const servers: RpcServer[] = []
+  for (const address of [home.socket('worker'), ...(options.alsoAt ?? [])]) {
+    servers.push(await RpcServer.open({ address, role: 'worker', version: PROGRAM_VERSION, facts, methods }))
+  }
+  const stop = async (): Promise<void> => {
+    await tasks.stop()
+    for (const server of servers) await server.close()
+    lock.release()
+  }
+  return { addresses: servers.map(({ address }) => address), retired, stop }
+}

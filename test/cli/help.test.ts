@@ -1,0 +1,30 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { run, testFolder } from './command-line.ts'
+
+/** The names in the "Commands:" part of a help text. */
+function subcommands(help: string): string[] {
+  const [, part = ''] = help.split('\nCommands:\n')
+  const lines = part.split('\n\n')[0]?.split('\n') ?? []
+  return lines.flatMap((line) => /^ {2}([a-z-]+)/.exec(line)?.[1] ?? []).filter((name) => name !== 'help')
+}
+
+test('--help of every command shows its arguments and an example that begins with its own name', async () => {
+  const folder = await testFolder()
+  const seen: string[] = []
+  const visit = async (path: readonly string[]): Promise<void> => {
+    const { code, stdout, stderr } = await run(folder, [...path, '--help'])
+    assert.deepEqual([code, stderr], [0, ''], path.join(' '))
+    const children = subcommands(stdout)
+    seen.push(path.join(' '))
+    for (const child of children) await visit([...path, child])
+    if (children.length > 0) return
+    assert.match(stdout, /--output/, path.join(' '))
+    const examples = stdout.split('\nExamples:\n')[1]?.trim().split('\n') ?? []
+    assert.ok(examples.length > 0, `${path.join(' ')} has an example`)
+    for (const example of examples) assert.match(example, new RegExp(`holdfast ${path.join(' ')}\\b`))
+  }
+  await visit([])
+  for (const name of ['init', 'backup', 'list', 'show', 'restore', 'verify'])
+    assert.ok(seen.includes(`repo ${name}`), name)
+})

@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict'
+import { rename, readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { KIB, MIB } from '#base'
+import { BlankMachine } from '../hypervisor/blank-machine.ts'
+import { type PointJson, runFailing, runJson, testFolder } from './command-line.ts'
+
+const BACKUP = ['repo', 'backup', 'store', '--machine', 'vm', '--qmp']
+
+test('A running machine is backed up by its monitor: full first, then only what changed, and both come back', async (t) => {
+  const folder = await testFolder()
+  const vm = await BlankMachine.create([{}, { format: 'raw' }])
+  t.after(() => vm.remove())
+  const qmp = join(vm.folder, 'instant.qmp')
+  const graph = await vm.graph()
+  await runJson(folder, ['repo', 'init', 'store'])
+  const before = vm.model.map((bytes) => Buffer.from(bytes))
+  const full = await runJson<PointJson>(folder, [...BACKUP, qmp])
+  assert.deepEqual(
+    [full.mode, full.consistency, full.disks.map(({ reason }) => reason)],
+    ['full', 'crash', ['first_backup', 'first_backup']],
+  )
+  await vm.write(0, 4096, 512)
+  await vm.write(1, 3 * MIB, 64 * KIB)
+  const next = await runJson<PointJson>(folder, [...BACKUP, qmp])
+  assert.deepEqual([next.mode, next.parent], ['incremental', full.id])
+  assert.ok(next.disks.every(({ readBytes, reason }) => readBytes <= 512 * KIB && reason === undefined))
+  assert.deepEqual(await vm.graph(), graph, 'nothing is left in QEMU')
+  assert.equal(await vm.status(), 'running')
+  for (const [point, model] of [
+    [full, before],
+    [next, vm.model],
+  ] as const) {
+    await runJson(folder, ['repo', 'restore', 'store', point.id, '--to', point.id])
+    for (const lun of [0, 1])
+      assert.deepEqual(await readFile(join(folder, point.id, `disk-${lun}.raw`)), model[lun], `disk ${lun}`)
+  }
+  const machine = JSON.parse(await readFile(join(folder, next.id, 'machine.json'), 'utf8')) as {
+    description: { memoryMib: number; disks: { path: string }[] }
+  }
+  assert.equal(machine.description.memoryMib, 32)
+  assert.deepEqual(
+    machine.description.disks.map(({ path }) => path),
+    [vm.pathOf(0), vm.pathOf(1)],
+  )
+})
+
+test('Images that changed places keep their bitmaps, and are still read whole instead of laid onto each other', async (t) => {
+  const folder = await testFolder()
+  const vm = await BlankMachine.create([{}, {}])
+  t.after(() => vm.remove())
+  const qmp = join(vm.folder, 'instant.qmp')
+  await runJson(folder, ['repo', 'init', 'store'])
+  await runJson<PointJson>(folder, [...BACKUP, qmp])
+  await vm.stop()
+  await rename(vm.pathOf(0), join(vm.folder, 'aside'))
+  await rename(vm.pathOf(1), vm.pathOf(0))
+  await rename(join(vm.folder, 'aside'), vm.pathOf(1))
+  await vm.start()
+  const swapped = await runJson<PointJson>(folder, [...BACKUP, qmp])
+  assert.equal(swapped.mode, 'scan')
+  await runJson(folder, ['repo', 'restore', 'store', 'latest', '--to', 'to'])
+  for (const lun of [0, 1]) assert.deepEqual(await readFile(join(folder, `to/disk-${lun}.raw`)), vm.model[1 - lun])
+})
+
+test('A monitor that is not there, and contradictions between options, each say so', async () => {
+  const folder = await testFolder()
+  await runJson(folder, ['repo', 'init', 'store'])
+  const gone = await runFailing(folder, [...BACKUP, 'nowhere.qmp'])
+  assert.deepEqual([gone.code, gone.exitCode], ['qmp_unreachable', 6])
+  for (const more of [
+    ['--disk', '0=a'],
+    ['--consistency', 'app'],
+  ]) {
+    assert.equal((await runFailing(folder, [...BACKUP, 'nowhere.qmp', ...more])).exitCode, 2)
+  }
+})
