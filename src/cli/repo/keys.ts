@@ -98,9 +98,9 @@ function removeSlot(
 ): Promise<void> {
   if (slot === undefined)
     throw new CliError('usage_invalid', 'Name the slot to remove.', { hint: 'See "holdfast repo keys STORE".' })
-  return withRepository(location, options, context, async ({ store, config }) => {
+  return withRepository(location, options, context, async ({ store, repository }) => {
     const { removeKeySlot } = await import('#engine/repository')
-    await removeKeySlot(store, config.id, slot)
+    await removeKeySlot(store, repository.config.id, slot)
     context.output.result({ removed: slot }, () => `Removed slot ${slot}.`)
   })
 }
