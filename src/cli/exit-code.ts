@@ -77,6 +77,8 @@ const CODES: Readonly<Record<string, number>> = {
   process_not_started: EXIT.outside,
   engine_stopping: EXIT.outside,
   packs_deleted: EXIT.outside,
+  prune_overtaken: EXIT.outside,
+  index_damaged: EXIT.outside,
   source_shrank: EXIT.outside,
   agent_frozen: EXIT.outside,
   instant_broken: EXIT.outside,

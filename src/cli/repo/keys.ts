@@ -50,8 +50,8 @@ async function listSlots(
   const { listKeySlots, openStore, readConfig } = await import('#engine/repository')
   const store = await openStore(location)
   try {
-    await readConfig(store)
-    const slots = await listKeySlots(store)
+    const { id: repositoryId } = await readConfig(store)
+    const slots = await listKeySlots(store, repositoryId)
     output.result(slots.map(slotJson), () =>
       textTable(
         ['SLOT', 'KIND', 'LABEL', 'CREATED AT (UTC)'],
@@ -98,9 +98,9 @@ function removeSlot(
 ): Promise<void> {
   if (slot === undefined)
     throw new CliError('usage_invalid', 'Name the slot to remove.', { hint: 'See "holdfast repo keys STORE".' })
-  return withRepository(location, options, context, async ({ store }) => {
+  return withRepository(location, options, context, async ({ store, repository }) => {
     const { removeKeySlot } = await import('#engine/repository')
-    await removeKeySlot(store, slot)
+    await removeKeySlot(store, repository.config.id, slot)
     context.output.result({ removed: slot }, () => `Removed slot ${slot}.`)
   })
 }

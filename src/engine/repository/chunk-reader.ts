@@ -8,13 +8,15 @@ import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { ChunkLocation } from './index/run-file.ts'
-import { type ChunkKind, decodeHeader, PACK_HEADER_BYTES } from './pack-format.ts'
-import { openChunk, openPlain, packCorrupt, readSealed } from './pack-reader.ts'
+import { type ChunkKind, decodeFooter, decodeHeader, PACK_FOOTER_BYTES, PACK_HEADER_BYTES } from './pack-format.ts'
+import { openChunk, openPlain, packCorrupt, type PackRef, readSealed } from './pack-reader.ts'
 
 /** One request never spans more than this, and reads over gaps no larger than that. */
 const RUN_BYTES_MAX = 4 * MIB
 const GAP_BYTES_MAX = 64 * KIB
 const PACK_KEYS_MAX = 1024
+/** What says that one copy is bad, and another may be good. */
+const COPY_IS_BAD = ['chunk_corrupt', 'pack_corrupt', 'pack_missing'] as const
 
 export type ChunkRequest<T> = Readonly<{ content: ContentHash; tag: T }>
 type Located<T> = ChunkRequest<T> & Readonly<{ id: ChunkId; at: ChunkLocation }>
@@ -30,7 +32,7 @@ export class ChunkReader {
   readonly #store: BlobStore
   readonly #keys: KeyRing
   readonly #index: IndexReader
-  readonly #packKeys = new Map<number, SealingKey>()
+  readonly #packKeys = new Map<string, SealingKey>()
 
   constructor(store: BlobStore, keys: KeyRing, index: IndexReader) {
     this.#store = store
@@ -114,15 +116,30 @@ export class ChunkReader {
     return { bytes, codec: chunk.at.codec, plainBytes: chunk.at.plainBytes, kind: chunk.at.kind }
   }
 
-  /** What the copy holds, or undefined when it is damaged. */
+  /** What the copy holds, or undefined when it is damaged: every copy is tried before that is an error. */
   async #tryOpen<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R | undefined> {
     try {
-      const key = await this.#packKey(chunk.at.pack)
-      return open(chunk, key, this.#index.packs.ref(chunk.at.pack).name, sealed)
+      return await this.#openCopy(chunk, sealed, open)
     } catch (error) {
-      if (isHoldfastError(error, 'chunk_corrupt', 'pack_corrupt', 'pack_missing')) return undefined
+      if (isHoldfastError(error, ...COPY_IS_BAD)) return undefined
       throw error
     }
+  }
+
+  /** @throws chunk_corrupt, pack_corrupt, pack_missing */
+  async #openCopy<R>(chunk: Located<unknown>, sealed: Uint8Array, open: Opener<R>): Promise<R> {
+    const { name } = this.#index.packs.ref(chunk.at.pack)
+    let failure: unknown
+    for (const place of ['header', 'footer'] as const) {
+      try {
+        const opened = open(chunk, await this.#packKey(chunk.at.pack, place), name, sealed)
+        if (opened !== undefined) return opened
+      } catch (error) {
+        if (!isHoldfastError(error, 'chunk_corrupt', 'pack_corrupt')) throw error
+        failure = error // the salt stands in the pack twice: damage of one end alone costs nothing
+      }
+    }
+    throw failure ?? packCorrupt(name, 'a chunk in it is another than its table says')
   }
 
   async #readAnyCopy<R>(chunk: Located<unknown>, open: Opener<R>): Promise<R> {
@@ -130,32 +147,40 @@ export class ChunkReader {
     for (const at of this.#index.locate(chunk.id)) {
       try {
         const sealed = await readSealed(this.#store, this.#index.packs.ref(at.pack), at.offset, at.sealedBytes)
-        const opened = await this.#tryOpen({ ...chunk, at }, sealed, open)
-        if (opened !== undefined) return opened
+        return await this.#openCopy({ ...chunk, at }, sealed, open)
       } catch (error) {
-        if (!isHoldfastError(error, 'pack_missing', 'pack_corrupt')) throw error
-        failure = error
+        if (!isHoldfastError(error, ...COPY_IS_BAD)) throw error
+        failure ??= error
       }
     }
-    if (failure !== undefined) throw failure
-    const pack = this.#index.packs.ref(chunk.at.pack).name
-    throw new RepositoryError('chunk_corrupt', `A chunk in pack ${pack.slice(0, 16)} is damaged in every copy.`, {
-      facts: { chunk: toHex(chunk.id), pack },
-      hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
-    })
+    throw must(failure, 'A chunk that was located has a copy')
   }
 
-  async #packKey(ordinal: number): Promise<SealingKey> {
-    const known = this.#packKeys.get(ordinal)
+  /** The key of a pack by the salt in its header, or in its footer. @throws pack_missing, pack_corrupt */
+  async #packKey(ordinal: number, place: 'header' | 'footer'): Promise<SealingKey> {
+    const known = this.#packKeys.get(`${place} ${ordinal}`)
     if (known !== undefined) return known
     const ref = this.#index.packs.ref(ordinal)
-    const header = decodeHeader(await readSealed(this.#store, ref, 0, PACK_HEADER_BYTES))
-    if (header === undefined) throw packCorrupt(ref.name, 'its header is not one')
-    const key = this.#keys.packKey(header.salt)
+    const salt = await (place === 'header' ? saltInHeader(this.#store, ref) : saltInFooter(this.#store, ref))
+    const key = this.#keys.packKey(salt)
     if (this.#packKeys.size >= PACK_KEYS_MAX) this.#packKeys.clear()
-    this.#packKeys.set(ordinal, key)
+    this.#packKeys.set(`${place} ${ordinal}`, key)
     return key
   }
+}
+
+async function saltInHeader(store: BlobStore, ref: PackRef): Promise<Uint8Array> {
+  const header = decodeHeader(await readSealed(store, ref, 0, PACK_HEADER_BYTES))
+  if (header === undefined) throw packCorrupt(ref.name, 'its header is not one')
+  return header.salt
+}
+
+async function saltInFooter(store: BlobStore, ref: PackRef): Promise<Uint8Array> {
+  const offset = ref.lengthBytes - PACK_FOOTER_BYTES
+  if (offset < 0) throw packCorrupt(ref.name, 'it is too short to be one')
+  const footer = decodeFooter(await readSealed(store, ref, offset, PACK_FOOTER_BYTES), ref.lengthBytes)
+  if (footer === undefined) throw packCorrupt(ref.name, 'its footer is not one')
+  return footer.salt
 }
 
 /** The longest run from `first` that one request may read. */

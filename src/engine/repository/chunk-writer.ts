@@ -26,6 +26,8 @@ export type ChunkWriterParts = Readonly<{
   random: Random
   /** The log number of the session's pin; stands in the pack's header. */
   session: number
+  /** Absent: PACK_BYTES_TARGET. Smaller packs are for tests. */
+  packBytesTarget?: number
 }>
 
 /** What a flushed writer leaves to be committed. */
@@ -114,8 +116,8 @@ export class ChunkWriter {
     }
     const buffer = this.#buffers.pop()
     assert(buffer !== undefined && this.#buffersMade <= 2, 'A writer owns at most two buffers')
-    const { keys, random, session } = this.#parts
-    this.#building = { pack: new PackBuilder(keys, random, session, buffer), buffer }
+    const { keys, random, session, packBytesTarget } = this.#parts
+    this.#building = { pack: new PackBuilder(keys, random, session, buffer, packBytesTarget), buffer }
     return this.#building.pack
   }
 

@@ -31,6 +31,8 @@ export const REPOSITORY_ERROR_CODES = [
   'log_rolled_back',
   'log_contended',
   'packs_deleted',
+  'prune_overtaken',
+  'index_damaged',
   'point_not_found',
   'point_ambiguous',
   'disk_not_found',

@@ -20,7 +20,15 @@ export { ChunkWriter, type Written } from './chunk-writer.ts'
 export type { RepositoryConfig } from './config.ts'
 export { type ContentHash, contentHash, KeyRing } from './crypto.ts'
 export { SharedIdSet } from './index/shared-id-set.ts'
-export { addKeySlot, type Credential, type KdfCost, type KeySlot, listKeySlots, removeKeySlot } from './key-slots.ts'
+export {
+  addKeySlot,
+  type Credential,
+  type KdfCost,
+  type KeySlot,
+  listKeySlots,
+  openMaster,
+  removeKeySlot,
+} from './key-slots.ts'
 export { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode, rootLevel } from './manifest/node.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
 export {

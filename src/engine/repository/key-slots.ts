@@ -8,7 +8,7 @@
  * A wrong key is found here, by the wrap's tag, before anything else is read or written.
  */
 import { argon2Sync, hkdfSync } from 'node:crypto'
-import { type Random, toHex } from '#base'
+import { isHoldfastError, type Random, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import { KEY_BYTES, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
@@ -30,6 +30,8 @@ export type KeySlot = Readonly<{
   format: 'holdfast-key-slot'
   /** 16 hex digits. */
   id: string
+  /** Which repository's key is wrapped: an init that died or lost a race leaves a slot of a repository that never was. */
+  repository: string
   kind: Credential['kind']
   label: string
   createdAt: string
@@ -91,6 +93,7 @@ export async function addKeySlot(
   const slot: KeySlot = {
     format: 'holdfast-key-slot',
     id,
+    repository: options.repositoryId,
     kind: options.credential.kind,
     label: options.label,
     createdAt: options.nowIso,
@@ -109,26 +112,41 @@ function isCostSane(cost: Partial<KdfCost>): cost is KdfCost {
   })
 }
 
+/** No bytes when another process has removed the slot since it was listed. */
+async function getUnlessGone(store: BlobStore, key: string): Promise<Uint8Array> {
+  try {
+    return await store.get(key)
+  } catch (error) {
+    if (isHoldfastError(error, 'blob_not_found')) return new Uint8Array()
+    throw error
+  }
+}
+
 function decodeSlot(bytes: Uint8Array): KeySlot | undefined {
   const slot = parseObject(bytes) as Partial<KeySlot> | undefined
   const wellFormed =
     slot?.format === 'holdfast-key-slot' &&
     typeof slot.id === 'string' &&
+    typeof slot.repository === 'string' &&
     typeof slot.salt === 'string' &&
     typeof slot.wrapped === 'string' &&
     (slot.kind === 'key-file' || (slot.kind === 'passphrase' && isCostSane(slot.cost ?? {})))
   return wellFormed ? (slot as KeySlot) : undefined
 }
 
-/** All readable slots, oldest key first. Unreadable ones are left out: any other slot still opens the repository. */
-export async function listKeySlots(store: BlobStore): Promise<KeySlot[]> {
+/**
+ * All readable slots of the repository, the cheapest to try first, so that planted costly ones do not keep a good one from
+ * opening. Unreadable ones are left out: any other slot still opens the repository.
+ */
+export async function listKeySlots(store: BlobStore, repositoryId: string): Promise<KeySlot[]> {
   const slots: KeySlot[] = []
   for await (const { key, sizeBytes } of store.list('keys/')) {
     if (slots.length >= SLOTS_MAX || sizeBytes > 64 * 1024) continue
-    const slot = decodeSlot(await store.get(key))
-    if (slot !== undefined && key === slotKey(slot.id)) slots.push(slot)
+    const slot = decodeSlot(await getUnlessGone(store, key))
+    if (slot !== undefined && key === slotKey(slot.id) && slot.repository === repositoryId) slots.push(slot)
   }
-  return slots
+  const costOf = ({ cost }: KeySlot): number => (cost === undefined ? 0 : cost.memoryKib * cost.passes)
+  return slots.sort((a, b) => costOf(a) - costOf(b))
 }
 
 /** The master key. @throws key_wrong when no slot opens, repository_damaged when there is no slot at all */
@@ -138,7 +156,7 @@ export async function openMaster(
   credential: Credential,
 ): Promise<{ master: Uint8Array; slotId: string }> {
   checkCredential(credential)
-  const slots = await listKeySlots(store)
+  const slots = await listKeySlots(store, repositoryId)
   if (slots.length === 0) {
     throw new RepositoryError('repository_damaged', `The repository at ${store.location} has no readable key slot.`, {
       facts: { location: store.location },
@@ -160,21 +178,27 @@ export async function openMaster(
   )
 }
 
-/** Drops a slot. @throws key_slot_not_found, key_slot_last */
-export async function removeKeySlot(store: BlobStore, id: string): Promise<void> {
-  const slots = await listKeySlots(store)
-  if (!slots.some((slot) => slot.id === id)) {
+/**
+ * Drops a slot. Of two who drop the last two slots at once, each puts its own back when it finds no other left.
+ * @throws key_slot_not_found, key_slot_last
+ */
+export async function removeKeySlot(store: BlobStore, repositoryId: string, id: string): Promise<void> {
+  const slots = await listKeySlots(store, repositoryId)
+  const slot = slots.find((candidate) => candidate.id === id)
+  if (slot === undefined) {
     throw new RepositoryError('key_slot_not_found', `There is no key slot ${id}.`, { facts: { slot: id } })
   }
-  if (slots.length === 1) {
-    throw new RepositoryError(
-      'key_slot_last',
-      'The last key slot cannot be removed: nobody could open the repository again.',
-      {
-        facts: { slot: id },
-        hint: 'Add another slot first with "holdfast repo keys STORE add".',
-      },
-    )
-  }
+  if (slots.length === 1) throw lastSlot(id)
   await store.delete(slotKey(id))
+  if ((await listKeySlots(store, repositoryId)).length > 0) return
+  await store.put(slotKey(id), [toJsonBytes(slot)])
+  throw lastSlot(id)
+}
+
+function lastSlot(id: string): RepositoryError {
+  return new RepositoryError(
+    'key_slot_last',
+    'The last key slot cannot be removed: nobody could open the repository again.',
+    { facts: { slot: id }, hint: 'Add another slot first with "holdfast repo keys STORE add".' },
+  )
 }

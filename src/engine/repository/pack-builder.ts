@@ -36,10 +36,19 @@ export class PackBuilder {
   readonly #buffer: Uint8Array
   readonly #hash: Hash = createHash('sha256')
   readonly #chunks: PackedChunk[] = []
+  readonly #bytesTarget: number
   #length = 0
 
   /** @param buffer where the pack is built; must hold PACK_BUFFER_BYTES. Free for reuse when the put has resolved. */
-  constructor(keys: KeyRing, random: Random, session: number, buffer: Uint8Array) {
+  constructor(
+    keys: KeyRing,
+    random: Random,
+    session: number,
+    buffer: Uint8Array,
+    bytesTarget: number = PACK_BYTES_TARGET,
+  ) {
+    assert(bytesTarget <= PACK_BYTES_TARGET, 'The buffer is made for packs of the target size')
+    this.#bytesTarget = bytesTarget
     this.#keys = keys
     this.#salt = random.bytes(32)
     this.#key = keys.packKey(this.#salt)
@@ -52,7 +61,7 @@ export class PackBuilder {
   }
 
   get isFull(): boolean {
-    return this.#length >= PACK_BYTES_TARGET
+    return this.#length >= this.#bytesTarget || this.#chunks.length >= CHUNKS_MAX
   }
 
   /** Compresses and seals `plain` under `id`; gives the stored bytes. Not to be called on a full pack. */
@@ -102,7 +111,7 @@ export class PackBuilder {
   }
 }
 
-/** Smallest chunks are nodes of a few dozen bytes: bounds the table's share of the buffer. */
+/** Chunks that compress to almost nothing are many in a pack: a pack of so many is full, which bounds its table. */
 const CHUNKS_MAX = 64 * 1024
 const CHUNK_SEALED_BYTES_MAX = 4 * MIB + 64
 

@@ -35,7 +35,6 @@ export class Session {
   /** Log numbers of our pins, the newest last. */
   #pins: number[] = []
   #pinnedAtMs = 0
-  #sinceNumber = 0
 
   private constructor(log: CommitLog, clock: Clock, holder: string, purpose: string) {
     this.#log = log
@@ -46,8 +45,7 @@ export class Session {
 
   static async begin(log: CommitLog, clock: Clock, holder: string, purpose: string): Promise<Session> {
     const session = new Session(log, clock, holder, purpose)
-    await session.#pin()
-    session.#sinceNumber = session.number
+    await session.renew()
     return session
   }
 
@@ -58,7 +56,25 @@ export class Session {
 
   /** Renews the pin when it is a third used up. To be called now and then by whoever does the long work. */
   async keepAlive(): Promise<void> {
-    if (this.#clock.monotonicMs() - this.#pinnedAtMs > RENEW_AFTER_MS) await this.#pin()
+    if (this.#clock.monotonicMs() - this.#pinnedAtMs > RENEW_AFTER_MS) await this.renew()
+  }
+
+  /** Pins anew, whatever is left of the pin before. Packs that carry our number are ours for as long as this one lasts. */
+  async renew(): Promise<void> {
+    this.#pinnedAtMs = this.#clock.monotonicMs() // first, so that of several lanes only one renews
+    const first = this.#pins[0]
+    const pin = {
+      holder: this.#holder,
+      purpose: this.#purpose,
+      expiresAtMs: this.#clock.nowMs() + PIN_MS,
+      ...(first === undefined ? {} : { session: first }),
+    }
+    this.#pins.push(await this.#log.append(() => ({ fields: { pin } })))
+  }
+
+  /** Whether the pin of entry `number` is one of ours. */
+  owns(number: number): boolean {
+    return this.#pins.includes(number)
   }
 
   /** Commits points, and ends the session with the same entry. @throws packs_deleted, log_damaged, log_contended */
@@ -80,28 +96,17 @@ export class Session {
     if (unpin.length > 0) await this.#log.append(() => ({ fields: { unpin } }))
   }
 
-  async #pin(): Promise<void> {
-    const pin = { holder: this.#holder, purpose: this.#purpose, expiresAtMs: this.#clock.nowMs() + PIN_MS }
-    this.#pins.push(await this.#log.append(() => ({ fields: { pin } })))
-    this.#pinnedAtMs = this.#clock.monotonicMs()
-  }
-
   #refuseDeleted(state: LogState, input: CommitInput): void {
     const relied = input.reliesOn.map((ordinal) => state.packs[ordinal]?.name ?? '')
-    const base = input.base === undefined ? {} : { base: input.base, baseUses: this.#usesOf(state, input.base) }
+    const base = input.base === undefined ? {} : { base: input.base }
     const packNames = [...relied, ...input.packs.map((pack) => pack.name)]
-    const deleted = deletedUnder(state, { packNames, ...base, sinceNumber: this.#sinceNumber })
+    const deleted = deletedUnder(state, { packNames, ...base })
     if (deleted.length === 0) return
     throw new RepositoryError('packs_deleted', 'Packs that this backup relied on were pruned while it ran.', {
       facts: { packs: deleted.slice(0, 10) },
       retry: 'now',
       hint: 'The backup stores them again by itself; if you see this, run it once more.',
     })
-  }
-
-  #usesOf(state: LogState, base: PointId): ReadonlySet<number> {
-    const header = state.points.get(base)?.header
-    return header === undefined ? new Set(state.packs.keys()) : state.closureOf(header)
   }
 }
 

@@ -19,13 +19,15 @@ export async function removeFolders(): Promise<void> {
 export const CHUNK = 64 * KIB
 export const credential = { kind: 'passphrase', passphrase: 'correct horse' } as const
 
+export const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
+
 export type Rig = Readonly<{
   repository: Repository
   store: MemoryStore
   reopen: (passphrase?: string) => Promise<Repository>
 }>
 
-async function environmentOf(): Promise<RepositoryEnvironment> {
+export async function environmentOf(): Promise<RepositoryEnvironment> {
   const cacheFolder = await mkdtemp(join(tmpdir(), 'holdfast-test-'))
   folders.push(cacheFolder)
   return { clock, random, cacheFolder, writer: 'test' }
@@ -34,7 +36,6 @@ async function environmentOf(): Promise<RepositoryEnvironment> {
 export async function freshRepository(): Promise<Rig> {
   const environment = await environmentOf()
   const store = new MemoryStore({ name: 'test' })
-  const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
   await Repository.init(store, { credential, chunkSizeBytes: CHUNK, kdfCost }, environment)
   const reopen = async (passphrase: string = credential.passphrase): Promise<Repository> =>
     Repository.open(store, { kind: 'passphrase', passphrase }, await environmentOf())

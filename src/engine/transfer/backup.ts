@@ -90,6 +90,8 @@ export type BackupOptions = Readonly<{
   threads?: number
   progress?: ProgressSink
   signal?: AbortSignal
+  /** Absent: the repository's own target. Smaller packs are for tests. */
+  packBytesTarget?: number
   /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
   beforeCommit?: () => Promise<void>
 }>
@@ -122,6 +124,7 @@ export async function backUp(repository: Repository, input: BackupInput, options
         return await attemptBackup(repository, session, input, options)
       } catch (error) {
         if (!isPrunedUnder(error) || attempt === ATTEMPTS_MAX) throw error
+        await session.renew()
       }
     }
   } catch (error) {
@@ -222,6 +225,8 @@ async function startPool(
     claims,
     session: session.number,
     sources,
+    ...(threads === 0 ? { random: options.random } : {}),
+    ...(options.packBytesTarget === undefined ? {} : { packBytesTarget: options.packBytesTarget }),
   }
   return ThreadPool.start('backup', init, { threads, signal: options.signal })
 }

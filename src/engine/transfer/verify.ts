@@ -80,7 +80,19 @@ export async function checkPacks(
   } finally {
     await pool.close()
   }
+  await passOverPruned(log, checked)
   return checked
+}
+
+/** What a prune beside us gave up and deleted while we looked is no damage. */
+async function passOverPruned(log: CommitLog, checked: Checked): Promise<void> {
+  if (checked.injuries.size === 0) return
+  await log.refresh()
+  for (const ordinal of checked.injuries.keys()) {
+    if (log.state.packs[ordinal]?.status !== 'deleted') continue
+    checked.injuries.delete(ordinal)
+    checked.missing.delete(ordinal)
+  }
 }
 
 function packDamages(log: CommitLog, checked: Checked, pointsOf: (ordinal: number) => string[]): Damage[] {
@@ -109,14 +121,17 @@ function unexplainedLosses(log: CommitLog, checked: Checked, touched: Map<number
 
 async function report(
   store: BlobStore,
+  repositoryId: string,
   log: CommitLog,
   checked: Checked,
   packAndChunkDamage: readonly Damage[],
 ): Promise<VerifyReport> {
   const strays = await findStrays(store, log)
   const sessions = [...checked.sessions, ...strays.map(({ session }) => session)]
+  // Sessions may have begun since the log was read: one that is still ahead of it after this is ahead for good.
+  if (sessions.some((session) => session > log.state.head)) await log.refresh()
   const damage = [
-    ...(await frameDamages(store)),
+    ...(await frameDamages(store, repositoryId)),
     ...logDamages(log),
     ...rollBackDamage(log, sessions),
     ...packAndChunkDamage,
@@ -136,7 +151,7 @@ export async function verifyWithoutKey(
   const closures = [...log.state.points].map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
-  return report(store, log, checked, packDamages(log, checked, pointsOf))
+  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf))
 }
 
 /** Verifies everything, or with `only` all packs and the manifests of these points. */
@@ -156,7 +171,7 @@ export async function verifyWithKey(
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]
-  const found = await report(store, log, checked, [
+  const found = await report(store, repository.config.id, log, checked, [
     ...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []),
     ...chunkDamage,
   ])

@@ -25,6 +25,7 @@ import { PackDirectory } from './pack-directory.ts'
 import {
   type ChunkLocation,
   ENTRY_BYTES,
+  indexDamaged,
   openRun,
   RunReader,
   type SharedRun,
@@ -63,6 +64,8 @@ export class IndexReader {
   }
 }
 
+type OpenRun = Readonly<{ file: string; reader: RunReader }>
+
 type CacheState = {
   format: 'holdfast-index-cache'
   repository: string
@@ -71,6 +74,23 @@ type CacheState = {
   headHash: string
   runs: { file: string; count: number }[]
 }
+
+/** The saved state of the cache; undefined when the bytes are none, whatever else they are. */
+function decodeCacheState(bytes: Uint8Array): CacheState | undefined {
+  const state = parseObject(bytes) as Partial<CacheState> | undefined
+  const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+  const isRun = (run: Partial<CacheState['runs'][number]> | null): boolean =>
+    typeof run?.file === 'string' && RUN_FILE.test(run.file) && isCount(run.count)
+  const wellFormed =
+    state?.format === 'holdfast-index-cache' &&
+    isCount(state.packs) &&
+    isCount(state.head) &&
+    Array.isArray(state.runs) &&
+    state.runs.every(isRun)
+  return wellFormed ? (state as CacheState) : undefined
+}
+
+const RUN_FILE = /^run-[0-9a-f]{16}\.idx$/
 
 /** Entries collected in memory before they are written as a run: 24 MiB. */
 const BATCH_ENTRIES_MAX = 512 * 1024
@@ -82,7 +102,9 @@ export class ChunkIndex {
   readonly #store: BlobStore
   readonly #keys: KeyRing
   readonly #log: CommitLog
-  readonly #runs: { file: string; reader: RunReader }[] = []
+  readonly #runs: OpenRun[] = []
+  /** Runs that were merged into others. Readers and threads may still look into them, so they stay open until the end. */
+  readonly #retired: OpenRun[] = []
   /** Packs whose tables could not be read. While there are any the cache is not saved, so that the next open tries again. */
   readonly unreadable = new Set<string>()
   #packsIndexed = 0
@@ -114,7 +136,10 @@ export class ChunkIndex {
   }
 
   async #catchUp(): Promise<void> {
-    const fresh = this.#log.state.packs.slice(this.#packsIndexed).filter((pack) => pack.status !== 'deleted')
+    // The log goes on while tables are read (other sessions of this process): what it named until now is what is taken in.
+    const { head, headHash } = this.#log.state
+    const packs = this.#log.state.packs.length
+    const fresh = this.#log.state.packs.slice(this.#packsIndexed, packs).filter((pack) => pack.status !== 'deleted')
     let batch: Buffer[] = []
     for (let at = 0; at < fresh.length; at += TABLE_READS_MAX) {
       const group = fresh.slice(at, at + TABLE_READS_MAX)
@@ -126,12 +151,18 @@ export class ChunkIndex {
       }
     }
     if (batch.length > 0) await this.#addRun(batch)
-    if (this.#packsIndexed !== this.#log.state.packs.length) {
-      this.#packsIndexed = this.#log.state.packs.length
-      await this.#compact()
-      if (this.unreadable.size === 0) await this.#save()
+    if (this.#packsIndexed !== packs) {
+      this.#packsIndexed = packs
+      const replaced = await this.#compact()
+      if (this.#maySave) await this.#save(head, headHash)
+      for (const file of replaced) await this.#remove(file)
     }
     this.#reader = undefined
+  }
+
+  /** With entries of the log missing, ordinals are not what they are for others: such a state is never kept. */
+  get #maySave(): boolean {
+    return this.unreadable.size === 0 && this.#log.damage.length === 0
   }
 
   /** What threads look chunks up with, as of now. */
@@ -150,7 +181,8 @@ export class ChunkIndex {
   }
 
   close(): void {
-    for (const { reader } of this.#runs) reader.close()
+    for (const { reader } of [...this.#runs, ...this.#retired.splice(0)]) reader.close()
+    this.#runs.length = 0
   }
 
   /** Throws the cache away and reads every table again; the answer to any doubt about it. */
@@ -177,30 +209,33 @@ export class ChunkIndex {
 
   async #addRun(entries: Buffer[]): Promise<void> {
     entries.sort((a, b) => a.compare(b, 0, HASH_BYTES, 0, HASH_BYTES))
-    await this.#writeRun(Buffer.concat(entries))
+    this.#runs.push(await this.#makeRun(Buffer.concat(entries)))
   }
 
-  async #writeRun(sorted: Buffer): Promise<void> {
+  async #makeRun(sorted: Buffer): Promise<OpenRun> {
     const file = `run-${toHex(systemRandom.bytes(8))}.idx`
-    await writeRun(join(this.#folder, file), sorted)
-    const run = openRun(join(this.#folder, file))
-    if (run !== undefined) this.#runs.push({ file, reader: new RunReader(run) })
+    const path = join(this.#folder, file)
+    await writeRun(path, sorted)
+    const run = openRun(path)
+    if (run === undefined) throw indexDamaged(path)
+    return { file, reader: new RunReader(run) }
   }
 
-  /** Keeps runs few: while the last is more than half as large as the one before it, the two become one. */
-  async #compact(): Promise<void> {
+  /**
+   * Keeps runs few: while the last is more than half as large as the one before it, the two become one. Gives the files
+   * that are replaced, to be removed when the cache is saved without them.
+   */
+  async #compact(): Promise<string[]> {
     const replaced: string[] = []
     for (;;) {
       const [previous, last] = this.#runs.slice(-2)
       if (previous === undefined || last === undefined || last.reader.run.count * 2 <= previous.reader.run.count) break
-      this.#runs.splice(-2)
-      await this.#writeRun(this.#merged(previous.reader, last.reader))
-      for (const run of [previous, last]) {
-        run.reader.close()
-        replaced.push(run.file)
-      }
+      const merged = await this.#makeRun(this.#merged(previous.reader, last.reader))
+      this.#runs.splice(-2, 2, merged)
+      this.#retired.push(previous, last)
+      replaced.push(previous.file, last.file)
     }
-    for (const file of replaced) await this.#remove(file)
+    return replaced
   }
 
   #merged(a: RunReader, b: RunReader): Buffer {
@@ -226,8 +261,7 @@ export class ChunkIndex {
     return out.subarray(0, length)
   }
 
-  async #save(): Promise<void> {
-    const { head, headHash } = this.#log.state
+  async #save(head: number, headHash: string): Promise<void> {
     const runs = this.#runs.map(({ file, reader }) => ({ file, count: reader.run.count }))
     const repository = toHex(this.#keys.repositoryId)
     const state: CacheState = {
@@ -243,21 +277,22 @@ export class ChunkIndex {
 
   async #load(): Promise<boolean> {
     const bytes = await readFile(join(this.#folder, 'index.json')).catch(() => undefined) // absent: begin anew
-    const state = bytes === undefined ? undefined : (parseObject(bytes) as CacheState | undefined)
-    if (state?.format !== 'holdfast-index-cache' || state.repository !== toHex(this.#keys.repositoryId)) return false
-    if (state.packs > this.#log.state.packs.length || this.#log.hashOf(state.head) !== state.headHash) return false
+    const state = bytes === undefined ? undefined : decodeCacheState(bytes)
+    if (state === undefined || state.repository !== toHex(this.#keys.repositoryId)) return false
+    if (this.#log.damage.length > 0 || state.packs > this.#log.state.packs.length) return false
+    if (this.#log.hashOf(state.head) !== state.headHash) return false
     for (const { file, count } of state.runs) {
       const run = openRun(join(this.#folder, file))
-      if (run?.count !== count) return false
+      if (run === undefined) return false
       this.#runs.push({ file, reader: new RunReader(run) })
+      if (run.count !== count) return false
     }
     this.#packsIndexed = state.packs
     return true
   }
 
   async #discard(): Promise<void> {
-    this.close()
-    this.#runs.length = 0
+    this.#retired.push(...this.#runs.splice(0))
     this.#packsIndexed = 0
     this.unreadable.clear()
     for (const file of await readdir(this.#folder)) {

@@ -10,10 +10,11 @@
  * entry: id 32 · pack ordinal 4 · offset 4 · sealed bytes 4 · plain bytes (23 bits), codec (1), kind (2)   little-endian
  * Memory: 12 bits an entry for the filter and 8 bytes a page for the fences, 1.6 bytes an entry in all.
  */
-import { openSync, readSync, closeSync, fstatSync } from 'node:fs'
+import { openSync, readSync, closeSync, fstatSync, rmSync } from 'node:fs'
 import { crc32 } from 'node:zlib'
 import { replaceFile } from '#runtime'
 import { type ChunkId, HASH_BYTES } from '../crypto.ts'
+import { RepositoryError } from '../errors.ts'
 import { CHUNK_KINDS, type ChunkKind } from '../pack-format.ts'
 import { filterBytesFor, IdFilter } from './id-filter.ts'
 
@@ -87,6 +88,7 @@ export async function writeRun(path: string, sorted: Buffer): Promise<void> {
 /** What another thread of this process needs to read the run: descriptors are shared by all threads. */
 export type SharedRun = Readonly<{
   fd: number
+  path: string
   count: number
   pages: number
   fences: SharedArrayBuffer
@@ -112,12 +114,12 @@ export function openRun(path: string): SharedRun | undefined {
   } catch {
     return undefined // The cache is never trusted to be there.
   }
-  const run = readRunHead(fd)
+  const run = readRunHead(fd, path)
   if (run === undefined) closeSync(fd)
   return run
 }
 
-function readRunHead(fd: number): SharedRun | undefined {
+function readRunHead(fd: number, path: string): SharedRun | undefined {
   const head = readExactly(fd, 0, PAGE_BYTES)
   if (head === undefined || !MAGIC.equals(head.subarray(0, 8)) || !hasChecksum(head)) return undefined
   const count = Number(head.readBigUInt64LE(8))
@@ -129,7 +131,16 @@ function readRunHead(fd: number): SharedRun | undefined {
   const fences = readExactly(fd, fencesAt, pages * 8 + 4)
   const filter = readExactly(fd, filterAt, filterLength + 4)
   if (fences === undefined || filter === undefined || !hasChecksum(fences) || !hasChecksum(filter)) return undefined
-  return { fd, count, pages, fences: toShared(fences.subarray(0, -4)), filter: toShared(filter.subarray(0, -4)) }
+  if (count > pages * ENTRIES_PER_PAGE || count <= (pages - 1) * ENTRIES_PER_PAGE) return undefined
+  return { fd, path, count, pages, fences: toShared(fences.subarray(0, -4)), filter: toShared(filter.subarray(0, -4)) }
+}
+
+export function indexDamaged(path: string): RepositoryError {
+  return new RepositoryError('index_damaged', 'A file of the index cache is damaged.', {
+    facts: { path },
+    retry: 'now',
+    hint: 'Run it once more: the cache is then built anew from the repository. If it happens again, check that disk.',
+  })
 }
 
 export class RunReader {
@@ -145,7 +156,7 @@ export class RunReader {
     this.#fences = Buffer.from(run.fences)
   }
 
-  /** All locations under `id`, in this run. @throws RangeError when the file is damaged under us */
+  /** All locations under `id`, in this run. @throws index_damaged when the file is damaged under us */
   find(id: ChunkId): ChunkLocation[] {
     if (!this.#filter.mayHave(id)) return []
     const found: ChunkLocation[] = []
@@ -183,7 +194,11 @@ export class RunReader {
     if (this.#pageLoaded === page) return
     this.#pageLoaded = -1
     const read = readSync(this.run.fd, this.#page, 0, PAGE_BYTES, (page + 1) * PAGE_BYTES)
-    if (read !== PAGE_BYTES || !hasChecksum(this.#page)) throw new RangeError('A page of the index cache is damaged')
+    if (read !== PAGE_BYTES || !hasChecksum(this.#page)) {
+      // Without its file the cache is not accepted by the next open, which builds it anew from the packs.
+      rmSync(this.run.path, { force: true })
+      throw indexDamaged(this.run.path)
+    }
     this.#pageLoaded = page
   }
 

@@ -26,7 +26,8 @@ export type PackAdded = Readonly<{ name: string; lengthBytes: number }>
  */
 export type PointHeader = Readonly<{ id: PointId; expiresAtMs?: number; base?: PointId; uses: string }>
 
-export type Pin = Readonly<{ holder: string; purpose: string; expiresAtMs: number }>
+/** `session`: the number of the first pin of the stay that this one renews; absent in the first. */
+export type Pin = Readonly<{ holder: string; purpose: string; expiresAtMs: number; session?: number }>
 
 export type Envelope = Readonly<{
   format: 'holdfast-log'
@@ -122,7 +123,15 @@ function isEnvelope(value: Record<string, unknown> | undefined): boolean {
     isList(value['unpin'], isCount) &&
     (value['moved'] === undefined ||
       isField(value['moved'], (moved) => isText(moved['from'], USES) && isText(moved['to'], USES))) &&
-    (value['pin'] === undefined || isField(value['pin'], (pin) => isCount(pin['expiresAtMs'])))
+    (value['pin'] === undefined ||
+      isField(
+        value['pin'],
+        (pin) =>
+          isCount(pin['expiresAtMs']) &&
+          typeof pin['holder'] === 'string' &&
+          typeof pin['purpose'] === 'string' &&
+          (pin['session'] === undefined || isCount(pin['session'])),
+      ))
   )
 }
 

@@ -42,6 +42,8 @@ export type LogDamage = Readonly<{
 }>
 
 const APPEND_ATTEMPTS_MAX = 1000
+/** Of one gap so many missing entries are named one by one. */
+const GAP_NOTED_MAX = 10_000
 
 export type LogParts = Readonly<{
   store: BlobStore
@@ -175,6 +177,8 @@ export class CommitLog {
   async #readOne(number: number): Promise<boolean> {
     if (number <= this.state.head) return true
     const bytes = await this.#fetch(number)
+    // Several sessions of one process share this log: another one may have taken the entry in while this one fetched it.
+    if (number <= this.state.head) return true
     if (bytes === undefined) return false
     this.#noteMissing(number)
     const entry = decodeEntry(bytes)
@@ -194,11 +198,12 @@ export class CommitLog {
     return true
   }
 
+  /** Notes the gap before entry `found`. A planted entry with a huge number must not make us note all before it. */
   #noteMissing(found: number): void {
-    for (let number = this.state.head + 1; number < found; number += 1) {
-      this.damage.push({ kind: 'log_entry_missing', number })
-      this.state.headHash = ''
-    }
+    const first = this.state.head + 1
+    if (first < found) this.state.headHash = ''
+    const last = Math.min(found - 1, first + GAP_NOTED_MAX - 1)
+    for (let number = first; number <= last; number += 1) this.damage.push({ kind: 'log_entry_missing', number })
   }
 
   #checked(entry: DecodedEntry | undefined, number: number): EntryBody | undefined {

@@ -14,8 +14,11 @@ export function encodeOrdinals(ordinals: Iterable<number>): string {
 /** The ordinals below `bound` that the text names; what lies beyond is dropped, so that a hostile text stays harmless. */
 export function decodeOrdinals(text: string, bound: number): number[] {
   if (text === '') return []
+  let next = 0
   return text.split(',').flatMap((run) => {
-    const [first = 0, last = first] = run.split('-').map(Number)
+    const [from = 0, last = from] = run.split('-').map(Number)
+    const first = Math.max(from, next) // runs ascend; one that goes back names nothing twice
+    next = Math.max(next, last + 1)
     const length = Math.max(0, Math.min(last, bound - 1) - first + 1)
     return Array.from({ length }, (_, i) => first + i)
   })

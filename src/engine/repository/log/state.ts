@@ -35,7 +35,7 @@ export class LogState {
   readonly packs: PackState[] = []
   readonly #packByName = new Map<string, PackState>()
   readonly #points = new Map<PointId, PointState>()
-  readonly #forgotten = new Map<PointId, PointState>()
+  readonly #forgotten = new Map<PointId, PointState & Readonly<{ forgottenIn: number }>>()
   readonly #moves: { from: number[]; to: number[] }[] = []
   readonly #pins = new Map<number, Pin>()
   readonly #doomedStrays = new Set<string>()
@@ -66,6 +66,11 @@ export class LogState {
   /** The entry that deleted a pack; 0 when none did. */
   deletedIn(name: string): number {
     return this.#deletedNames.get(name) ?? 0
+  }
+
+  /** A point that is live, or was. `forgottenIn` is the entry that gave it up; undefined while it is live. */
+  everKnown(id: PointId): Readonly<{ header: PointHeader; forgottenIn?: number }> | undefined {
+    return this.#points.get(id) ?? this.#forgotten.get(id)
   }
 
   /** Pins that had not run out at `nowMs`. */
@@ -109,7 +114,7 @@ export class LogState {
     }
     for (const id of envelope.forgotten ?? []) {
       const point = this.#points.get(id)
-      if (point !== undefined) this.#forgotten.set(id, point)
+      if (point !== undefined) this.#forgotten.set(id, { ...point, forgottenIn: envelope.number })
       this.#points.delete(id)
     }
     if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
@@ -129,7 +134,8 @@ export class LogState {
         ordinal: this.packs.length,
         name,
         lengthBytes,
-        status: 'live',
+        // A writer that named what was deleted under it broke the rules (commit-check.ts); readers stay on the safe side.
+        status: this.isDeleted(name) ? 'deleted' : 'live',
         addedIn: envelope.number,
       }
       this.packs.push(pack)

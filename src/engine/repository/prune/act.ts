@@ -18,8 +18,10 @@ import { packKeyOf } from '../pack-format.ts'
 import { openChunk, readPackTable, readSealed } from '../pack-reader.ts'
 import type { PackAdded } from '../log/entry.ts'
 import { encodeOrdinals } from '../log/ordinals.ts'
-import type { LogState } from '../log/state.ts'
+import type { LogState, PackState } from '../log/state.ts'
+import { RepositoryError } from '../errors.ts'
 import type { Repository } from '../repository.ts'
+import type { Session } from '../session.ts'
 import { findStrays } from '../verify/damage.ts'
 import { mark, type Marks } from './mark.ts'
 import { planPrune, PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './plan.ts'
@@ -47,7 +49,7 @@ export async function preparePrune(
   const head = repository.log.state.head
   const marks = await mark(repository, environment.signal)
   const strays = await findStrays(repository.store, repository.log)
-  const full = { ...PRUNE_DEFAULTS, ...options, nowMs: environment.clock.nowMs() }
+  const full = { ...PRUNE_DEFAULTS, ...options, nowMs: environment.clock.nowMs(), head }
   return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head }
 }
 
@@ -60,64 +62,149 @@ export async function prune(
   const session = await repository.beginSession('prune')
   try {
     const { plan, marks, head } = await preparePrune(repository, environment, options)
-    await rewrite(repository, session.number, plan, marks, environment)
-    const doomedAt = await writeTombstones(repository, plan, head)
-    const decided = await writeDeletions(repository, session.number, doomedAt, environment.clock, plan, marks)
-    const freedBytes = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
-    return {
-      plan,
-      deleted: decided.names.length + plan.leftovers.length,
-      freedBytes,
-      heldBack: decided.heldBack,
-      heldBy: decided.heldBy,
-    }
-  } finally {
+    const act = new PruneAct(repository, session, environment, plan, marks)
+    await act.rewrite()
+    const doomedAt = await act.writeTombstones(head)
+    const decided = await act.writeDeletions(doomedAt)
     await session.end()
+    const { freedBytes, deleted } = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
+    return { plan, deleted, freedBytes, heldBack: decided.heldBack, heldBy: decided.heldBy }
+  } catch (error) {
+    await session.end().catch(() => {
+      // The first error is what matters, and the pin runs out by itself.
+    })
+    throw error
   }
 }
 
-/** Copies the needed chunks of the packs to be rewritten into new packs, without opening more than the seal. */
-async function rewrite(
-  repository: Repository,
-  session: number,
-  plan: PrunePlan,
-  marks: Marks,
-  environment: PruneEnvironment,
-): Promise<void> {
-  if (plan.rewrite.length === 0) return
-  const { store, keys, log } = repository
-  const { progress = silentProgress, random } = environment
-  const packs: PackAdded[] = []
-  const buffer = new Uint8Array(PACK_BUFFER_BYTES)
-  let builder = new PackBuilder(keys, random, session, buffer)
-  const flush = async (): Promise<void> => {
-    if (builder.isEmpty) return
-    const { name, bytes } = builder.finish()
-    await store.put(packKeyOf(name), [bytes])
-    packs.push({ name, lengthBytes: bytes.length })
-    builder = new PackBuilder(keys, random, session, buffer)
+type Decision = { names: string[]; heldBack: number; heldBy: string[] }
+
+/** The steps of one prune, over what its marks found. */
+class PruneAct {
+  readonly #repository: Repository
+  readonly #session: Session
+  readonly #environment: PruneEnvironment
+  readonly #plan: PrunePlan
+  readonly #marks: Marks
+  readonly #rewritten: ReadonlySet<string>
+  /** Packs that this prune stored. */
+  readonly #stored: PackAdded[] = []
+
+  constructor(repository: Repository, session: Session, environment: PruneEnvironment, plan: PrunePlan, marks: Marks) {
+    this.#repository = repository
+    this.#session = session
+    this.#environment = environment
+    this.#plan = plan
+    this.#marks = marks
+    this.#rewritten = new Set(plan.rewrite)
   }
-  let doneBytes = 0
-  for (const name of plan.rewrite) {
-    environment.signal?.throwIfAborted()
-    const pack = log.state.packNamed(name)
-    assert(pack !== undefined, 'The plan names packs of the log')
-    const { salt, chunks } = await readPackTable(store, keys, pack)
-    const key = keys.packKey(salt)
-    for (const chunk of chunks.filter(({ id, kind }) => kind !== 'delta' && marks.isNeeded(id, pack.ordinal))) {
-      const sealed = await readSealed(store, pack, chunk.offset, chunk.sealedBytes)
-      builder.addCompressed(chunk, openChunk(keys, key, name, chunk, sealed))
-      doneBytes += chunk.sealedBytes
-      if (builder.isFull) await flush()
-      progress({ task: 'Rewriting packs', doneBytes, totalBytes: plan.rewrittenBytes })
+
+  /** Copies the needed chunks of the packs to be rewritten into new packs, without opening more than the seal. */
+  async rewrite(): Promise<void> {
+    if (this.#plan.rewrite.length === 0) return
+    const { store, keys, log } = this.#repository
+    const { progress = silentProgress, random, signal } = this.#environment
+    const buffer = new Uint8Array(PACK_BUFFER_BYTES)
+    let builder = new PackBuilder(keys, random, this.#session.number, buffer)
+    const flush = async (): Promise<void> => {
+      if (builder.isEmpty) return
+      const { name, bytes } = builder.finish()
+      await store.put(packKeyOf(name), [bytes])
+      this.#stored.push({ name, lengthBytes: bytes.length })
+      builder = new PackBuilder(keys, random, this.#session.number, buffer)
+    }
+    let doneBytes = 0
+    for (const name of this.#plan.rewrite) {
+      signal?.throwIfAborted()
+      await this.#session.keepAlive()
+      const pack = log.state.packNamed(name)
+      assert(pack !== undefined, 'The plan names packs of the log')
+      const { salt, chunks } = await readPackTable(store, keys, pack)
+      const key = keys.packKey(salt)
+      for (const chunk of chunks.filter(({ id, kind }) => kind !== 'delta' && this.#marks.isNeeded(id, pack.ordinal))) {
+        const sealed = await readSealed(store, pack, chunk.offset, chunk.sealedBytes)
+        builder.addCompressed(chunk, openChunk(keys, key, name, chunk, sealed))
+        doneBytes += chunk.sealedBytes
+        if (builder.isFull) await flush()
+        progress({ task: 'Rewriting packs', doneBytes, totalBytes: this.#plan.rewrittenBytes })
+      }
+    }
+    await flush()
+    await log.append((state) => {
+      this.#refuseOvertaken(state)
+      const from = encodeOrdinals(this.#plan.rewrite.flatMap((name) => state.packNamed(name)?.ordinal ?? []))
+      const to = encodeOrdinals(this.#stored.map((_, i) => state.packs.length + i))
+      return { fields: { packs: this.#stored, moved: { from, to } } }
+    })
+  }
+
+  /** The number of the entry that dooms; 0 when there was nothing to doom. */
+  async writeTombstones(head: number): Promise<number> {
+    const strays = new Set(this.#plan.strays)
+    const wanted = [...this.#plan.drop, ...this.#plan.rewrite, ...strays]
+    if (wanted.length === 0) return 0
+    return this.#repository.log.append((state) => {
+      this.#refuseOvertaken(state)
+      const named = namedSince(state, head)
+      const isGone = (name: string): boolean => strays.has(name) && state.packNamed(name) !== undefined
+      const tombstones = wanted.filter((name) => !named.has(name) && !state.isDeleted(name) && !isGone(name))
+      return { fields: { tombstones } }
+    })
+  }
+
+  /** Decides under its own number what goes for good. Everything doomed is looked at, that of earlier prunes too. */
+  async writeDeletions(doomedAt: number): Promise<Decision> {
+    const { log } = this.#repository
+    let decision = this.#decide(log.state, doomedAt)
+    if (decision.names.length === 0) return decision
+    await log.append((state) => {
+      this.#refuseOvertaken(state)
+      decision = this.#decide(state, doomedAt)
+      return { fields: { deletions: decision.names } }
+    })
+    return decision
+  }
+
+  #decide(state: LogState, doomedAt: number): Decision {
+    // Asked once more of every pack, however it came to be doomed: what a live point needs is not deleted.
+    const isGivenUp = ({ ordinal, name }: PackState): boolean =>
+      (this.#marks.neededBytes.get(ordinal) ?? 0) === 0 || this.#rewritten.has(name)
+    const doomed = [
+      ...state.packs.filter((pack) => pack.status === 'doomed' && isGivenUp(pack)).map(({ name }) => name),
+      ...state.doomedStrays,
+    ]
+    const pins = state
+      .activePins(this.#environment.clock.nowMs())
+      .filter(
+        ([number, { session }]) => !this.#session.owns(number) && (doomedAt === 0 || (session ?? number) < doomedAt),
+      )
+    if (pins.length === 0) return { names: doomed, heldBack: 0, heldBy: [] }
+    return {
+      names: [],
+      heldBack: doomed.length,
+      heldBy: pins.map(([number, pin]) => `${pin.purpose} (entry ${number}, ${pin.holder})`),
     }
   }
-  await flush()
-  await log.append((state) => {
-    const from = encodeOrdinals(plan.rewrite.flatMap((name) => state.packNamed(name)?.ordinal ?? []))
-    const to = encodeOrdinals(packs.map((_, i) => state.packs.length + i))
-    return { fields: { packs, moved: { from, to } } }
-  })
+
+  /**
+   * Every prune rests on the packs that its marks chose and on those that it stored. If another prune, which chose other
+   * copies, has deleted one of them meanwhile (our pin had run out), then what we give up may be the last copy.
+   */
+  #refuseOvertaken(state: LogState): void {
+    const needed = [...this.#marks.neededBytes.keys()].map((ordinal) => state.packs[ordinal]?.name ?? '')
+    const rests = [...needed.filter((name) => !this.#rewritten.has(name)), ...this.#stored.map(({ name }) => name)]
+    const gone = rests.filter((name) => state.isDeleted(name))
+    if (gone.length === 0) return
+    throw new RepositoryError(
+      'prune_overtaken',
+      'Another prune deleted what this one rests on; nothing more is deleted.',
+      {
+        facts: { packs: gone.slice(0, 10) },
+        retry: 'now',
+        hint: 'Run prune once more.',
+      },
+    )
+  }
 }
 
 /** The packs that points committed after `head` name: they are not doomed, whatever the plan thought. */
@@ -130,68 +217,21 @@ function namedSince(state: LogState, head: number): Set<string> {
   return named
 }
 
-/** The number of the entry that dooms; 0 when there was nothing to doom. */
-async function writeTombstones(repository: Repository, plan: PrunePlan, head: number): Promise<number> {
-  const wanted = [...plan.drop, ...plan.rewrite, ...plan.strays]
-  if (wanted.length === 0) return 0
-  return repository.log.append((state) => {
-    const named = namedSince(state, head)
-    const stillStray = (name: string): boolean => plan.strays.includes(name) && state.packNamed(name) === undefined
-    const tombstones = wanted.filter(
-      (name) => !named.has(name) && !state.isDeleted(name) && (!plan.strays.includes(name) || stillStray(name)),
-    )
-    return { fields: { tombstones } }
-  })
-}
-
-type Decision = { names: string[]; heldBack: number; heldBy: string[] }
-
-/** Decides under its own number what goes for good. Everything doomed is looked at, that of earlier prunes too. */
-async function writeDeletions(
-  repository: Repository,
-  ownPin: number,
-  doomedAt: number,
-  clock: Clock,
-  plan: PrunePlan,
-  marks: Marks,
-): Promise<Decision> {
-  // Asked once more of every pack, however it came to be doomed: what a live point needs is not deleted.
-  const isGivenUp = ({ ordinal, name }: { ordinal: number; name: string }): boolean =>
-    (marks.neededBytes.get(ordinal) ?? 0) === 0 || plan.rewrite.includes(name)
-  const decide = (state: LogState): Decision => {
-    const doomed = [
-      ...state.packs.filter((pack) => pack.status === 'doomed' && isGivenUp(pack)).map(({ name }) => name),
-      ...state.doomedStrays,
-    ]
-    const pins = state
-      .activePins(clock.nowMs())
-      .filter(([number]) => number !== ownPin && (doomedAt === 0 || number < doomedAt))
-    if (pins.length === 0) return { names: doomed, heldBack: 0, heldBy: [] }
-    return {
-      names: [],
-      heldBack: doomed.length,
-      heldBy: pins.map(([number, pin]) => `${pin.purpose} (entry ${number}, ${pin.holder})`),
-    }
-  }
-  let decision = decide(repository.log.state)
-  if (decision.names.length === 0) return decision
-  await repository.log.append((state) => {
-    decision = decide(state)
-    return { fields: { deletions: decision.names } }
-  })
-  return decision
-}
-
-async function deleteObjects(repository: Repository, names: readonly string[]): Promise<number> {
-  let freedBytes = 0
+/** Deletes what the log has given up. What the store's own lock still holds stays as a leftover for a later prune. */
+async function deleteObjects(
+  { store }: Repository,
+  names: readonly string[],
+): Promise<{ freedBytes: number; deleted: number }> {
+  let [freedBytes, deleted] = [0, 0]
   for (const name of names) {
-    freedBytes += (await repository.store.head(packKeyOf(name))) ?? 0
+    const sizeBytes = (await store.head(packKeyOf(name))) ?? 0
     try {
-      await repository.store.delete(packKeyOf(name))
+      await store.delete(packKeyOf(name))
+      freedBytes += sizeBytes
+      deleted += 1
     } catch (error) {
-      // Held by the store's own lock: it stays as a leftover and the next prune tries again.
-      if (!isHoldfastError(error, 'store_unavailable')) throw error
+      if (!isHoldfastError(error, 'blob_locked')) throw error
     }
   }
-  return freedBytes
+  return { freedBytes, deleted }
 }

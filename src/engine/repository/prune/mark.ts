@@ -21,14 +21,12 @@ export type Marks = Readonly<{
 
 /** Walks every manifest of every live point. @throws chunk_missing, and what reading nodes raises */
 export async function mark(repository: Repository, signal?: AbortSignal): Promise<Marks> {
+  // The points first: the index is then at least as new, also when other sessions of this process move the log on.
+  const points = repository.points()
+  const reader = await repository.chunkReader()
   const index = await repository.index()
-  const marker = new Marker(
-    repository,
-    SharedIdSet.exactFor(index.size + 1024),
-    await repository.chunkReader(),
-    index.reader,
-  )
-  for (const point of repository.points()) {
+  const marker = new Marker(repository, SharedIdSet.exactFor(index.size + 1024), reader, index.reader)
+  for (const point of points) {
     signal?.throwIfAborted()
     for (const disk of point.disks) {
       const root = nodeRef(disk.root)

@@ -33,9 +33,10 @@ export function planPrune(
   state: LogState,
   neededBytes: ReadonlyMap<number, number>,
   found: readonly Stray[],
-  options: PruneOptions & Readonly<{ nowMs: number }>,
+  options: PruneOptions & Readonly<{ nowMs: number; head: number }>,
 ): PrunePlan {
-  const packs = state.packs.filter(({ status }) => status !== 'deleted')
+  // What was added after the marks were made, by a writer or another prune, is not judged by them.
+  const packs = state.packs.filter(({ status, addedIn }) => status !== 'deleted' && addedIn <= options.head)
   const needed = (pack: PackState): number => neededBytes.get(pack.ordinal) ?? 0
   const drop = packs.filter((pack) => needed(pack) === 0)
   const wasteful = packs
@@ -48,7 +49,7 @@ export function planPrune(
     rewrite.push(pack)
     rewrittenBytes += needed(pack)
   }
-  const active = new Set(state.activePins(options.nowMs).map(([number]) => number))
+  const active = new Set(state.activePins(options.nowMs).map(([number, { session }]) => session ?? number))
   const leftovers = [...new Set(found.filter(({ name }) => state.isDeleted(name)).map(({ name }) => name))]
   const strays = found.filter(({ name }) => !state.isDeleted(name))
   const mayCommit = (stray: Stray): boolean => active.has(stray.session) || stray.session > state.head

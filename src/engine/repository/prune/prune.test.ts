@@ -27,7 +27,7 @@ function stateOf(...entries: Partial<Envelope>[]): LogState {
 
 const packs = (...digits: string[]): { name: string; lengthBytes: number }[] =>
   digits.map((digit) => ({ name: NAME(digit), lengthBytes: 1000 }))
-const options = { ...PRUNE_DEFAULTS, nowMs: 5_000 }
+const options = { ...PRUNE_DEFAULTS, nowMs: 5_000, head: 100 }
 
 test('planPrune() drops what nobody needs, rewrites what is mostly waste, and leaves the rest alone', () => {
   const state = stateOf({ packs: packs('a', 'b', 'c') })
@@ -63,6 +63,20 @@ test('planPrune() keeps a stray whose session is still pinned, and takes one who
     [NAME('d'), NAME('f')],
     'a session ahead of the log proves a roll-back: nothing of it is deleted',
   )
+})
+
+test('planPrune() keeps the strays of a session that has renewed its pin, although its first pin ran out', () => {
+  const state = stateOf(
+    { pin: { holder: 'w', purpose: 'backup', expiresAtMs: 1_000 } },
+    { pin: { holder: 'w', purpose: 'backup', expiresAtMs: 9_000, session: 1 } },
+  )
+  const stray = { name: NAME('d'), sizeBytes: 10, session: 1 }
+  assert.deepEqual(planPrune(state, new Map(), [stray], options).straysKept, [NAME('d')])
+})
+
+test('planPrune() does not judge packs that were added after the marks were made', () => {
+  const state = stateOf({ packs: packs('a') }, { packs: packs('b') })
+  assert.deepEqual(planPrune(state, new Map([[0, 1000]]), [], { ...options, head: 1 }).drop, [])
 })
 
 test('LogState: a point that is committed after its packs were doomed revives them, its forgotten base included', () => {

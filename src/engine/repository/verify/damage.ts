@@ -1,7 +1,9 @@
 /** What verify can find, each with the object that is damaged and the points that it touches. */
+import { isHoldfastError } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import { CONFIG_KEY } from '../config.ts'
-import { decodeHeader, PACK_HEADER_BYTES, packKeyOf, packNameOf } from '../pack-format.ts'
+import { listKeySlots } from '../key-slots.ts'
+import { decodeHeader, PACK_HEADER_BYTES, packNameOf } from '../pack-format.ts'
 import { logKey } from '../log/entry.ts'
 import type { CommitLog } from '../log/log.ts'
 import type { PointId } from '../point.ts'
@@ -41,10 +43,9 @@ export function rollBackDamage(log: CommitLog, sessions: Iterable<number>): Dama
   return [{ kind: 'log_rolled_back', object: logKey(furthest), points: [] }]
 }
 
-/** Objects of the repository's own frame. */
-export async function frameDamages(store: BlobStore): Promise<Damage[]> {
-  let slots = 0
-  for await (const _ of store.list('keys/')) slots += 1
+/** Objects of the repository's own frame. Slots that are unreadable, or of another repository, are as good as none. */
+export async function frameDamages(store: BlobStore, repositoryId: string): Promise<Damage[]> {
+  const { length: slots } = await listKeySlots(store, repositoryId)
   const config = await store.head(CONFIG_KEY)
   return [
     ...(config === undefined ? [{ kind: 'config_damaged' as const, object: CONFIG_KEY, points: [] }] : []),
@@ -54,15 +55,29 @@ export async function frameDamages(store: BlobStore): Promise<Damage[]> {
 
 export type Stray = Readonly<{ name: string; sizeBytes: number; session: number }>
 
-/** Packs in the store that the log does not name: garbage of dead writers, or the work of live ones. */
+/**
+ * Packs in the store that the log does not name, or names as deleted: garbage of dead writers and interrupted prunes, or
+ * the work of live ones.
+ */
 export async function findStrays(store: BlobStore, log: CommitLog): Promise<Stray[]> {
   const strays: Stray[] = []
   for await (const { key, sizeBytes } of store.list('packs/')) {
     const name = packNameOf(key)
-    if (name === undefined || log.state.packNamed(name) !== undefined) continue
-    const head =
-      sizeBytes < PACK_HEADER_BYTES ? new Uint8Array() : await store.getRange(packKeyOf(name), 0, PACK_HEADER_BYTES)
-    strays.push({ name, sizeBytes, session: decodeHeader(head)?.session ?? 0 })
+    if (name === undefined) continue
+    const known = log.state.packNamed(name)
+    if (known !== undefined && known.status !== 'deleted') continue
+    const session = await sessionOf(store, key, sizeBytes)
+    if (session !== 'gone') strays.push({ name, sizeBytes, session })
   }
   return strays
+}
+
+async function sessionOf(store: BlobStore, key: string, sizeBytes: number): Promise<number | 'gone'> {
+  if (sizeBytes < PACK_HEADER_BYTES) return 0
+  try {
+    return decodeHeader(await store.getRange(key, 0, PACK_HEADER_BYTES))?.session ?? 0
+  } catch (error) {
+    if (isHoldfastError(error, 'blob_not_found')) return 'gone' // a prune beside us was faster
+    throw error
+  }
 }

@@ -1,4 +1,5 @@
 /** Backing up in one thread: its own connections to the sources, its own packs. */
+import type { Random } from '#base'
 import { systemClock, systemRandom } from '#runtime'
 import { type BlockSource, openSource, type SourceDescriptor } from '#engine/block'
 import {
@@ -21,6 +22,9 @@ export type BackupInit = Readonly<{
   access: ThreadAccess
   claims: SharedArrayBuffer
   session: number
+  /** Inline only (it cannot be sent to a thread); threads use the system's. */
+  random?: Random
+  packBytesTarget?: number
   sources: readonly (BackupSource | Readonly<{ opened: BlockSource; sizeBytes: number; chunkSizeBytes: number }>)[]
 }>
 export type BackupTask =
@@ -49,8 +53,9 @@ class BackupRunner implements TaskRunner<'backup'> {
       keys,
       index,
       claims: new SharedIdSet(init.claims),
-      random: systemRandom,
+      random: init.random ?? systemRandom,
       session: init.session,
+      ...(init.packBytesTarget === undefined ? {} : { packBytesTarget: init.packBytesTarget }),
     })
     this.#segments = new SegmentWorker(reader, this.#writer)
   }

@@ -1,0 +1,43 @@
+/** What the processes and operations of a simulated world see of it. */
+import type { ManualClock, SeededRandom } from '#base'
+import { MemoryDevice } from '#engine/block'
+import type { BlobStore, MemoryStore, PointRecord, Repository } from '#engine/repository'
+import { restoreDisk } from '#engine/transfer'
+import type { MachineModel } from './machine-model.ts'
+import type { Turns } from './turns.ts'
+
+export const CREDENTIAL = { kind: 'passphrase', passphrase: 'simulated' } as const
+
+/** A defect that is planted on purpose, to see that the simulation would find it. */
+export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry'
+
+export interface Surroundings {
+  readonly random: SeededRandom
+  readonly clock: ManualClock
+  readonly store: MemoryStore
+  readonly turns: Turns
+  readonly model: MachineModel
+  readonly canary: Canary
+  /** How often time went on by more than a pin lasts. */
+  readonly jumps: number
+  /** Objects that were deleted. */
+  deletes: number
+}
+
+/** Restores every disk of a point and compares; undefined when all is equal. */
+export async function restoredDifference(
+  { model, clock }: Surroundings,
+  repository: Repository,
+  point: PointRecord,
+  store: BlobStore,
+): Promise<string | undefined> {
+  const expected = model.contentOf(point)
+  if (expected.length !== point.disks.length) return `it has ${point.disks.length} disks, not ${expected.length}`
+  for (const [i, disk] of point.disks.entries()) {
+    const target = new MemoryDevice(disk.virtualSizeBytes)
+    await restoreDisk(repository, disk, { opened: target }, { store, clock })
+    const different = await expected[i]?.difference(target)
+    if (different !== undefined) return different
+  }
+  return undefined
+}
