@@ -95,6 +95,16 @@ async function passOverPruned(log: CommitLog, checked: Checked): Promise<void> {
   }
 }
 
+/** Points that were forgotten while we looked may have lost chunks by right. */
+async function passOverForgotten(log: CommitLog, touched: Map<number, string[]>): Promise<void> {
+  await log.refresh()
+  for (const [ordinal, ids] of touched) {
+    const live = ids.filter((id) => log.state.points.has(id))
+    if (live.length > 0) touched.set(ordinal, live)
+    else touched.delete(ordinal)
+  }
+}
+
 function packDamages(log: CommitLog, checked: Checked, pointsOf: (ordinal: number) => string[]): Damage[] {
   return [...checked.injuries.keys()].map((ordinal) => ({
     kind: checked.missing.has(ordinal) ? 'pack_missing' : 'pack_corrupt',
@@ -168,6 +178,7 @@ export async function verifyWithKey(
   for (const point of options.only ?? repository.points()) {
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
+  if (touched.size > 0) await passOverForgotten(log, touched)
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]
