@@ -222,6 +222,8 @@ class Demo {
       'latest',
       '--disk',
       '0',
+      '--partition',
+      '2',
       'get',
       '/root/note.txt',
       '--to',
