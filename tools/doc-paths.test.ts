@@ -14,7 +14,8 @@ test('findDeadPaths() finds a planted name and a planted link that lead nowhere'
 })
 
 test('findDeadPaths() lets files, folders, commands with arguments and URLs pass', () => {
-  const text = '`src/base`, `src/base/`, `script/test --quick`, [a](docs/cli.md), [b](https://example.org/x), [c](#here)'
+  const text =
+    '`src/base`, `src/base/`, `script/test --quick`, [a](docs/cli.md), [b](https://example.org/x), [c](#here)'
   assert.deepEqual(findDeadPaths([{ path: 'README.md', text }], PATHS), [])
 })
 
