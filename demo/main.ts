@@ -99,7 +99,7 @@ class Demo {
     const guest = await this.#guest()
     await guest.ready()
     await guest.run(STRIPE)
-    await guest.start('write-records /mnt/records 32 512')
+    await guest.start('write-records /mnt/records 32 64')
     await this.#records(guest, 10)
     return { result: `runs under ${accelerator ?? 'an unknown accelerator'}` }
   }
@@ -140,7 +140,7 @@ class Demo {
     const guest = await this.#guest()
     await guest.ready()
     await guest.run(ASSEMBLE)
-    await guest.start('write-records /mnt/records 32 512')
+    await guest.start('write-records /mnt/records 32 64')
     await this.#records(guest, 5)
     const point = await this.#backUp()
     expect(
@@ -222,6 +222,8 @@ class Demo {
       'latest',
       '--disk',
       '0',
+      '--partition',
+      '2',
       'get',
       '/root/note.txt',
       '--to',

@@ -10,6 +10,8 @@ import { runWorld } from './world.ts'
 
 const OPERATIONS = 24
 const CANARY_SEEDS_MAX = 60
+/** How a planted defect must show: as loss, not as some other trouble. */
+const LOSS = /cannot be restored|is lost|pack_missing|chunk_missing|found damage|differs/
 const only = process.env['HOLDFAST_SIM_SEED']
 const first = Number(only ?? process.env['HOLDFAST_SIM_FIRST'] ?? 1)
 const seeds = only === undefined ? Number(process.env['HOLDFAST_SIM_SEEDS'] ?? 12) : 1
@@ -35,7 +37,7 @@ async function findingSeed(canary: Canary): Promise<number | undefined> {
   for (let seed = 1; seed <= CANARY_SEEDS_MAX; seed += 1) {
     const found = await runWorld({ seed, operations: OPERATIONS, canary }).then(
       () => false,
-      () => true,
+      (error: unknown) => LOSS.test(messageOf(error).split('\n')[0] ?? ''),
     )
     if (found) return seed
   }

@@ -28,7 +28,7 @@ test('--help of every command shows its arguments and an example that begins wit
   }
   await visit([])
   const manual = await readFile(join(import.meta.dirname, '../../docs/cli.md'), 'utf8')
-  const described = new Set(Array.from(manual.matchAll(/`(repo [a-z-]+) STORE/g), ([, name]) => name))
+  const described = new Set(Array.from(manual.matchAll(/`(repo [a-z-]+) STORE/g), ([, name = '']) => name))
   const commands = seen.filter((name) => /^repo ./.test(name))
-  assert.deepEqual([...described].sort(), commands.sort(), 'docs/cli.md describes every command and no other')
+  assert.deepEqual(described, new Set(commands), 'docs/cli.md describes every command and no other')
 })

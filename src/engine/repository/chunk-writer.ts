@@ -14,7 +14,7 @@ import type { ChunkId, ContentHash, KeyRing } from './crypto.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { SharedIdSet } from './index/shared-id-set.ts'
 import type { PackAdded } from './log/entry.ts'
-import { PACK_BUFFER_BYTES, PackBuilder } from './pack-builder.ts'
+import { packBufferBytes, PackBuilder } from './pack-builder.ts'
 import { type ChunkKind, packKeyOf } from './pack-format.ts'
 
 export type ChunkWriterParts = Readonly<{
@@ -111,7 +111,7 @@ export class ChunkWriter {
     if (this.#building !== undefined) return this.#building.pack
     if (this.#buffers.length === 0 && this.#buffersMade === 2) await this.#storing
     if (this.#buffers.length === 0) {
-      this.#buffers.push(new Uint8Array(PACK_BUFFER_BYTES))
+      this.#buffers.push(new Uint8Array(packBufferBytes(this.#parts.packBytesTarget)))
       this.#buffersMade += 1
     }
     const buffer = this.#buffers.pop()

@@ -39,7 +39,7 @@ export class PackBuilder {
   readonly #bytesTarget: number
   #length = 0
 
-  /** @param buffer where the pack is built; must hold PACK_BUFFER_BYTES. Free for reuse when the put has resolved. */
+  /** @param buffer where the pack is built; must hold packBufferBytes(bytesTarget). Free for reuse when the put has resolved. */
   constructor(
     keys: KeyRing,
     random: Random,
@@ -47,7 +47,7 @@ export class PackBuilder {
     buffer: Uint8Array,
     bytesTarget: number = PACK_BYTES_TARGET,
   ) {
-    assert(bytesTarget <= PACK_BYTES_TARGET, 'The buffer is made for packs of the target size')
+    assert(buffer.length >= packBufferBytes(bytesTarget), 'The buffer is made for packs of the target size')
     this.#bytesTarget = bytesTarget
     this.#keys = keys
     this.#salt = random.bytes(32)
@@ -115,11 +115,9 @@ export class PackBuilder {
 const CHUNKS_MAX = 64 * 1024
 const CHUNK_SEALED_BYTES_MAX = 4 * MIB + 64
 
-/** What a buffer for PackBuilder must hold: the target, one chunk too many, and the longest table. */
-export const PACK_BUFFER_BYTES =
-  PACK_HEADER_BYTES +
-  PACK_BYTES_TARGET +
-  CHUNK_SEALED_BYTES_MAX +
-  CHUNKS_MAX * TABLE_ENTRY_BYTES +
-  TAG_BYTES +
-  PACK_FOOTER_BYTES
+/** What a buffer for packs of `bytesTarget` must hold: the target, one chunk too many, and the longest table. */
+export function packBufferBytes(bytesTarget: number = PACK_BYTES_TARGET): number {
+  const chunksMax = Math.min(CHUNKS_MAX, Math.ceil(bytesTarget / TAG_BYTES) + 1)
+  const table = chunksMax * TABLE_ENTRY_BYTES + TAG_BYTES
+  return PACK_HEADER_BYTES + bytesTarget + CHUNK_SEALED_BYTES_MAX + table + PACK_FOOTER_BYTES
+}

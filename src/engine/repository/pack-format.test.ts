@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { SeededRandom } from '#base'
 import { type ChunkId, contentHash, KeyRing } from './crypto.ts'
-import { PACK_BUFFER_BYTES, PackBuilder } from './pack-builder.ts'
+import { packBufferBytes, PackBuilder } from './pack-builder.ts'
 import {
   CHUNK_KINDS,
   decodeFooter,
@@ -24,7 +24,7 @@ const random = new SeededRandom(11)
 const keys = new KeyRing(random.bytes(32), random.bytes(16))
 
 function smallPack(): { name: string; bytes: Uint8Array; chunks: readonly PackedChunk[] } {
-  const builder = new PackBuilder(keys, random, 42, new Uint8Array(PACK_BUFFER_BYTES))
+  const builder = new PackBuilder(keys, random, 42, new Uint8Array(packBufferBytes()))
   for (let i = 0; i < 5; i += 1) {
     const plain = random.bytes(600 + i)
     builder.add(keys.chunkId(contentHash(plain)), plain, CHUNK_KINDS[i % 2] ?? 'data')
@@ -117,7 +117,7 @@ test('A pack cut at any length is corrupt, never a raw exception', async () => {
 })
 
 test('PackBuilder takes very many chunks that compress to almost nothing without overrunning its buffer', () => {
-  const builder = new PackBuilder(keys, random, 1, new Uint8Array(PACK_BUFFER_BYTES))
+  const builder = new PackBuilder(keys, random, 1, new Uint8Array(packBufferBytes()))
   const id = new Uint8Array(32) as ChunkId
   const stored = new Uint8Array(20)
   let count = 0

@@ -226,8 +226,10 @@ export class Repository {
 
   async #remember(): Promise<void> {
     const { head, headHash } = this.log.state
-    if (this.rollback === undefined && head > 0 && headHash !== '')
-      await rememberHead(this.#cache, { number: head, hash: headHash })
+    if (this.rollback !== undefined || head === 0 || headHash === '') return
+    // Another process of this user may have seen more meanwhile; what was seen is never forgotten.
+    const seen = await recallHead(this.#cache)
+    if (seen === undefined || seen.number <= head) await rememberHead(this.#cache, { number: head, hash: headHash })
   }
 }
 

@@ -95,6 +95,16 @@ async function passOverPruned(log: CommitLog, checked: Checked): Promise<void> {
   }
 }
 
+/** Points that were forgotten while we looked may have lost chunks by right. */
+async function passOverForgotten(log: CommitLog, touched: Map<number, string[]>): Promise<void> {
+  await log.refresh()
+  for (const [ordinal, ids] of touched) {
+    const live = ids.filter((id) => log.state.points.has(id))
+    if (live.length > 0) touched.set(ordinal, live)
+    else touched.delete(ordinal)
+  }
+}
+
 function packDamages(log: CommitLog, checked: Checked, pointsOf: (ordinal: number) => string[]): Damage[] {
   return [...checked.injuries.keys()].map((ordinal) => ({
     kind: checked.missing.has(ordinal) ? 'pack_missing' : 'pack_corrupt',
@@ -148,7 +158,9 @@ export async function verifyWithoutKey(
   const config = await readConfig(store)
   const log = await CommitLog.open({ store, repositoryId: config.id, ...environment, writer: '' })
   const checked = await checkPacks(log, undefined, options)
-  const closures = [...log.state.points].map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
+  // Closures cost as much as chains are long, so they are only made when there is damage to explain.
+  const points = checked.injuries.size === 0 ? [] : [...log.state.points]
+  const closures = points.map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
   return report(store, config.id, log, checked, packDamages(log, checked, pointsOf))
@@ -168,6 +180,7 @@ export async function verifyWithKey(
   for (const point of options.only ?? repository.points()) {
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
+  if (touched.size > 0) await passOverForgotten(log, touched)
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]

@@ -7,7 +7,7 @@ import { type ChunkId, contentHash } from '../crypto.ts'
 import { logKey } from '../log/entry.ts'
 import type { CommitLog } from '../log/log.ts'
 import { keys, openLog } from '../log/log.rig.ts'
-import { PACK_BUFFER_BYTES, PackBuilder } from '../pack-builder.ts'
+import { packBufferBytes, PackBuilder } from '../pack-builder.ts'
 import { packKeyOf } from '../pack-format.ts'
 import { MemoryStore } from '../stores/memory-store.ts'
 import { ChunkIndex } from './chunk-index.ts'
@@ -15,7 +15,7 @@ import { freshFolder, removeFolders } from './index-cache.rig.ts'
 
 after(removeFolders)
 const random = new SeededRandom(41)
-const buffer = new Uint8Array(PACK_BUFFER_BYTES)
+const buffer = new Uint8Array(packBufferBytes())
 
 /** Stores and names one pack of some chunks; gives their ids. */
 async function addPack(store: MemoryStore, log: CommitLog): Promise<ChunkId[]> {

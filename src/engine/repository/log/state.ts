@@ -38,6 +38,7 @@ export class LogState {
   readonly #forgotten = new Map<PointId, PointState & Readonly<{ forgottenIn: number }>>()
   readonly #moves: { from: number[]; to: number[] }[] = []
   readonly #pins = new Map<number, Pin>()
+  readonly #doomed = new Set<number>()
   readonly #doomedStrays = new Set<string>()
   readonly #deletedNames = new Map<string, number>()
 
@@ -110,7 +111,8 @@ export class LogState {
     }
     for (const header of envelope.points ?? []) {
       this.#points.set(header.id, { header, number: envelope.number })
-      for (const ordinal of this.closureOf(header)) this.#revive(ordinal)
+      // Closures are as long as chains of incrementals: they are only walked when there is something to revive.
+      if (this.#doomed.size > 0) for (const ordinal of this.closureOf(header)) this.#revive(ordinal)
     }
     for (const id of envelope.forgotten ?? []) {
       const point = this.#points.get(id)
@@ -123,7 +125,7 @@ export class LogState {
 
   #revive(ordinal: number): void {
     const pack = must(this.packs[ordinal], 'decodeOrdinals keeps to known packs')
-    if (pack.status === 'doomed') pack.status = 'live'
+    if (this.#doomed.delete(ordinal)) pack.status = 'live'
   }
 
   #applyPacks(envelope: Envelope): void {
@@ -144,11 +146,17 @@ export class LogState {
     for (const name of envelope.tombstones ?? []) {
       const pack = this.#packByName.get(name)
       if (pack === undefined) this.#doomedStrays.add(name)
-      else if (pack.status === 'live') pack.status = 'doomed'
+      else if (pack.status === 'live') {
+        pack.status = 'doomed'
+        this.#doomed.add(pack.ordinal)
+      }
     }
     for (const name of envelope.deletions ?? []) {
       const pack = this.#packByName.get(name)
-      if (pack !== undefined) pack.status = 'deleted'
+      if (pack !== undefined) {
+        pack.status = 'deleted'
+        this.#doomed.delete(pack.ordinal)
+      }
       this.#doomedStrays.delete(name)
       this.#deletedNames.set(name, envelope.number)
     }

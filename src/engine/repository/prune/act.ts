@@ -13,8 +13,8 @@
  * the tombstones lasts. After step 4 no entry may name these packs (commit-check.ts), so step 5 needs no care.
  */
 import { assert, type Clock, isHoldfastError, type ProgressSink, type Random, silentProgress } from '#base'
-import { PackBuilder, PACK_BUFFER_BYTES } from '../pack-builder.ts'
-import { packKeyOf } from '../pack-format.ts'
+import { PACK_BYTES_TARGET, packBufferBytes, PackBuilder } from '../pack-builder.ts'
+import { PACK_HEADER_BYTES, packKeyOf } from '../pack-format.ts'
 import { openChunk, readPackTable, readSealed } from '../pack-reader.ts'
 import type { PackAdded } from '../log/entry.ts'
 import { encodeOrdinals } from '../log/ordinals.ts'
@@ -104,14 +104,16 @@ class PruneAct {
     if (this.#plan.rewrite.length === 0) return
     const { store, keys, log } = this.#repository
     const { progress = silentProgress, random, signal } = this.#environment
-    const buffer = new Uint8Array(PACK_BUFFER_BYTES)
-    let builder = new PackBuilder(keys, random, this.#session.number, buffer)
+    const target = Math.min(PACK_BYTES_TARGET, this.#plan.rewrittenBytes + PACK_HEADER_BYTES)
+    const buffer = new Uint8Array(packBufferBytes(target))
+    const newBuilder = (): PackBuilder => new PackBuilder(keys, random, this.#session.number, buffer, target)
+    let builder = newBuilder()
     const flush = async (): Promise<void> => {
       if (builder.isEmpty) return
       const { name, bytes } = builder.finish()
       await store.put(packKeyOf(name), [bytes])
       this.#stored.push({ name, lengthBytes: bytes.length })
-      builder = new PackBuilder(keys, random, this.#session.number, buffer)
+      builder = newBuilder()
     }
     let doneBytes = 0
     for (const name of this.#plan.rewrite) {

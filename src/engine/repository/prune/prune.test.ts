@@ -101,3 +101,20 @@ test('LogState: what is deleted stays deleted, and moved chunks join the closure
   assert.equal(state.packs[0]?.status, 'deleted')
   assert.ok(state.closureOf({ id: POINT('1'), uses: '0' }).has(1))
 })
+
+test('LogState: thousands of incrementals on one another are taken in without walking every chain', () => {
+  const state = new LogState()
+  const id = (n: number): string => n.toString(16).padStart(32, '0')
+  const pack = (n: number): string => n.toString(16).padStart(64, '0')
+  for (let n = 1; n <= 3000; n += 1) {
+    const point = { id: id(n), uses: `${n - 1}`, ...(n === 1 ? {} : { base: id(n - 1) }) }
+    const fields: Partial<Envelope> = {
+      number: n,
+      atMs: 0,
+      packs: [{ name: pack(n), lengthBytes: 1 }],
+      points: [point],
+    }
+    state.apply(fields as Envelope, 'h')
+  }
+  assert.equal(state.points.size, 3000)
+})
