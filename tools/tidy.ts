@@ -2,8 +2,9 @@
  * Checks the source tree itself: layers, sizes, bans, and documents that must match the code. Prints every breach and
  * exits 1 when there is one. tools/tidy.test.ts plants breaches and sees each found.
  */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { execFileSync } from 'node:child_process'
+import { findDeadPaths } from './doc-paths.ts'
 import { findBreaches, type SourceFile } from './layers.ts'
 
 const FILE_LINES_MAX = 400
@@ -52,23 +53,19 @@ export function tidy(files: readonly SourceFile[]): string[] {
   return [...layers, ...files.flatMap(tidyFile)]
 }
 
-function trackedFiles(): SourceFile[] {
-  const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard', '*.ts'], { encoding: 'utf8' })
-  return listed
-    .split('\n')
-    .filter((path) => path !== '')
-    .flatMap((path) => {
-      try {
-        return [{ path, text: readFileSync(path, 'utf8') }]
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [] // deleted in the work tree, still listed by git
-        throw error
-      }
-    })
+function trackedPaths(): string[] {
+  const listed = execFileSync('git', ['ls-files', '-co', '--exclude-standard'], { encoding: 'utf8' })
+  return listed.split('\n').filter((path) => path !== '' && existsSync(path)) // git still lists what the work tree deleted
+}
+
+function read(path: string): SourceFile {
+  return { path, text: readFileSync(path, 'utf8') }
 }
 
 if (import.meta.main) {
-  const found = tidy(trackedFiles())
+  const paths = trackedPaths()
+  const documents = paths.filter((path) => path.endsWith('.md')).map(read)
+  const found = [...tidy(paths.filter((path) => path.endsWith('.ts')).map(read)), ...findDeadPaths(documents, paths)]
   for (const breach of found) process.stderr.write(`${breach}\n`)
   if (found.length > 0) process.exitCode = 1
 }

@@ -20,7 +20,7 @@ import {
 } from './pack-format.ts'
 
 /** A pack is closed when it has grown past this; it is a little larger than the last chunk made it. */
-export const PACK_BYTES_TARGET = 24 * MIB
+export const PACK_BYTES_TARGET = 16 * MIB
 
 export type FinishedPack = Readonly<{
   name: string
