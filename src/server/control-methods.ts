@@ -2,10 +2,12 @@
  * What `serve` answers on its socket besides `health`; parameters from the wire are checked here, a job's input by its
  * definition. The socket is the owner's alone, so whoever reaches it may do everything.
  *
- *   job.start {job, input, key?}   → id                        job.list {status?, name?, limit?}   → JobView[]
+ *   job.start {job, input, key?}   → id                        job.list {status?, name?, limit?}   → JobSummary[]
  *   job.show {id}                  → {job, steps, events}      job.cancel {id, reason?}            → boolean
  *   job.watch {id}                 → JobView when it is over, with JobView events as it changes
- *   catalog.list                   → {repositories, points}
+ *   catalog.repositories           → KnownRepository[]         catalog.points {after}              → ListedPoint[]
+ *
+ * A message has its bound (MESSAGE_BYTES_MAX): lists of jobs leave inputs and outputs out, points come in pages.
  */
 import type { Clock } from '#base'
 import { type Catalog, listPoints, listRepositories } from '#catalog'
@@ -15,11 +17,14 @@ import type { RpcCall, RpcMethods } from '#runtime'
 import { ServerError } from './errors.ts'
 import { BACKUP_QUEUE } from './jobs-of-serve.ts'
 
+export type JobSummary = Omit<JobView, 'input' | 'output'>
 export type ControlParts = Readonly<{ engine: JobEngine; catalog: Catalog; clock: Clock }>
 
 const TEXT_LENGTH_MAX = 1000
 const LIST_MAX = 1000
 const WATCH_MS = 250
+/** A point has some hundred bytes for each of its disks. */
+const POINTS_PAGE = 100
 
 function invalid(what: string): ServerError {
   return new ServerError('request_invalid', `The request has no valid ${what}.`, { facts: { what } })
@@ -59,14 +64,19 @@ function startJob(engine: JobEngine, params: unknown): Promise<string> {
   return engine.start(job, fields['input'] ?? null, options)
 }
 
-function listJobs(engine: JobEngine, params: unknown): Promise<JobView[]> {
+async function listJobs(engine: JobEngine, params: unknown): Promise<JobSummary[]> {
   const fields = fieldsOf(params)
   const { limit = 100 } = fields
   if (typeof limit !== 'number' || !Number.isSafeInteger(limit) || limit < 1 || limit > LIST_MAX) throw invalid('limit')
   const name = optionalText(fields, 'name')
   const status = optionalText(fields, 'status')
   if (status !== undefined && !isStatus(status)) throw invalid('status')
-  return engine.list({ limit, ...(name !== undefined && { name }), ...(status !== undefined && { status: [status] }) })
+  const jobs = await engine.list({
+    limit,
+    ...(name !== undefined && { name }),
+    ...(status !== undefined && { status: [status] }),
+  })
+  return jobs.map(({ input: _input, output: _output, ...summary }) => summary)
 }
 
 function isStatus(text: string): text is JobStatus {
@@ -99,6 +109,11 @@ export function controlMethods(parts: ControlParts): RpcMethods {
       return engine.cancel(textOf(fields, 'id'), optionalText(fields, 'reason') ?? 'asked for')
     },
     'job.watch': (params, call) => watch(parts, params, call),
-    'catalog.list': async () => ({ repositories: await listRepositories(catalog), points: await listPoints(catalog) }),
+    'catalog.repositories': () => listRepositories(catalog),
+    'catalog.points': async (params) => {
+      const { after } = fieldsOf(params)
+      if (typeof after !== 'number' || !Number.isSafeInteger(after) || after < 0) throw invalid('after')
+      return (await listPoints(catalog)).slice(after, after + POINTS_PAGE)
+    },
   }
 }

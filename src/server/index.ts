@@ -1,5 +1,6 @@
 /** server: the processes and how they are put together. */
 export { type ControlClient, openControl, stopServe } from './control-client.ts'
+export type { JobSummary } from './control-methods.ts'
 export { SERVER_ERROR_CODES, ServerError, type ServerErrorCode } from './errors.ts'
 export { type Home, homeFolder, openHome } from './home.ts'
 export { defineJobs, workerTasks } from './jobs-of-serve.ts'

@@ -5,8 +5,9 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { MIB, must, SECTOR_BYTES } from '#base'
 import { isObject, type JsonObject } from '#engine/hypervisor'
-import { processState } from '#runtime'
-import type { JobView, ListedPoint, StepView } from '#server'
+import { backupTask } from '#jobs'
+import { processState, systemClock, systemRandom } from '#runtime'
+import type { JobSummary, JobView, ListedPoint, StepView } from '#server'
 import type { PointJson } from '../cli/command-line.ts'
 import { until } from '../jobs/processes.ts'
 import type { RunningGuest } from '../rig/guest-process.ts'
@@ -99,26 +100,52 @@ test('Backup jobs survive kill -9 of the worker and of the server, and a lost ca
     await assertRestores(home, point.pointId, 1)
   })
 
-  await t.test(
-    'kill -9 of the server in the middle: the worker goes on, the next server completes the job',
-    async () => {
-      await writeData(guest, 2)
-      const worker = await home.worker()
-      const id = await startBackup(home, guest)
-      await until('the instant is open', isOpen(home))
-      await home.killServe()
-      assert.equal(processState(worker), 'alive')
-      await home.serve()
-      const job = await home.run<JobView>('job', 'watch', id)
-      assert.equal(job.status, 'succeeded')
-      assert.equal((await home.worker()).pid, worker.pid)
-      await assertUntouched(guest, graph, home)
-      const { point, mode } = job.output as Output
-      assert.equal(mode, 'incremental', 'changes were tracked since the point of the first job')
-      assert.equal((await home.run<PointJson[]>('repo', 'list', 'store')).length, 2)
-      await assertRestores(home, point.pointId, 2)
-    },
-  )
+  await t.test('kill -9 of the server in the middle: the worker goes on, the next one completes the job', async () => {
+    await writeData(guest, 2)
+    const worker = await home.worker()
+    const id = await startBackup(home, guest)
+    await until('the instant is open', isOpen(home))
+    await home.killServe()
+    assert.equal(processState(worker), 'alive')
+    await home.serve()
+    const job = await home.run<JobView>('job', 'watch', id)
+    assert.equal(job.status, 'succeeded')
+    assert.equal((await home.worker()).pid, worker.pid)
+    await assertUntouched(guest, graph, home)
+    const { point, mode } = job.output as Output
+    assert.equal(mode, 'incremental', 'changes were tracked since the point of the first job')
+    assert.equal((await home.run<PointJson[]>('repo', 'list', 'store')).length, 2)
+    await assertRestores(home, point.pointId, 2)
+  })
+
+  await t.test('a task that is asked again after its result was lost gives its point and makes no other', async () => {
+    const [job] = await home.run<JobSummary[]>('job', 'list', '--limit', '1')
+    const shown = await home.run<Shown>('job', 'show', must(job, 'There are jobs').id)
+    const task = backupTask({
+      clock: systemClock,
+      random: systemRandom,
+      writer: 'test',
+      cacheFolder: join(home.folder, 'cache'),
+      stateFolder: home.home,
+      warn: () => assert.fail('every instant was recovered'),
+    })
+    const key = { job: shown.job.id, step: 'back-up', epoch: 99 }
+    const context = { key, epoch: () => 99, progress: () => undefined, signal: new AbortController().signal }
+    const { point } = (await task(shown.job.input, context)) as Output
+    assert.deepEqual(point, (shown.job.output as Output).point)
+    assert.equal((await home.run<PointJson[]>('repo', 'list', 'store')).length, 2)
+  })
+
+  await t.test('a cancelled job lets go of the guest', async () => {
+    await writeData(guest, 3)
+    const id = await startBackup(home, guest)
+    await until('the instant is open', isOpen(home))
+    await home.run('job', 'cancel', id, '--reason', 'wrong machine')
+    const { code, message } = await home.fail('job', 'watch', id)
+    assert.deepEqual([code, message], ['cancelled', 'The job was cancelled: wrong machine.'])
+    await assertUntouched(guest, graph, home)
+    assert.equal((await home.run<PointJson[]>('repo', 'list', 'store')).length, 2)
+  })
 
   await t.test('the catalog is deleted: a new one is filled from the repository', async () => {
     const before = await home.run<Listed>('catalog', 'list')

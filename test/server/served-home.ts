@@ -11,7 +11,7 @@ import { must } from '#base'
 import { findWatchdog } from '#engine/hypervisor'
 import { type ProcessIdentity, processState } from '#runtime'
 import type { Health } from '#server'
-import { runJson } from '../cli/command-line.ts'
+import { runFailing, runJson } from '../cli/command-line.ts'
 import { killHard, until } from '../jobs/processes.ts'
 
 const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
@@ -44,6 +44,10 @@ export class ServedHome {
 
   run<T>(...args: string[]): Promise<T> {
     return runJson<T>(this.folder, args, { env: this.env, passphrase: undefined })
+  }
+
+  fail(...args: string[]): ReturnType<typeof runFailing> {
+    return runFailing(this.folder, args, { env: this.env, passphrase: undefined })
   }
 
   /** Starts a server and waits until it says that it is ready. */

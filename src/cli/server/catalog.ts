@@ -1,6 +1,6 @@
 /** holdfast catalog: what the server knows of repositories, and how a lost catalog is filled again. */
 import { Command } from 'commander'
-import type { KnownRepository, ListedPoint } from '#server'
+import type { ControlClient, KnownRepository, ListedPoint } from '#server'
 import { runCommandHandler } from '../command.ts'
 import { textTable } from '../text-table.ts'
 import { timeText } from '../time-text.ts'
@@ -27,11 +27,21 @@ function listCommand(): Command {
   }).action((options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
-        const listed = (await control.call('catalog.list')) as Listed
+        const listed = await readCatalog(control)
         output.result(listed, () => describe(listed))
       }),
     ),
   )
+}
+
+async function readCatalog(control: ControlClient): Promise<Listed> {
+  const repositories = (await control.call('catalog.repositories')) as KnownRepository[]
+  const points: ListedPoint[] = []
+  for (;;) {
+    const page = (await control.call('catalog.points', { after: points.length })) as ListedPoint[]
+    if (page.length === 0) return { repositories, points }
+    points.push(...page)
+  }
 }
 
 function describe({ repositories, points }: Listed): string {

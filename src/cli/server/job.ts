@@ -1,6 +1,6 @@
 /** holdfast job: what the server does and did. */
 import { Command } from 'commander'
-import type { JobEvent, JobView, StepView } from '#server'
+import type { JobEvent, JobSummary, JobView, StepView } from '#server'
 import { parseCount } from '../count.ts'
 import { runCommandHandler } from '../command.ts'
 import { textTable } from '../text-table.ts'
@@ -37,14 +37,14 @@ function listCommand(): Command {
       runCommandHandler(options, ({ output }) =>
         withControl(options, async (control) => {
           const { status, limit } = options
-          const jobs = (await control.call('job.list', { status, limit })) as JobView[]
+          const jobs = (await control.call('job.list', { status, limit })) as JobSummary[]
           output.result(jobs, () => (jobs.length === 0 ? 'There is no such job.' : table(jobs)))
         }),
       ),
     )
 }
 
-function table(jobs: readonly JobView[]): string {
+function table(jobs: readonly JobSummary[]): string {
   const rows = jobs.map(({ id, name, key, status, createdMs }) => [id, name, key ?? '', status, timeText(createdMs)])
   return textTable(['JOB', 'KIND', 'KEY', 'STATUS', 'CREATED (UTC)'], rows)
 }
