@@ -40,6 +40,7 @@ const CODES: Readonly<Record<string, number>> = {
   passphrase_missing: EXIT.key,
   passphrase_mismatch: EXIT.key,
   key_file_unreadable: EXIT.key,
+  job_secret_unreadable: EXIT.key,
 
   usage_invalid: EXIT.usage,
   invalid_argument: EXIT.usage,
@@ -73,6 +74,8 @@ const CODES: Readonly<Record<string, number>> = {
   qmp_protocol_violation: EXIT.outside,
   rpc_closed: EXIT.outside,
   worker_lost: EXIT.outside,
+  serve_not_running: EXIT.outside,
+  serve_not_stopped: EXIT.outside,
   worker_retiring: EXIT.outside,
   process_not_started: EXIT.outside,
   engine_stopping: EXIT.outside,

@@ -16,6 +16,12 @@ import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
 import { statsCommand } from './repo/stats.ts'
 import { verifyCommand } from './repo/verify.ts'
+import { catalogCommand } from './server/catalog.ts'
+import { jobCommand } from './server/job.ts'
+import { serveHomeCommand } from './server/serve.ts'
+import { statusCommand } from './server/status.ts'
+import { stopCommand } from './server/stop.ts'
+import { workerCommand } from './server/worker.ts'
 import { PROGRAM_VERSION } from './version.ts'
 
 const EXIT_CODES = `
@@ -24,7 +30,8 @@ Exit codes:
   70 a fault of Holdfast   130 cancelled
 
 Environment:
-  HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, HOLDFAST_KEY_FILE   the key of a repository`
+  HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, HOLDFAST_KEY_FILE   the key of a repository
+  HOLDFAST_HOME   the server's folder`
 
 const REPO_COMMANDS: readonly (() => Command)[] = [
   initCommand,
@@ -45,12 +52,22 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   rebuildIndexCommand,
 ]
 
+const SERVER_COMMANDS: readonly (() => Command)[] = [
+  serveHomeCommand,
+  stopCommand,
+  statusCommand,
+  jobCommand,
+  catalogCommand,
+]
+
 export function makeProgram(): Command {
   const program = new Command('holdfast')
     .description('Backup, site recovery, disk snapshots and images for QEMU/KVM hosts.')
     .version(`holdfast ${PROGRAM_VERSION}`, '-V, --version')
     .addHelpText('after', EXIT_CODES)
   program.addCommand(repoCommand())
+  for (const command of SERVER_COMMANDS) program.addCommand(command())
+  program.addCommand(workerCommand(), { hidden: true })
   quietly(program)
   return program
 }

@@ -6,6 +6,7 @@ export const JOBS_ERROR_CODES = [
   'job_kind_unknown',
   'job_queue_unknown',
   'job_input_invalid',
+  'job_secret_unreadable',
   'job_value_too_large',
   'job_value_not_json',
   'job_too_deep',

@@ -1,6 +1,17 @@
 /** jobs: durable operations behind one port, and the embedded engine that keeps them in the catalog. */
 export { EmbeddedEngine } from './engine/embedded-engine.ts'
 export { ENGINE_TIMING_DEFAULT, type EngineSettings, type EngineTiming } from './engine/settings.ts'
+export {
+  BACKUP_JOB,
+  BACKUP_TASK,
+  backupJob,
+  type BackupJobInput,
+  type BackupJobOutput,
+  backupTask,
+  type BackupTaskHost,
+} from './backup.ts'
+export { LIST_REPOSITORY_JOB, listRepositoryJob, type ListRepositoryOutput } from './list-repository.ts'
+export type { RepositoryAccess, RepositoryHost } from './repository-access.ts'
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
 export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'

@@ -12,6 +12,7 @@ import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
 import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { identityOf, type Logger, RpcServer, tryProcessLock } from '#runtime'
+import { controlMethods } from './control-methods.ts'
 import { ServerError } from './errors.ts'
 import type { Home } from './home.ts'
 import { type ProcessEntry, Supervised, type SupervisedState } from './supervisor.ts'
@@ -118,7 +119,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
       role: 'control',
       version: PROGRAM_VERSION,
       facts: { identity: self, home: home.folder },
-      methods: { health },
+      methods: { ...controlMethods({ engine, catalog, clock }), health },
     })
     undo.push(() => rpc.close())
     return { engine, catalog, tasks, health, stop }

@@ -47,7 +47,7 @@ const RESTART_DELAY_MS_MAX = 30_000
 /** A process that lived this long before it died is started again at once. */
 const STEADY_MS = 60_000
 
-function isIdentity(value: unknown): value is ProcessIdentity {
+export function isIdentity(value: unknown): value is ProcessIdentity {
   if (typeof value !== 'object' || value === null) return false
   const { bootId, pidNamespace, pid, startTicks } = value as Record<string, unknown>
   return (

@@ -4,9 +4,10 @@ import type { PointRecord } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { type CommandContext, runCommandHandler } from '../command.ts'
 import { printable } from '../printable.ts'
+import { stateFolder } from '../state-folder.ts'
 import { WRITER } from '../version.ts'
 import { collectDisk, type DiskArgument } from './disk-argument.ts'
-import { derivedDiskId, type HeldDisk, holdDisks } from './disk-sources.ts'
+import { type HeldDisk, holdDisks } from './disk-sources.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
 import { pointJson, sumOf } from './point-json.ts'
 import { parseCount } from '../count.ts'
@@ -96,22 +97,28 @@ function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir 
 }
 
 async function backUpRunningMachine(
-  opened: OpenRepository,
+  { repository, descriptor }: OpenRepository,
   qmpSocketPath: string,
   { machine, qga, consistency, strict, scratchDir, threads }: BackupCommandOptions,
-  context: CommandContext,
+  { output, signal }: CommandContext,
 ): Promise<PointRecord> {
-  const { backUpRunning } = await import('./backup-running.ts')
+  const { backUpRunning } = await import('#engine/transfer')
+  const { systemClock, systemRandom } = await import('#runtime')
   const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
-  const backup = {
-    machine,
-    sockets: { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) },
-    consistency: CONSISTENCY[wanted],
-    strict: strict ?? false,
-    ...(scratchDir === undefined ? {} : { scratchDir }),
+  const sockets = { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) }
+  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false }
+  return backUpRunning(repository, backup, {
+    store: descriptor,
+    clock: systemClock,
+    random: systemRandom,
+    writer: WRITER,
+    progress: output.progress,
+    signal,
+    stateFolder: stateFolder(),
+    onUnrecovered: (id, error) => output.note(`Instant ${id} of an earlier run is still open: ${error?.message ?? ''}`),
+    ...(scratchDir === undefined ? {} : { scratchFolder: scratchDir }),
     ...(threads === undefined ? {} : { threads }),
-  }
-  return backUpRunning(opened, backup, context)
+  })
 }
 
 async function backUpNamed(
@@ -144,7 +151,7 @@ async function backUpImages(
   options: BackupCommandOptions,
   { output, signal }: CommandContext,
 ): Promise<PointRecord> {
-  const { backUp } = await import('#engine/transfer')
+  const { backUp, derivedDiskId } = await import('#engine/transfer')
   const { systemClock, systemRandom } = await import('#runtime')
   const { machine, threads } = options
   const known = new Set(

@@ -6,7 +6,6 @@
  * plainly in the file they are read from there, else through the daemon. Whoever serves an NBD export answers for its
  * standing still.
  */
-import { createHash } from 'node:crypto'
 import { constants, type FileHandle, open } from 'node:fs/promises'
 import { errnoOf, HoldfastError, isHoldfastError } from '#base'
 import type { ImageFormat, SourceDescriptor } from '#engine/block'
@@ -125,14 +124,4 @@ function withHint(error: unknown): unknown {
   if (hint === undefined) return error
   const { code, message, facts, retry } = error
   return new HoldfastError(code, message, { facts, retry, hint, cause: error })
-}
-
-/** The identity of a disk that nobody gave one: always the same for a machine and LUN, wherever its image lies. */
-export function derivedDiskId(machine: string, lun: number): string {
-  const hash = createHash('sha256').update(`holdfast disk\0${machine}\0${lun}`).digest()
-  // Version 8: a UUID of the maker's own making (RFC 9562, section 5.8).
-  hash[6] = ((hash[6] ?? 0) & 0x0f) | 0x80
-  hash[8] = ((hash[8] ?? 0) & 0x3f) | 0x80
-  const hex = hash.toString('hex')
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20, 32)}`
 }

@@ -24,6 +24,8 @@ export type MachineBackup = Readonly<{
   strict?: boolean
   excludeLuns?: readonly number[]
   expiresAtMs?: number
+  /** Kept with the point beside what the instant has to say. */
+  notes?: readonly string[]
   attachments?: BackupInput['attachments']
   /** Opens an instant of the machine, running or stopped. */
   openInstant: (options: OpenInstantOptions) => Promise<Instant>
@@ -100,7 +102,11 @@ async function inputOf(
   for (const disk of instant.disks)
     disks.push(await backupDisk(disk, parentPoint, generation, knownDisks.has(disk.diskId)))
   const incremental = disks.some((disk) => disk.changes.kind === 'since')
-  const notes = [...instant.notes, ...(instant.weakerPromise === undefined ? [] : [instant.weakerPromise])]
+  const notes = [
+    ...(backup.notes ?? []),
+    ...instant.notes,
+    ...(instant.weakerPromise === undefined ? [] : [instant.weakerPromise]),
+  ]
   return {
     machine: backup.machine,
     machineUuid: instant.machine.uuid,

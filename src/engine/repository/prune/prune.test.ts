@@ -107,10 +107,7 @@ test('LogState: thousands of incrementals on one another are taken in without wa
   const state = new LogState()
   const id = (n: number): string => n.toString(16).padStart(32, '0')
   const pack = (n: number): string => n.toString(16).padStart(64, '0')
-<<<<<<< HEAD
-=======
   const started = systemClock.monotonicMs()
->>>>>>> proof
   for (let n = 1; n <= 3000; n += 1) {
     const point = { id: id(n), uses: `${n - 1}`, ...(n === 1 ? {} : { base: id(n - 1) }) }
     const fields: Partial<Envelope> = {
@@ -122,8 +119,5 @@ test('LogState: thousands of incrementals on one another are taken in without wa
     state.apply(fields as Envelope, 'h')
   }
   assert.equal(state.points.size, 3000)
-<<<<<<< HEAD
-=======
   assert.ok(systemClock.monotonicMs() - started < 10_000, 'walking every chain takes most of a minute')
->>>>>>> proof
 })

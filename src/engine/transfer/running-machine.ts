@@ -7,10 +7,18 @@
  * history. An id alone does not prove that the image is still the same one (`sameImages`).
  */
 import { readFile, stat } from 'node:fs/promises'
-import { HoldfastError } from '#base'
-import type { JsonObject, MachineDescription, MachineDisk, QmpClient, RunningMachine } from '#engine/hypervisor'
+import { type Clock, HoldfastError } from '#base'
+import {
+  HypervisorError,
+  type JsonObject,
+  lunOfDeviceId,
+  type MachineDescription,
+  type MachineDisk,
+  QmpClient,
+  type RunningMachine,
+} from '#engine/hypervisor'
 import type { PointRecord } from '#engine/repository'
-import { derivedDiskId } from './disk-sources.ts'
+import { derivedDiskId } from './derived-disk-id.ts'
 
 export type MachineMonitor = Readonly<{ qmpSocketPath: string; agentSocketPath?: string }>
 /** `attachments`: what belongs to the machine beside its disks, such as the variables of its firmware. */
@@ -30,16 +38,14 @@ const BUSES: readonly (readonly [RegExp, MachineDisk['bus']])[] = [
 ]
 
 /** @throws qmp_unreachable, qmp_busy, disk_unsupported, qmp_command_failed */
-export async function describeRunning(machine: string, sockets: MachineMonitor): Promise<Described> {
-  const { QmpClient } = await import('#engine/hypervisor')
-  const { systemClock } = await import('#runtime')
-  const qmp = await QmpClient.connect(sockets.qmpSocketPath, { clock: systemClock })
+export async function describeMonitored(clock: Clock, machine: string, sockets: MachineMonitor): Promise<Described> {
+  const qmp = await QmpClient.connect(sockets.qmpSocketPath, { clock })
   try {
     const all = await writableDrives(qmp)
     const drives = all.filter(({ type }) => !NO_DISK.test(type))
-    if (drives.length === 0) throw await noDisk()
+    if (drives.length === 0) throw noDisk()
     const flash = all.find(({ type }) => FLASH.test(type))
-    const luns = await lunsOf(drives)
+    const luns = lunsOf(drives)
     const description: MachineDescription = {
       schema: 1,
       name: machine,
@@ -58,8 +64,7 @@ export async function describeRunning(machine: string, sockets: MachineMonitor):
   }
 }
 
-async function noDisk(): Promise<Error> {
-  const { HypervisorError } = await import('#engine/hypervisor')
+function noDisk(): Error {
   return new HypervisorError('disk_unsupported', 'The machine has no disk that it can write to.', {
     hint: 'Nothing of it needs a backup; or its disks are not attached yet.',
   })
@@ -91,8 +96,7 @@ async function propertyOf(qmp: QmpClient, path: string, property: string): Promi
   return asText(await qmp.execute('qom-get', { path, property }).catch(() => ''))
 }
 
-async function lunsOf(drives: readonly Drive[]): Promise<number[]> {
-  const { lunOfDeviceId } = await import('#engine/hypervisor')
+function lunsOf(drives: readonly Drive[]): number[] {
   const named = drives.map(({ device }) => lunOfDeviceId(device))
   const all = named.flatMap((lun) => lun ?? [])
   return all.length === drives.length && new Set(all).size === all.length ? all : [...drives.keys()]

@@ -1,0 +1,85 @@
+/**
+ * How a job names a repository: its location, and the file that holds its passphrase or key. Secrets never stand in a job's
+ * input, which is kept in the catalog; the file is read when the work is done, by the process that does it.
+ */
+import { readFile } from 'node:fs/promises'
+import { isAbsolute } from 'node:path'
+import { type Clock, messageOf, type Random } from '#base'
+import { type Credential, openStore, parseStoreLocation, Repository, type StoreDescriptor } from '#engine/repository'
+import { JobsError } from './errors.ts'
+
+export type RepositoryAccess = Readonly<{
+  /** A folder or an s3:// URL without a secret. */
+  store: string
+  /** `passphrase`: the file's first line; `key`: all its bytes. */
+  credential: Readonly<{ kind: 'passphrase-file' | 'key-file'; path: string }>
+}>
+
+/** What a process needs to open repositories. */
+export type RepositoryHost = Readonly<{ clock: Clock; random: Random; cacheFolder: string; writer: string }>
+
+const SECRET_BYTES_MAX = 1024 * 1024
+
+export function inputInvalid(what: string): JobsError {
+  return new JobsError('job_input_invalid', `The job's input has no valid ${what}.`, { facts: { what } })
+}
+
+/** @throws JobsError `job_input_invalid` */
+export function recordOf(value: unknown, what: string): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  throw inputInvalid(what)
+}
+
+/** An absolute path: the process that uses it works in another folder than who named it. @throws JobsError */
+export function absolutePathOf(value: unknown, what: string): string {
+  if (typeof value === 'string' && isAbsolute(value)) return value
+  throw inputInvalid(`${what} (an absolute path)`)
+}
+
+/** @throws JobsError `job_input_invalid`, RepositoryError `store_location_invalid` */
+export function readRepositoryAccess(input: Record<string, unknown>): RepositoryAccess {
+  const { store } = input
+  if (typeof store !== 'string') throw inputInvalid('store')
+  const descriptor = parseStoreLocation(store)
+  if (descriptor.kind === 'folder') absolutePathOf(store, 'store')
+  const { kind, path } = recordOf(input['credential'], 'credential')
+  if (kind !== 'passphrase-file' && kind !== 'key-file') throw inputInvalid('credential kind')
+  return { store, credential: { kind, path: absolutePathOf(path, 'credential path') } }
+}
+
+async function readCredential({ kind, path }: RepositoryAccess['credential']): Promise<Credential> {
+  const bytes = await readFile(path).catch((cause: unknown) => {
+    throw new JobsError('job_secret_unreadable', `The key file ${path} cannot be read: ${messageOf(cause)}`, {
+      facts: { path },
+      hint: 'The user that the worker runs as must be able to read it.',
+      cause,
+    })
+  })
+  if (bytes.length > SECRET_BYTES_MAX) {
+    throw new JobsError('job_secret_unreadable', `The key file ${path} is larger than 1 MiB.`, { facts: { path } })
+  }
+  if (kind === 'key-file') return { kind, bytes }
+  return { kind: 'passphrase', passphrase: bytes.toString('utf8').split(/\r?\n/, 1)[0] ?? '' }
+}
+
+/** Opens, runs `use`, closes. @throws what reading the key and opening raise */
+export async function withRepository<T>(
+  access: RepositoryAccess,
+  host: RepositoryHost,
+  use: (repository: Repository, descriptor: StoreDescriptor) => Promise<T>,
+): Promise<T> {
+  const credential = await readCredential(access.credential)
+  const descriptor = parseStoreLocation(access.store)
+  const store = await openStore(descriptor)
+  try {
+    const repository = await Repository.open(store, credential, host)
+    const result = await use(repository, descriptor)
+    await repository.close()
+    return result
+  } catch (error) {
+    await store.close().catch(() => {
+      // What went wrong first is what matters; nothing is written by closing.
+    })
+    throw error
+  }
+}
