@@ -63,19 +63,21 @@ export class RunningBoot {
   readonly #folder: string
   readonly #environment: BootEnvironment
   readonly #close: () => Promise<void>
+  readonly #keepAlive: () => Promise<void>
 
   constructor(
     status: MachineStatus,
     record: BootRecord,
     folder: string,
     environment: BootEnvironment,
-    close: () => Promise<void>,
+    hold: Readonly<{ close: () => Promise<void>; keepAlive: () => Promise<void> }>,
   ) {
     this.status = status
     this.#record = record
     this.#folder = folder
     this.#environment = environment
-    this.#close = close
+    this.#close = hold.close
+    this.#keepAlive = hold.keepAlive
   }
 
   /** Where the disks stand; begins or resumes the jobs that are not there. */
@@ -102,6 +104,7 @@ export class RunningBoot {
       const sum = (field: 'doneBytes' | 'totalBytes'): number =>
         running.reduce((total, state) => total + state[field], 0)
       progress({ task: 'Moving the data in', doneBytes: sum('doneBytes'), totalBytes: sum('totalBytes') })
+      await this.#keepAlive()
       await clock.sleep(200, signal)
     }
     await removeBoot(this.#folder)
@@ -142,7 +145,11 @@ export async function bootPoint(
     })
     if (record.step === 'begun') await prepareOverlays(record, plan.folder, sources)
     const status = await startMachine(repository, point, plan, record, environment.hypervisor)
-    return new RunningBoot(status, record, plan.folder, environment, close)
+    return new RunningBoot(status, record, plan.folder, environment, {
+      close,
+      // The pin keeps prune from taking what the guest still reads.
+      keepAlive: async () => session?.keepAlive(),
+    })
   } catch (error) {
     await close()
     throw error
