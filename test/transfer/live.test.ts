@@ -129,5 +129,11 @@ test('A running machine is backed up, changes, is backed up by its bitmap, is lo
     'with nobody serving any more',
   )
   assert.equal((await world.run('m2', 'cat /data/vdb/written-while-hydrating')).trim(), 'mine')
+  await assert.rejects(bootPoint(guarded.repository, second, plan, environment), { code: 'machine_exists' })
+  assert.equal(
+    (await world.run('m2', 'cat /data/vdb/written-while-hydrating')).trim(),
+    'mine',
+    'its disks were not replaced',
+  )
   await guarded.repository.close()
 })

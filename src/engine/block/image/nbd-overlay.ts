@@ -10,7 +10,6 @@
 import { unlink } from 'node:fs/promises'
 import { SECTOR_BYTES, assert } from '#base'
 import type { ByteRange } from '../extent.ts'
-import { fileShape } from '../device-size.ts'
 import { runQemuImg } from './qemu-img.ts'
 import { serveImage, type StorageDaemonOptions } from './storage-daemon.ts'
 
@@ -46,7 +45,6 @@ export async function createNbdOverlay(
   try {
     await runQemuImg(path, [...args, '--', path, String(sizeBytes)])
     if (holes.length > 0) await zero(path, holes, options)
-    await fileShape(path)
   } catch (error) {
     await unlink(path).catch(() => {
       // It may not have been made at all; the first error says why.

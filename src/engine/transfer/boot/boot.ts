@@ -15,25 +15,26 @@
  * If QEMU dies the overlays are whole (a crash-consistent machine) and the next start goes on hydrating.
  */
 import { createHash } from 'node:crypto'
+import { existsSync } from 'node:fs'
+import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert, type Clock, type ProgressSink, silentProgress } from '#base'
 import { makeFolderDurable } from '#runtime'
-import { type BlockSource, type ByteRange, createNbdOverlay, type NbdServer, serveNbd } from '#engine/block'
+import { BlockError, type BlockSource, type ByteRange, createNbdOverlay, type NbdServer, serveNbd } from '#engine/block'
 import {
   hydrate,
   type Hydration,
   type Hypervisor,
+  HypervisorError,
   type MachineDescription,
   type MachineStatus,
   type NewMachine,
 } from '#engine/hypervisor'
 import { type BlobStore, type PointRecord, type Repository, type StoreDescriptor } from '#engine/repository'
-import { rm } from 'node:fs/promises'
 import { TransferError } from '../errors.ts'
 import { readAttachment } from '../attachment.ts'
 import { openVersion } from '../version-source.ts'
 import { type BootRecord, readBoot, removeBoot, writeBoot } from './boot-record.ts'
-import { writeFile } from 'node:fs/promises'
 
 /** How long a guest waits for its server: long enough for an operator, short enough that a guest's own timeouts rule. */
 export const RECONNECT_SECONDS = 300
@@ -123,14 +124,16 @@ export async function bootPoint(
   plan: BootPlan,
   environment: BootEnvironment,
 ): Promise<RunningBoot> {
-  const record = await beginRecord(repository, point, plan)
+  const record = await beginRecord(repository, point, plan, environment.hypervisor)
   const session = await repository.beginReading(`boot of ${plan.machine}`)
   const sources = new Map<string, BlockSource>()
   let server: NbdServer | undefined
   const close = async (): Promise<void> => {
     await server?.close()
     for (const source of sources.values()) await source.close()
-    await session?.end()
+    await session?.end().catch(() => {
+      // The pin runs out by itself.
+    })
   }
   try {
     for (const disk of point.disks)
@@ -148,7 +151,10 @@ export async function bootPoint(
     return new RunningBoot(status, record, plan.folder, environment, {
       close,
       // The pin keeps prune from taking what the guest still reads.
-      keepAlive: async () => session?.keepAlive(),
+      keepAlive: async () =>
+        session?.keepAlive().catch(() => {
+          // Tried again at the next look; a store that is away for a while must not take the guest's server with it.
+        }),
     })
   } catch (error) {
     await close()
@@ -156,7 +162,31 @@ export async function bootPoint(
   }
 }
 
-async function beginRecord(repository: Repository, point: PointRecord, plan: BootPlan): Promise<BootRecord> {
+/**
+ * What stands where a new boot would write is somebody's machine, perhaps one that an earlier boot made and that now lives
+ * on its own: nothing of it is touched. Without this a second boot into the same folder would remove a machine's disks.
+ */
+async function refuseExisting(record: BootRecord, hypervisor: Hypervisor): Promise<void> {
+  const facts = { machine: record.machine }
+  const hint = 'Choose another folder or name, or delete that machine first.'
+  const { machines } = await hypervisor.discover()
+  if (machines.some(({ machine }) => machine.name === record.machine))
+    throw new HypervisorError('machine_exists', `There is a machine ${record.machine} already.`, { facts, hint })
+  for (const { overlayPath } of record.disks) {
+    if (existsSync(overlayPath))
+      throw new BlockError('target_exists', `${overlayPath} exists already.`, {
+        facts: { ...facts, overlayPath },
+        hint,
+      })
+  }
+}
+
+async function beginRecord(
+  repository: Repository,
+  point: PointRecord,
+  plan: BootPlan,
+  hypervisor: Hypervisor,
+): Promise<BootRecord> {
   const known = await readBoot(plan.folder)
   if (known !== undefined) {
     if (known.point === point.id && known.machine === plan.machine) return known
@@ -185,6 +215,7 @@ async function beginRecord(repository: Repository, point: PointRecord, plan: Boo
     })),
     step: 'begun',
   }
+  await refuseExisting(record, hypervisor)
   await writeBoot(plan.folder, record)
   return record
 }
