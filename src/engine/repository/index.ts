@@ -53,7 +53,15 @@ export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunk
 export { readConfig } from './config.ts'
 export { CommitLog } from './log/log.ts'
 export { packKeyOf } from './pack-format.ts'
-export { type Damage, type DamageKind, findStrays, frameDamages, logDamages, rollBackDamage } from './verify/damage.ts'
+export {
+  type Damage,
+  type DamageKind,
+  findStrays,
+  frameDamages,
+  logDamages,
+  restsOnByClosure,
+  rollBackDamage,
+} from './verify/damage.ts'
 export { NO_PACK, type PackInjury, TreeCheck } from './verify/tree-check.ts'
 export { prune, preparePrune, type PruneEnvironment, type PruneReport } from './prune/act.ts'
 export { PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './prune/plan.ts'

@@ -79,9 +79,11 @@ export class Session {
 
   /** Commits points, and ends the session with the same entry. @throws packs_deleted, log_damaged, log_contended */
   async commit(inputs: readonly CommitInput[]): Promise<number> {
-    const packs = inputs.flatMap((input) => input.packs)
+    const stored = inputs.flatMap((input) => input.packs)
     const number = await this.#log.append((state) => {
       for (const input of inputs) this.#refuseDeleted(state, input)
+      // A commit that is tried again, after its reply was lost for good, finds its packs named already.
+      const packs = stored.filter(({ name }) => state.packNamed(name) === undefined)
       const points = inputs.map((input) => headerOf(state, packs, input))
       return { fields: { packs, points, unpin: this.#pins }, body: { points: inputs.map((input) => input.record) } }
     })
@@ -111,7 +113,7 @@ export class Session {
 }
 
 function headerOf(state: LogState, packs: readonly PackAdded[], input: CommitInput): PointHeader {
-  const own = input.packs.map((pack) => state.packs.length + packs.indexOf(pack))
+  const own = input.packs.map((pack) => state.packNamed(pack.name)?.ordinal ?? state.packs.length + packs.indexOf(pack))
   const { record, base, reliesOn } = input
   return {
     id: record.id,

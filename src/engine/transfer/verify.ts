@@ -20,6 +20,7 @@ import {
   type PointRecord,
   readConfig,
   type Repository,
+  restsOnByClosure,
   rollBackDamage,
   type StoreDescriptor,
   TreeCheck,
@@ -135,6 +136,7 @@ async function report(
   log: CommitLog,
   checked: Checked,
   packAndChunkDamage: readonly Damage[],
+  ofLog: readonly Damage[],
 ): Promise<VerifyReport> {
   const strays = await findStrays(store, log)
   const sessions = [...checked.sessions, ...strays.map(({ session }) => session)]
@@ -142,7 +144,7 @@ async function report(
   if (sessions.some((session) => session > log.state.head)) await log.refresh()
   const damage = [
     ...(await frameDamages(store, repositoryId)),
-    ...logDamages(log),
+    ...ofLog,
     ...rollBackDamage(log, sessions),
     ...packAndChunkDamage,
   ]
@@ -163,7 +165,7 @@ export async function verifyWithoutKey(
   const closures = points.map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
-  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf))
+  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf), logDamages(log))
 }
 
 /** Verifies everything, or with `only` all packs and the manifests of these points. */
@@ -181,13 +183,27 @@ export async function verifyWithKey(
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
   if (touched.size > 0) await passOverForgotten(log, touched)
+  // Exact, as the points of packs are: of those that may rest on a lost entry, the ones that lose a chunk.
+  const restsOn = restsOnByClosure(log)
+  const lossy = new Set(touched.get(NO_PACK) ?? [])
+  const logDamage = logDamages(log, (id, loss) => lossy.has(id) && restsOn(id, loss))
+  const explained = new Set(logDamage.flatMap(({ points }) => points))
+  if (explained.size > 0)
+    touched.set(
+      NO_PACK,
+      [...lossy].filter((id) => !explained.has(id)),
+    )
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]
-  const found = await report(store, repository.config.id, log, checked, [
-    ...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []),
-    ...chunkDamage,
-  ])
+  const found = await report(
+    store,
+    repository.config.id,
+    log,
+    checked,
+    [...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []), ...chunkDamage],
+    logDamage,
+  )
   if (rollback.length === 0 || found.damage.some(({ kind }) => kind === 'log_rolled_back')) return found
   return { ...found, ok: false, damage: [...found.damage, ...rollback] }
 }

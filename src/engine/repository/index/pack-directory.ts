@@ -20,8 +20,8 @@ export class PackDirectory {
 
   static of(state: LogState): PackDirectory {
     const directory = new PackDirectory(new SharedArrayBuffer(state.packs.length * BYTES_PER_PACK))
-    for (const pack of state.packs) {
-      const at = pack.ordinal * BYTES_PER_PACK
+    for (const [ordinal, pack] of state.packs.entries()) {
+      const at = ordinal * BYTES_PER_PACK
       directory.#bytes.write(pack.name, at, 'hex')
       directory.#bytes.writeUInt32LE(pack.lengthBytes, at + 32)
       directory.#bytes.writeUInt8(STATUSES.indexOf(pack.status), at + 36)

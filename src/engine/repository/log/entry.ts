@@ -39,6 +39,8 @@ export type Envelope = Readonly<{
   previous: string
   atMs: number
   writer: string
+  /** How many packs all entries before this one name: the ordinal that its own first pack takes, or would take. */
+  firstOrdinal: number
   packs?: readonly PackAdded[]
   points?: readonly PointHeader[]
   forgotten?: readonly PointId[]
@@ -96,7 +98,8 @@ const POINT_ID = /^[0-9a-f]{32}$/
 const USES = /^(\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*)?$/
 
 function isEnvelope(value: Record<string, unknown> | undefined): boolean {
-  if (value?.['format'] !== 'holdfast-log' || !isCount(value['number']) || !isCount(value['atMs'])) return false
+  if (value?.['format'] !== 'holdfast-log' || !isCount(value['number'])) return false
+  if (!isCount(value['atMs']) || !isCount(value['firstOrdinal'])) return false
   const points = isList(value['points'], (item) =>
     isField(
       item,

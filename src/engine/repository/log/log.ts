@@ -11,39 +11,23 @@
  *
  * It never deletes. A crash before the put leaves nothing, after it a committed entry; there is no state between.
  */
-import { type Clock, isHoldfastError, must, type Random, toHex } from '#base'
+import { type Clock, must, type Random, toHex } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
 import type { PointId, PointRecord } from '../point.ts'
-import {
-  type DecodedEntry,
-  decodeEntry,
-  encodeEntry,
-  type EntryBody,
-  type Envelope,
-  isAuthentic,
-  logKey,
-  logNumber,
-  openBody,
-  type PackAdded,
-} from './entry.ts'
+import { decodeEntry, encodeEntry, type EntryBody, type Envelope, logKey, logNumber, type PackAdded } from './entry.ts'
+import { type LogDamage, LogFold, type LogLoss } from './fold.ts'
 import { encodeOrdinals } from './ordinals.ts'
-import { LogState } from './state.ts'
+import { getOrNothing, readAhead } from './read-ahead.ts'
+import type { LogState } from './state.ts'
 
 export type EntryDraft = Readonly<{
-  fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous'>>
+  fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal'>>
   body?: EntryBody
 }>
 
-export type LogDamage = Readonly<{
-  kind: 'log_entry_missing' | 'log_entry_corrupt' | 'log_chain_broken'
-  number: number
-}>
-
 const APPEND_ATTEMPTS_MAX = 1000
-/** Of one gap so many missing entries are named one by one. */
-const GAP_NOTED_MAX = 10_000
 
 export type LogParts = Readonly<{
   store: BlobStore
@@ -57,14 +41,11 @@ export type LogParts = Readonly<{
 
 export class CommitLog {
   readonly #parts: LogParts
-  readonly state = new LogState()
-  readonly damage: LogDamage[] = []
-  readonly #records = new Map<PointId, PointRecord>()
-  /** Hash of every entry that was read, by number: what a remembered head is compared with. */
-  readonly #hashes = new Map<number, string>()
+  readonly #fold: LogFold
 
   private constructor(parts: LogParts) {
     this.#parts = parts
+    this.#fold = new LogFold(parts.repositoryId, parts.keys)
   }
 
   /** Reads the whole log. Damage is collected, not thrown. */
@@ -75,22 +56,35 @@ export class CommitLog {
       const number = logNumber(key)
       if (number !== undefined) numbers.push(number)
     }
-    for (const number of numbers) await log.#readOne(number)
+    await log.#readAll(numbers)
     await log.refresh()
     return log
+  }
+
+  get state(): LogState {
+    return this.#fold.state
+  }
+
+  get damage(): readonly LogDamage[] {
+    return this.#fold.damage
+  }
+
+  /** The gaps in the log, and the ordinals that they took. */
+  get losses(): readonly LogLoss[] {
+    return this.#fold.losses
   }
 
   /** Live points, oldest first. */
   points(): PointRecord[] {
     const numbered = [...this.state.points].flatMap(([id, { number }]) => {
-      const record = this.#records.get(id)
+      const record = this.#fold.records.get(id)
       return record === undefined ? [] : [{ number, record }]
     })
     return numbered.sort((a, b) => a.number - b.number).map(({ record }) => record)
   }
 
   hashOf(number: number): string | undefined {
-    return this.#hashes.get(number)
+    return this.#fold.hashes.get(number)
   }
 
   /** Reads what others have committed since. */
@@ -121,6 +115,7 @@ export class CommitLog {
         number,
         entry: toHex(random.bytes(32)),
         previous: this.state.headHash,
+        firstOrdinal: this.state.packs.length,
         atMs: Math.max(clock.nowMs(), this.state.observedMs),
       }
       const outcome = await store.put(logKey(number), [encodeEntry(keys, envelope, body)])
@@ -164,58 +159,49 @@ export class CommitLog {
     return found?.envelope.entry === entryId
   }
 
-  async #fetch(number: number): Promise<Uint8Array | undefined> {
-    try {
-      return await this.#parts.store.get(logKey(number))
-    } catch (error) {
-      if (isHoldfastError(error, 'blob_not_found')) return undefined
-      throw error
-    }
-  }
-
   /** Takes entry `number` in; false when it does not exist. */
   async #readOne(number: number): Promise<boolean> {
     if (number <= this.state.head) return true
-    const bytes = await this.#fetch(number)
+    const bytes = await getOrNothing(this.#parts.store, logKey(number))
     // Several sessions of one process share this log: another one may have taken the entry in while this one fetched it.
     if (number <= this.state.head) return true
     if (bytes === undefined) return false
-    this.#noteMissing(number)
-    const entry = decodeEntry(bytes)
-    const body = this.#checked(entry, number)
-    if (entry === undefined || body === undefined) {
-      this.damage.push({ kind: 'log_entry_corrupt', number })
-      this.state.head = number
-      this.state.headHash = ''
-      return true
-    }
-    const follows = entry.envelope.previous === this.state.headHash
-    if (!follows && this.state.headHash !== '') this.damage.push({ kind: 'log_chain_broken', number })
-    this.state.apply(entry.envelope, entry.hash)
-    this.#hashes.set(number, entry.hash)
-    for (const record of body.points ?? []) this.#records.set(record.id, record)
-    for (const id of entry.envelope.forgotten ?? []) this.#records.delete(id)
+    this.#fold.take(number, bytes)
     return true
   }
 
-  /** Notes the gap before entry `found`. A planted entry with a huge number must not make us note all before it. */
-  #noteMissing(found: number): void {
-    const first = this.state.head + 1
-    if (first < found) this.state.headHash = ''
-    const last = Math.min(found - 1, first + GAP_NOTED_MAX - 1)
-    for (let number = first; number <= last; number += 1) this.damage.push({ kind: 'log_entry_missing', number })
-  }
-
-  #checked(entry: DecodedEntry | undefined, number: number): EntryBody | undefined {
-    const { keys, repositoryId } = this.#parts
-    if (entry === undefined || entry.envelope.number !== number || entry.envelope.repository !== repositoryId)
-      return undefined
-    if (keys === undefined) return {}
-    return isAuthentic(keys, entry) ? openBody(keys, entry) : undefined
+  /** Takes entries in, ascending, each after a look at the two that follow it. */
+  async #readAll(numbers: readonly number[]): Promise<void> {
+    const ahead: { number: number; bytes: Uint8Array }[] = []
+    const takeFirst = (): void => {
+      const [entry, next, afterNext] = ahead
+      ahead.shift()
+      if (entry === undefined || entry.number <= this.state.head) return
+      // Whoever holds the key sees by its MAC whether an entry was changed.
+      const isKeyless = this.#parts.keys === undefined
+      const confirmed = isKeyless ? confirmedHash(entry.number, next?.bytes, afterNext?.bytes) : undefined
+      this.#fold.take(entry.number, entry.bytes, confirmed)
+    }
+    for await (const { at, bytes } of readAhead(this.#parts.store, numbers.map(logKey))) {
+      if (bytes !== undefined) ahead.push({ number: must(numbers[at], 'As asked'), bytes })
+      if (ahead.length === 3) takeFirst()
+    }
+    while (ahead.length > 0) takeFirst()
   }
 
   /** The record of a live point. */
   record(id: PointId): PointRecord {
-    return must(this.#records.get(id), 'A live point has a record')
+    return must(this.#fold.records.get(id), 'A live point has a record')
   }
+}
+
+/** The hash of entry `number` by the entry after it, if that one is in turn what the next one says. */
+function confirmedHash(
+  number: number,
+  next: Uint8Array | undefined,
+  afterNext: Uint8Array | undefined,
+): string | undefined {
+  const [second, third] = [next, afterNext].map((bytes) => (bytes === undefined ? undefined : decodeEntry(bytes)))
+  if (second?.envelope.number !== number + 1 || third?.envelope.number !== number + 2) return undefined
+  return third.envelope.previous === second.hash ? second.envelope.previous : undefined
 }

@@ -8,6 +8,9 @@
  * A new point revives its whole closure, its base's packs included: the base may have been forgotten, and its packs doomed,
  * while the writer was at work.
  *
+ * Packs are numbered by *ordinals*: those that an entry names take `firstOrdinal` and the next ones, in its order. Ordinals that
+ * entries which could not be read took stay `UNKNOWN_PACK`, so that those of all others are what their writers meant.
+ *
  * Deleted is for ever: a name never comes back (a writer seals anew under a new name), so whoever deletes the object
  * after the deletion entry can never hit something that is needed. Names that were never added (what a dead writer left
  * behind) take the same way from doomed on.
@@ -25,6 +28,14 @@ export type PackState = {
   status: PackStatus
   readonly addedIn: number
 }
+/** Stands for ordinals whose pack is not known: named by an entry that could not be read, or by none (a name twice). */
+export const UNKNOWN_PACK: Readonly<PackState> = Object.freeze({
+  ordinal: -1,
+  name: '',
+  lengthBytes: 0,
+  status: 'deleted',
+  addedIn: 0,
+})
 export type PointState = Readonly<{ header: PointHeader; number: number }>
 
 export class LogState {
@@ -87,16 +98,35 @@ export class LogState {
     return closure
   }
 
+  /** Whether the chain of bases ends at a point that was never seen: its entry could not be read. */
+  hasUnknownBase(header: PointHeader): boolean {
+    const last = this.#chainOf(header).at(-1)
+    return last?.base !== undefined && this.everKnown(last.base) === undefined
+  }
+
   #usesOf(header: PointHeader): Set<number> {
     const closure = new Set<number>()
-    for (let at: PointHeader | undefined = header, depth = 0; at !== undefined && depth <= this.head; depth += 1) {
-      for (const ordinal of decodeOrdinals(at.uses, this.packs.length)) closure.add(ordinal)
-      at = at.base === undefined ? undefined : (this.#points.get(at.base) ?? this.#forgotten.get(at.base))?.header
-    }
+    for (const { uses } of this.#chainOf(header))
+      for (const ordinal of decodeOrdinals(uses, this.packs.length)) closure.add(ordinal)
     return closure
   }
 
-  /** Takes the next entry in. The caller has checked that it follows (`number`, `previous`). */
+  /** The point and its bases, back to the first. */
+  #chainOf(header: PointHeader): PointHeader[] {
+    const chain: PointHeader[] = []
+    for (let at: PointHeader | undefined = header; at !== undefined && chain.length <= this.head;) {
+      chain.push(at)
+      at = at.base === undefined ? undefined : this.everKnown(at.base)?.header
+    }
+    return chain
+  }
+
+  /** Passes over ordinals that entries which could not be read have taken, up to `ordinal`. */
+  skipOrdinals(ordinal: number): void {
+    for (let at = this.packs.length; at < ordinal; at += 1) this.packs.push(UNKNOWN_PACK)
+  }
+
+  /** Takes the next entry in. The caller has checked that it follows (`number`, `previous`, `firstOrdinal`). */
   apply(envelope: Envelope, hash: string): void {
     this.head = envelope.number
     this.headHash = hash
@@ -131,7 +161,10 @@ export class LogState {
   #applyPacks(envelope: Envelope): void {
     for (const { name, lengthBytes } of envelope.packs ?? []) {
       this.#doomedStrays.delete(name)
-      if (this.#packByName.has(name)) continue
+      if (this.#packByName.has(name)) {
+        this.packs.push(UNKNOWN_PACK) // writers name each pack once; a second naming takes its ordinal and means nothing
+        continue
+      }
       const pack: PackState = {
         ordinal: this.packs.length,
         name,
