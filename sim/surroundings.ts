@@ -9,12 +9,17 @@ import type { Turns } from './turns.ts'
 export const CREDENTIAL = { kind: 'passphrase', passphrase: 'simulated' } as const
 
 /** A defect that is planted on purpose, to see that the simulation would find it. */
-export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry'
+export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry' | 'trusts-any-checkpoint'
+
+/** Checkpoints come after few entries, so that every world has some. */
+export const CHECKPOINT_ENTRIES = 6
 
 export interface Surroundings {
   readonly random: SeededRandom
   readonly clock: ManualClock
   readonly store: MemoryStore
+  /** Checkpoints of another history that somebody has laid into the store. */
+  readonly planted: ReadonlySet<string>
   readonly turns: Turns
   readonly model: MachineModel
   readonly canary: Canary

@@ -15,10 +15,11 @@ import { join } from 'node:path'
 import { isHoldfastError, ManualClock, messageOf, SeededRandom } from '#base'
 import { type BlobStore, MemoryStore, type PointRecord, prune, Repository } from '#engine/repository'
 import { verifyWithKey, verifyWithoutKey } from '#engine/transfer'
+import { plantForeignCheckpoint } from './fork.ts'
 import { MachineModel } from './machine-model.ts'
 import { type Operation, startOperation } from './operations.ts'
 import { SimulatedProcess } from './simulated-process.ts'
-import { type Canary, CREDENTIAL, restoredDifference, type Surroundings } from './surroundings.ts'
+import { type Canary, CHECKPOINT_ENTRIES, CREDENTIAL, restoredDifference, type Surroundings } from './surroundings.ts'
 import { quiet, Turns } from './turns.ts'
 
 const KDF_COST = { memoryKib: 8, passes: 1, parallelism: 1 }
@@ -26,7 +27,15 @@ const HOUR_MS = 3600_000
 const RUNNING_MAX = 4
 
 export type WorldOptions = Readonly<{ seed: number; operations: number; canary: Canary }>
-export type WorldReport = Readonly<{ turns: number; points: number; deletes: number; crashes: number; jumps: number }>
+export type WorldReport = Readonly<{
+  turns: number
+  points: number
+  deletes: number
+  crashes: number
+  jumps: number
+  planted: number
+  fromCheckpoint: number
+}>
 
 export class World implements Surroundings {
   readonly random: SeededRandom
@@ -40,11 +49,13 @@ export class World implements Surroundings {
   jumps = 0
   deletes = 0
   crashes = 0
+  fromCheckpoint = 0
   #deletesSeen = 0
   #processes: SimulatedProcess[] = []
   #operations: Operation[] = []
   #observer: Repository | undefined
   readonly #checked = new Set<string>()
+  readonly planted = new Set<string>()
   readonly events: string[] = []
 
   constructor(options: WorldOptions, folder: string) {
@@ -67,6 +78,7 @@ export class World implements Surroundings {
       else if (this.clock.sleeping > 0) this.clock.advance(6_000)
       else await this.#settleOrHang()
       this.#passTime()
+      if (this.random.chance(0.002)) await this.#plant()
       await this.#afterEvent()
     }
     await this.#end()
@@ -76,6 +88,8 @@ export class World implements Surroundings {
       deletes: this.deletes,
       crashes: this.crashes,
       jumps: this.jumps,
+      planted: this.planted.size,
+      fromCheckpoint: this.fromCheckpoint,
     }
   }
 
@@ -117,6 +131,14 @@ export class World implements Surroundings {
     }
   }
 
+  /** Somebody who can write to the store, and has a copy of it with a history of its own, lays a checkpoint of that here. */
+  async #plant(): Promise<void> {
+    const cacheFolder = join(this.folder, `fork${this.turns.trace.length}-${this.events.length}`)
+    const environment = { clock: this.clock, random: new SeededRandom(this.random.next()), cacheFolder, writer: 'fork' }
+    for (const key of await plantForeignCheckpoint(this.store, environment, this.random)) this.planted.add(key)
+    this.events.push('checkpoints of another history are planted')
+  }
+
   async #settleOrHang(): Promise<void> {
     await quiet()
     if (this.turns.waiting > 0 || this.clock.sleeping > 0) return
@@ -156,7 +178,8 @@ export class World implements Surroundings {
   async #observe(): Promise<Repository> {
     if (this.#observer === undefined || this.random.chance(0.05)) {
       const cacheFolder = join(this.folder, 'observer')
-      const environment = { clock: this.clock, random: this.random, cacheFolder, writer: 'observer' }
+      const checkpoints = { entriesMin: CHECKPOINT_ENTRIES }
+      const environment = { clock: this.clock, random: this.random, cacheFolder, writer: 'observer', checkpoints }
       await this.#observer?.close()
       this.#observer = await Repository.open(this.store, CREDENTIAL, environment)
     }
@@ -192,7 +215,10 @@ export class World implements Surroundings {
     this.clock.advance(2 * HOUR_MS)
     const cacheFolder = join(this.folder, 'end')
     const { clock, random, store } = this
-    const last = await Repository.open(store, CREDENTIAL, { clock, random, cacheFolder, writer: 'end' })
+    for (const key of this.planted) await store.delete(key)
+    const checkpoints = { entriesMin: CHECKPOINT_ENTRIES }
+    const last = await Repository.open(store, CREDENTIAL, { clock, random, cacheFolder, writer: 'end', checkpoints })
+    if (last.log.from > 0) this.fromCheckpoint += 1
     for (const round of [1, 2]) {
       const { heldBack } = await prune(last, { clock, random })
       if (heldBack > 0) this.fail(`prune ${round} after the end is held back`)

@@ -51,7 +51,8 @@ export {
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
 export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
 export { readConfig } from './config.ts'
-export { CommitLog } from './log/log.ts'
+export { type CheckpointOptions, CommitLog } from './log/log.ts'
+export { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 export { packKeyOf } from './pack-format.ts'
 export {
   type Damage,
@@ -68,5 +69,5 @@ export { PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './prune/plan.
 export { type ContentGroup, walkContents } from './manifest/point-walk.ts'
 export { IndexReader } from './index/chunk-index.ts'
 export { PackDirectory } from './index/pack-directory.ts'
-export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { removeCheckpoints, repairFrame, repairLog, repairPack } from './mirror-repair.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'

@@ -14,6 +14,7 @@ import type { CommitLog } from './log/log.ts'
 import { getOrNothing } from './log/read-ahead.ts'
 import type { PackRef } from './pack-reader.ts'
 import { packKeyOf } from './pack-format.ts'
+import type { WholeLog } from './verify/whole-log.ts'
 
 async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<void> {
   await store.delete(key)
@@ -58,4 +59,15 @@ export async function repairPack(store: BlobStore, mirror: BlobStore, ref: PackR
   if (theirs === undefined || toHex(sha256(theirs)) !== ref.name) return false
   await replace(store, packKeyOf(ref.name), theirs)
   return true
+}
+
+/**
+ * Removes checkpoints that say other than the entries, when all entries could be read: they are shortcuts, and readers go on
+ * from an older one, or from the first entry. Gives their keys.
+ */
+export async function removeCheckpoints(store: BlobStore, { log, checkpointDamage }: WholeLog): Promise<BlobKey[]> {
+  if (log.damage.length > 0) return []
+  const keys = checkpointDamage.filter(({ kind }) => kind === 'checkpoint_corrupt').map(({ object }) => object)
+  for (const key of keys) await store.delete(key)
+  return keys
 }

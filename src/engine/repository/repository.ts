@@ -25,10 +25,12 @@ import { KEY_BYTES, KeyRing } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.ts'
 import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
-import { CommitLog } from './log/log.ts'
+import { type CheckpointOptions, CommitLog, type LogParts } from './log/log.ts'
 import type { PointId, PointRecord } from './point.ts'
+import { assertProven } from './proven-checkpoint.ts'
 import { recallHead, rememberHead, rollbackOf } from './remembered-head.ts'
 import { Session } from './session.ts'
+import { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 
 export type RepositoryEnvironment = Readonly<{
   clock: Clock
@@ -37,6 +39,8 @@ export type RepositoryEnvironment = Readonly<{
   cacheFolder: string
   /** Who writes, for the record: program and version. */
   writer: string
+  /** For tests: how often checkpoints are written. */
+  checkpoints?: CheckpointOptions
 }>
 
 export type InitOptions = Readonly<{
@@ -131,13 +135,23 @@ export class Repository {
     environment: RepositoryEnvironment,
   ): Promise<Repository> {
     const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
-    const { clock, random, writer } = environment
-    const log = await CommitLog.open({ store, keys, repositoryId: config.id, clock, random, writer })
+    const log = await CommitLog.open(logPartsOf(store, config, keys, environment))
     const cache = join(environment.cacheFolder, config.id)
-    const rollback = rollbackOf(log, await recallHead(cache), cache)
+    const rollback = await rollbackOf(log, await recallHead(cache), cache)
     const repository = new Repository(store, config, keys, log, environment, rollback)
     await repository.#remember()
     return repository
+  }
+
+  /** Reads the log entry by entry, whatever checkpoints there are; compares them. For verify and repair. */
+  readWholeLog(): Promise<WholeLog> {
+    return readWholeLog(logPartsOf(this.store, this.config, this.keys, this.#environment))
+  }
+
+  /** For prune: the log as this repository knows it rests on entries that were all read. @throws log_damaged */
+  async assertProven(): Promise<void> {
+    this.#assertWritable()
+    await assertProven(this.log, logPartsOf(this.store, this.config, this.keys, this.#environment), this.#cache)
   }
 
   /** Live points, oldest first. */
@@ -231,6 +245,16 @@ export class Repository {
     const seen = await recallHead(this.#cache)
     if (seen === undefined || seen.number <= head) await rememberHead(this.#cache, { number: head, hash: headHash })
   }
+}
+
+function logPartsOf(
+  store: BlobStore,
+  config: RepositoryConfig,
+  keys: KeyRing,
+  { clock, random, writer, checkpoints }: RepositoryEnvironment,
+): LogParts {
+  const parts = { store, keys, repositoryId: config.id, clock, random, writer }
+  return checkpoints === undefined ? parts : { ...parts, checkpoints }
 }
 
 function exists(store: BlobStore): RepositoryError {

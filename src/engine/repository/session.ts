@@ -34,6 +34,8 @@ export class Session {
   readonly #holder: string
   /** Log numbers of our pins, the newest last. */
   #pins: number[] = []
+  /** The number of the first pin of this stay. */
+  #first: number | undefined
   #pinnedAtMs = 0
 
   private constructor(log: CommitLog, clock: Clock, holder: string, purpose: string) {
@@ -51,7 +53,7 @@ export class Session {
 
   /** Stands in the header of every pack that the session stores. */
   get number(): number {
-    return this.#pins[0] ?? 0
+    return this.#first ?? 0
   }
 
   /** Renews the pin when it is a third used up. To be called now and then by whoever does the long work. */
@@ -62,14 +64,17 @@ export class Session {
   /** Pins anew, whatever is left of the pin before. Packs that carry our number are ours for as long as this one lasts. */
   async renew(): Promise<void> {
     this.#pinnedAtMs = this.#clock.monotonicMs() // first, so that of several lanes only one renews
-    const first = this.#pins[0]
+    // A stay that the log has forgotten about cannot go on: another one begins.
+    const first = this.#first !== undefined && this.#first > this.#log.state.horizon ? this.#first : undefined
     const pin = {
       holder: this.#holder,
       purpose: this.#purpose,
       expiresAtMs: this.#clock.nowMs() + PIN_MS,
       ...(first === undefined ? {} : { session: first }),
     }
-    this.#pins.push(await this.#log.append(() => ({ fields: { pin } })))
+    const number = await this.#log.append(() => ({ fields: { pin } }))
+    this.#first = first ?? number
+    this.#pins.push(number)
   }
 
   /** Whether the pin of entry `number` is one of ours. */
@@ -98,12 +103,17 @@ export class Session {
     if (unpin.length > 0) await this.#log.append(() => ({ fields: { unpin } }))
   }
 
+  /** Whether the log still knows all that was deleted since this stay began; else nothing that it found may be relied on. */
+  isRemembered(state: LogState): boolean {
+    return this.number > state.horizon
+  }
+
   #refuseDeleted(state: LogState, input: CommitInput): void {
     const relied = input.reliesOn.map((ordinal) => state.packs[ordinal]?.name ?? '')
     const base = input.base === undefined ? {} : { base: input.base }
     const packNames = [...relied, ...input.packs.map((pack) => pack.name)]
-    const deleted = deletedUnder(state, { packNames, ...base })
-    if (deleted.length === 0) return
+    const deleted = this.isRemembered(state) ? deletedUnder(state, { packNames, ...base }) : packNames
+    if (deleted.length === 0 && this.isRemembered(state)) return
     throw new RepositoryError('packs_deleted', 'Packs that this backup relied on were pruned while it ran.', {
       facts: { packs: deleted.slice(0, 10) },
       retry: 'now',

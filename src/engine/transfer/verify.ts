@@ -8,7 +8,7 @@
 import { type Clock, type ProgressSink, type Random, silentProgress } from '#base'
 import {
   type BlobStore,
-  CommitLog,
+  type CommitLog,
   type Damage,
   findStrays,
   frameDamages,
@@ -19,6 +19,7 @@ import {
   packKeyOf,
   type PointRecord,
   readConfig,
+  readWholeLog,
   type Repository,
   restsOnByClosure,
   rollBackDamage,
@@ -68,9 +69,10 @@ export async function checkPacks(
     packs: packs.length,
   }
   try {
+    const ordinals = new Map(packs.map(({ name, ordinal }) => [name, ordinal]))
     const tasks = packs.map(({ name, lengthBytes }): PackRef => ({ name, lengthBytes }))
     await pool.runAll(tasks, (result: VerifyResult) => {
-      const ordinal = log.state.packNamed(result.pack)?.ordinal ?? NO_PACK
+      const ordinal = ordinals.get(result.pack) ?? NO_PACK
       checked.checkedBytes += result.checkedBytes
       if (result.session !== undefined && result.state === 'intact') checked.sessions.push(result.session)
       if (result.state === 'missing') checked.missing.add(ordinal)
@@ -158,14 +160,18 @@ export async function verifyWithoutKey(
   options: VerifyOptions,
 ): Promise<VerifyReport> {
   const config = await readConfig(store)
-  const log = await CommitLog.open({ store, repositoryId: config.id, ...environment, writer: '' })
+  const whole = await readWholeLog({ store, repositoryId: config.id, ...environment, writer: '' })
+  const { log, checkpointDamage } = whole
   const checked = await checkPacks(log, undefined, options)
   // Closures cost as much as chains are long, so they are only made when there is damage to explain.
   const points = checked.injuries.size === 0 ? [] : [...log.state.points]
   const closures = points.map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
-  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf), logDamages(log))
+  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf), [
+    ...logDamages(log),
+    ...checkpointDamage,
+  ])
 }
 
 /** Verifies everything, or with `only` all packs and the manifests of these points. */
@@ -184,9 +190,10 @@ export async function verifyWithKey(
   }
   if (touched.size > 0) await passOverForgotten(log, touched)
   // Exact, as the points of packs are: of those that may rest on a lost entry, the ones that lose a chunk.
-  const restsOn = restsOnByClosure(log)
+  const whole = await repository.readWholeLog()
+  const restsOn = restsOnByClosure(whole.log)
   const lossy = new Set(touched.get(NO_PACK) ?? [])
-  const logDamage = logDamages(log, (id, loss) => lossy.has(id) && restsOn(id, loss))
+  const logDamage = logDamages(whole.log, (id, loss) => lossy.has(id) && restsOn(id, loss))
   const explained = new Set(logDamage.flatMap(({ points }) => points))
   if (explained.size > 0)
     touched.set(
@@ -202,7 +209,7 @@ export async function verifyWithKey(
     log,
     checked,
     [...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []), ...chunkDamage],
-    logDamage,
+    [...logDamage, ...whole.checkpointDamage],
   )
   if (rollback.length === 0 || found.damage.some(({ kind }) => kind === 'log_rolled_back')) return found
   return { ...found, ok: false, damage: [...found.damage, ...rollback] }

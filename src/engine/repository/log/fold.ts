@@ -6,6 +6,7 @@
  */
 import type { KeyRing } from '../crypto.ts'
 import type { PointId, PointRecord } from '../point.ts'
+import type { CheckpointContent } from './checkpoint.ts'
 import { type DecodedEntry, decodeEntry, type EntryBody, type Envelope, isAuthentic, openBody } from './entry.ts'
 import { LogState } from './state.ts'
 
@@ -23,7 +24,7 @@ const GAP_NOTED_MAX = 10_000
 const ORDINALS_LOST_MAX = 4 * 1024 * 1024
 
 export class LogFold {
-  readonly state = new LogState()
+  state = new LogState()
   readonly damage: LogDamage[] = []
   readonly losses: LogLoss[] = []
   readonly records = new Map<PointId, PointRecord>()
@@ -32,6 +33,10 @@ export class LogFold {
   readonly #keys: KeyRing | undefined
   readonly #repositoryId: string
   #gapFrom: number | undefined
+  /** What the entries since the state was last made compact take in the store. */
+  bytesSinceCompact = 0
+  /** Told of every entry at which the state was made compact, when it has just been taken in. */
+  onCompact: (number: number) => void = () => {}
 
   constructor(repositoryId: string, keys: KeyRing | undefined) {
     this.#repositoryId = repositoryId
@@ -59,6 +64,26 @@ export class LogFold {
     this.hashes.set(number, entry.hash)
     for (const record of body.points ?? []) this.records.set(record.id, record)
     for (const id of entry.envelope.forgotten ?? []) this.records.delete(id)
+    this.bytesSinceCompact += bytes.length
+    if (entry.envelope.compact === undefined) return
+    this.bytesSinceCompact = 0
+    this.onCompact(number)
+  }
+
+  /** The state as it is now, with the records of its points. */
+  content(): CheckpointContent {
+    const state = this.state.snapshot()
+    return {
+      state,
+      records: state.points.map(({ header }) => this.records.get(header.id)).filter((one) => one !== undefined),
+    }
+  }
+
+  /** Goes on from a checkpoint, instead of what was taken in. */
+  restore({ state, records }: CheckpointContent): void {
+    this.state = LogState.restore(state)
+    for (const record of records) this.records.set(record.id, record)
+    for (const { number, hash } of state.anchors) this.hashes.set(number, hash)
   }
 
   #isAbsurd({ firstOrdinal }: Envelope): boolean {

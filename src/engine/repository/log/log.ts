@@ -16,11 +16,20 @@ import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
 import type { PointId, PointRecord } from '../point.ts'
+import {
+  CHECKPOINT_BYTES_MAX,
+  checkpointKey,
+  type CheckpointContent,
+  encodeCheckpoint,
+  openCheckpoint,
+} from './checkpoint.ts'
+import { type CheckpointTrust, chooseCheckpoint } from './choose-checkpoint.ts'
 import { decodeEntry, encodeEntry, type EntryBody, type Envelope, logKey, logNumber, type PackAdded } from './entry.ts'
 import { type LogDamage, LogFold, type LogLoss } from './fold.ts'
 import { encodeOrdinals } from './ordinals.ts'
+import { linkTo } from './link.ts'
 import { getOrNothing, readAhead } from './read-ahead.ts'
-import type { LogState } from './state.ts'
+import type { Anchor, LogState } from './state.ts'
 
 export type EntryDraft = Readonly<{
   fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal'>>
@@ -37,27 +46,91 @@ export type LogParts = Readonly<{
   clock: Clock
   random: Random
   writer: string
+  checkpoints?: CheckpointOptions
 }>
+
+export type CheckpointOptions = Readonly<{
+  /** The state is made compact, and a checkpoint written, when so many entries have come since (and take as much as it). */
+  entriesMin?: number
+  trust?: CheckpointTrust
+}>
+const CHECKPOINT_ENTRIES_MIN = 256
+/** What a point and a pack take in a checkpoint, about. */
+const [POINT_BYTES, PACK_BYTES] = [700, 150]
 
 export class CommitLog {
   readonly #parts: LogParts
   readonly #fold: LogFold
+  /** The number of the checkpoint that reading went on from; 0 when it began with entry 1. */
+  #from = 0
+  #fromContent: CheckpointContent | undefined
+  /** Entries at which our own append made the state compact, and what is to be written of them. */
+  readonly #ownCompact = new Map<number, CheckpointContent | undefined>()
 
   private constructor(parts: LogParts) {
     this.#parts = parts
     this.#fold = new LogFold(parts.repositoryId, parts.keys)
+    this.#fold.onCompact = (number) => {
+      if (this.#ownCompact.has(number)) this.#ownCompact.set(number, this.#fold.content())
+    }
   }
 
-  /** Reads the whole log. Damage is collected, not thrown. */
-  static async open(parts: LogParts): Promise<CommitLog> {
+  /**
+   * Reads the log: from the newest checkpoint that may be believed, or with `entries`, and always without the key, from its
+   * beginning. Damage is collected, not thrown.
+   */
+  static async open(parts: LogParts, reading: 'checkpoint' | 'entries' = 'checkpoint'): Promise<CommitLog> {
     const log = new CommitLog(parts)
+    const { store, keys, repositoryId, checkpoints } = parts
+    const checkpoint =
+      keys === undefined || reading === 'entries'
+        ? undefined
+        : await chooseCheckpoint(store, keys, repositoryId, checkpoints?.trust)
+    if (checkpoint !== undefined) log.#goOnFrom(checkpoint)
+    await log.#readListed()
+    return log
+  }
+
+  #goOnFrom(checkpoint: CheckpointContent): void {
+    this.#fold.restore(checkpoint)
+    this.#from = checkpoint.state.head
+    this.#fromContent = checkpoint
+  }
+
+  /** The number of the checkpoint that reading went on from; 0 when it began with entry 1. */
+  get from(): number {
+    return this.#from
+  }
+
+  /** What the checkpoint said that reading went on from. */
+  get fromContent(): CheckpointContent | undefined {
+    return this.#fromContent
+  }
+
+  async #readListed(): Promise<void> {
     const numbers: number[] = []
-    for await (const { key } of parts.store.list('log/')) {
+    const after = this.#from === 0 ? undefined : logKey(this.#from)
+    for await (const { key } of this.#parts.store.list('log/', after)) {
       const number = logNumber(key)
       if (number !== undefined) numbers.push(number)
     }
-    await log.#readAll(numbers)
-    await log.refresh()
+    await this.#readAll(numbers)
+    await this.refresh()
+  }
+
+  /**
+   * Reads the entries up to where this log is now, from the beginning or from a checkpoint before `from`, and gives what
+   * that finds: the state and the damage by the entries alone. `onCompact` hears of every state that a checkpoint may hold.
+   */
+  static async fold(
+    parts: LogParts,
+    onCompact: (number: number, content: () => CheckpointContent) => void,
+    start?: CheckpointContent,
+  ): Promise<CommitLog> {
+    const log = new CommitLog(parts)
+    if (start !== undefined) log.#goOnFrom(start)
+    log.#fold.onCompact = (number) => onCompact(number, () => log.#fold.content())
+    await log.#readListed()
     return log
   }
 
@@ -85,6 +158,15 @@ export class CommitLog {
 
   hashOf(number: number): string | undefined {
     return this.#fold.hashes.get(number)
+  }
+
+  /** Whether an entry that was seen before stands in this history. An entry on the way that is missing is damage. */
+  async holds(seen: Anchor): Promise<boolean> {
+    const known = this.hashOf(seen.number)
+    if (known !== undefined || seen.number > this.#from) return known === seen.hash
+    const link = await linkTo(this.#parts.store, seen, this.state.anchors)
+    if (typeof link === 'object') this.#fold.damage.push({ kind: 'log_entry_missing', number: link.missing })
+    return link === 'same'
   }
 
   /** Reads what others have committed since. */
@@ -117,12 +199,16 @@ export class CommitLog {
         previous: this.state.headHash,
         firstOrdinal: this.state.packs.length,
         atMs: Math.max(clock.nowMs(), this.state.observedMs),
+        ...this.#compactNow(number),
       }
+      if (envelope.compact !== undefined) this.#ownCompact.set(number, undefined)
       const outcome = await store.put(logKey(number), [encodeEntry(keys, envelope, body)])
       if (outcome === 'created' || (await this.#isOurs(number, envelope.entry))) {
         await this.#readOne(number)
+        await this.#writeCheckpoint(number)
         return number
       }
+      this.#ownCompact.delete(number)
     }
     throw new RepositoryError('log_contended', 'The log moved on faster than this writer could follow.', {
       retry: 'later',
@@ -152,6 +238,33 @@ export class CommitLog {
         hint: 'Run "holdfast repo verify" for the whole picture and "holdfast repo repair --from" a mirror to mend it.',
       },
     )
+  }
+
+  /** The field that makes the state compact with entry `number`, when it is time for that. */
+  #compactNow(number: number): { compact?: number } {
+    const { state } = this
+    const entriesMin = this.#parts.checkpoints?.entriesMin ?? CHECKPOINT_ENTRIES_MIN
+    const expectedBytes = state.points.size * POINT_BYTES + state.packsKnown * PACK_BYTES
+    if (number - (state.anchors.at(-1)?.number ?? 0) < entriesMin) return {}
+    if (entriesMin >= CHECKPOINT_ENTRIES_MIN && this.#fold.bytesSinceCompact < expectedBytes) return {}
+    // Whoever is pinned, or began not long ago, must still find what was deleted since he began.
+    const stays = state.activePins(state.observedMs).map(([pin, { session }]) => session ?? pin)
+    return { compact: Math.max(0, Math.min(number - entriesMin, ...stays.map((stay) => stay - 1))) }
+  }
+
+  /** Best effort: nothing rests on it, and the entry that it is of has been committed. */
+  async #writeCheckpoint(number: number): Promise<void> {
+    const content = this.#ownCompact.get(number)
+    this.#ownCompact.delete(number)
+    const { keys, store, random, repositoryId } = this.#parts
+    if (content === undefined || keys === undefined) return
+    try {
+      const bytes = encodeCheckpoint(keys, repositoryId, random.bytes(32), content)
+      const isReadable = openCheckpoint(keys, bytes, repositoryId, number) !== undefined
+      if (isReadable && bytes.length <= CHECKPOINT_BYTES_MAX) await store.put(checkpointKey(number), [bytes])
+    } catch {
+      // A checkpoint that cannot be written, or is too large to be encoded, costs later readers time and nothing else.
+    }
   }
 
   async #isOurs(number: number, entryId: string): Promise<boolean> {

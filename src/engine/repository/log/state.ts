@@ -18,7 +18,7 @@
 import { must } from '#base'
 import type { PointId } from '../point.ts'
 import type { Envelope, Pin, PointHeader } from './entry.ts'
-import { decodeOrdinals } from './ordinals.ts'
+import { decodeOrdinals, encodeOrdinals } from './ordinals.ts'
 
 export type PackStatus = 'live' | 'doomed' | 'deleted'
 export type PackState = {
@@ -38,16 +38,43 @@ export const UNKNOWN_PACK: Readonly<PackState> = Object.freeze({
 })
 export type PointState = Readonly<{ header: PointHeader; number: number }>
 
+export type Anchor = Readonly<{ number: number; hash: string }>
+export type ForgottenState = PointState & Readonly<{ forgottenIn: number }>
+/** Everything that a state holds, as a value that is JSON; equal for all who read the same entries. */
+export type StateSnapshot = Readonly<{
+  head: number
+  headHash: string
+  observedMs: number
+  horizon: number
+  anchors: readonly Anchor[]
+  /** How many ordinals are taken, those of forgotten packs included. */
+  ordinals: number
+  packs: readonly PackState[]
+  /** Names that were deleted after the horizon, and by which entry. */
+  deleted: readonly Readonly<{ name: string; number: number }>[]
+  doomedStrays: readonly string[]
+  points: readonly PointState[]
+  forgotten: readonly ForgottenState[]
+  moves: readonly Readonly<{ from: string; to: string }>[]
+  pins: readonly Readonly<{ number: number; pin: Pin }>[]
+}>
+
+const ANCHORS_MAX = 1024
+
 export class LogState {
   head = 0
   headHash = ''
   /** The latest time that any writer stated; never goes back. */
   observedMs = 0
+  /** Deletions up to this entry are forgotten; who began his stay before it finds no answer here any more and must not commit. */
+  horizon = 0
+  /** The last entries at which the state was made compact, ascending, with their hashes. */
+  anchors: Anchor[] = []
   readonly packs: PackState[] = []
   readonly #packByName = new Map<string, PackState>()
   readonly #points = new Map<PointId, PointState>()
-  readonly #forgotten = new Map<PointId, PointState & Readonly<{ forgottenIn: number }>>()
-  readonly #moves: { from: number[]; to: number[] }[] = []
+  readonly #forgotten = new Map<PointId, ForgottenState>()
+  #moves: { from: number[]; to: number[] }[] = []
   readonly #pins = new Map<number, Pin>()
   readonly #doomed = new Set<number>()
   readonly #doomedStrays = new Set<string>()
@@ -68,6 +95,10 @@ export class LogState {
 
   packNamed(name: string): PackState | undefined {
     return this.#packByName.get(name)
+  }
+
+  get packsKnown(): number {
+    return this.#packByName.size
   }
 
   /** Whether a deletion entry names the pack, whatever it was before. */
@@ -151,6 +182,88 @@ export class LogState {
     }
     if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
     for (const number of envelope.unpin ?? []) this.#pins.delete(number)
+    if (envelope.compact !== undefined) this.#compact(Math.min(envelope.compact, envelope.number - 1))
+  }
+
+  /**
+   * Gives up what no later entry may refer to, so that the state grows with what lives and not with what happened:
+   * deletions up to the horizon, with the ordinals and names of their packs; points forgotten up to it; pins that ran out.
+   * The closures of the points that stay are the same before and after, but for packs that are gone: a point whose base is
+   * not live any more takes over what that one used, and what rewrites moved is added to the uses of every point.
+   */
+  #compact(horizon: number): void {
+    this.horizon = Math.max(this.horizon, horizon)
+    const isGone = (ordinal: number): boolean => {
+      const name = this.packs[ordinal]?.name ?? ''
+      return name === '' || (this.isDeleted(name) && this.deletedIn(name) <= this.horizon)
+    }
+    const gone = new Set(this.packs.keys().filter(isGone))
+    const headers = new Map(
+      [...this.#points.values(), ...this.#forgotten.values()].map(({ header }) => [header, this.#flat(header, gone)]),
+    )
+    for (const [id, point] of this.#points)
+      this.#points.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
+    for (const [id, point] of this.#forgotten) {
+      if (point.forgottenIn <= this.horizon) this.#forgotten.delete(id)
+      else this.#forgotten.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
+    }
+    this.#moves = this.#moves.filter(({ from }) => from.some((ordinal) => !gone.has(ordinal)))
+    for (const ordinal of gone) {
+      this.#packByName.delete(this.packs[ordinal]?.name ?? '')
+      this.packs[ordinal] = UNKNOWN_PACK
+    }
+    for (const [name, number] of this.#deletedNames) if (number <= this.horizon) this.#deletedNames.delete(name)
+    for (const [number, pin] of this.#pins) if (pin.expiresAtMs <= this.observedMs) this.#pins.delete(number)
+    this.anchors = [...this.anchors, { number: this.head, hash: this.headHash }].slice(-ANCHORS_MAX)
+  }
+
+  #flat(header: PointHeader, gone: ReadonlySet<number>): PointHeader {
+    const { base, ...rest } = header
+    const keepsBase = base !== undefined && this.#points.has(base)
+    const closure = keepsBase ? this.closureOf(rest) : this.closureOf(header)
+    const uses = encodeOrdinals(closure.difference(gone))
+    return keepsBase ? { ...rest, base, uses } : { ...rest, uses }
+  }
+
+  snapshot(): StateSnapshot {
+    return {
+      head: this.head,
+      headHash: this.headHash,
+      observedMs: this.observedMs,
+      horizon: this.horizon,
+      anchors: this.anchors,
+      ordinals: this.packs.length,
+      packs: this.packs.filter(({ name }) => name !== '').map((pack) => ({ ...pack })),
+      deleted: [...this.#deletedNames].map(([name, number]) => ({ name, number })),
+      doomedStrays: [...this.#doomedStrays],
+      points: [...this.#points.values()],
+      forgotten: [...this.#forgotten.values()],
+      moves: this.#moves.map(({ from, to }) => ({ from: encodeOrdinals(from), to: encodeOrdinals(to) })),
+      pins: [...this.#pins].map(([number, pin]) => ({ number, pin })),
+    }
+  }
+
+  static restore(snapshot: StateSnapshot): LogState {
+    const state = new LogState()
+    const { head, headHash, observedMs, horizon } = snapshot
+    Object.assign(state, { head, headHash, observedMs, horizon, anchors: [...snapshot.anchors] })
+    state.skipOrdinals(snapshot.ordinals)
+    for (const one of snapshot.packs) {
+      const pack = { ...one }
+      state.packs[pack.ordinal] = pack
+      state.#packByName.set(pack.name, pack)
+      if (pack.status === 'doomed') state.#doomed.add(pack.ordinal)
+    }
+    for (const { name, number } of snapshot.deleted) state.#deletedNames.set(name, number)
+    for (const name of snapshot.doomedStrays) state.#doomedStrays.add(name)
+    for (const point of snapshot.points) state.#points.set(point.header.id, point)
+    for (const point of snapshot.forgotten) state.#forgotten.set(point.header.id, point)
+    state.#moves = snapshot.moves.map(({ from, to }) => ({
+      from: decodeOrdinals(from, snapshot.ordinals),
+      to: decodeOrdinals(to, snapshot.ordinals),
+    }))
+    for (const { number, pin } of snapshot.pins) state.#pins.set(number, pin)
+    return state
   }
 
   #revive(ordinal: number): void {

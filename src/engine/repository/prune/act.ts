@@ -46,6 +46,7 @@ export async function preparePrune(
 ): Promise<{ plan: PrunePlan; marks: Marks; head: number }> {
   await repository.log.refresh()
   repository.log.assertWritable()
+  await repository.assertProven()
   const head = repository.log.state.head
   const marks = await mark(repository, environment.signal)
   const strays = await findStrays(repository.store, repository.log)
@@ -119,6 +120,7 @@ class PruneAct {
     for (const name of this.#plan.rewrite) {
       signal?.throwIfAborted()
       await this.#session.keepAlive()
+      this.#refuseOvertaken(log.state)
       const pack = log.state.packNamed(name)
       assert(pack !== undefined, 'The plan names packs of the log')
       const { salt, chunks } = await readPackTable(store, keys, pack)
@@ -195,8 +197,8 @@ class PruneAct {
   #refuseOvertaken(state: LogState): void {
     const needed = [...this.#marks.neededBytes.keys()].map((ordinal) => state.packs[ordinal]?.name ?? '')
     const rests = [...needed.filter((name) => !this.#rewritten.has(name)), ...this.#stored.map(({ name }) => name)]
-    const gone = rests.filter((name) => state.isDeleted(name))
-    if (gone.length === 0) return
+    const gone = this.#session.isRemembered(state) ? rests.filter((name) => state.isDeleted(name)) : rests
+    if (gone.length === 0 && this.#session.isRemembered(state)) return
     throw new RepositoryError(
       'prune_overtaken',
       'Another prune deleted what this one rests on; nothing more is deleted.',

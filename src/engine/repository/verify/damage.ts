@@ -12,6 +12,7 @@ import type { PointId } from '../point.ts'
 /**
  * config_damaged, key_slots_missing  the repository's own objects
  * log_entry_missing, log_entry_corrupt, log_chain_broken, log_rolled_back
+ * checkpoint_corrupt                 it is unreadable, or says other than the entries; readers pass it over or did not need it
  * pack_missing, pack_corrupt         `points`: exact with the key, an upper bound without
  * chunk_missing                      a manifest names a chunk that is in no pack, although no pack is damaged
  */
@@ -22,6 +23,7 @@ export type DamageKind =
   | 'log_entry_corrupt'
   | 'log_chain_broken'
   | 'log_rolled_back'
+  | 'checkpoint_corrupt'
   | 'pack_missing'
   | 'pack_corrupt'
   | 'chunk_missing'
