@@ -30,6 +30,7 @@ import type { PointId, PointRecord } from './point.ts'
 import { assertProven } from './proven-checkpoint.ts'
 import { recallHead, rememberHead, rollbackOf } from './remembered-head.ts'
 import { Session } from './session.ts'
+import { withReserve } from './with-reserve.ts'
 import { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 
 export type RepositoryEnvironment = Readonly<{
@@ -48,6 +49,8 @@ export type InitOptions = Readonly<{
   chunkSizeBytes: number
   kdfCost?: KdfCost
   label?: string
+  /** What a folder store is to hold in reserve for prune, in bytes; nothing when absent. */
+  reserveBytes?: number
 }>
 
 /** What a worker thread needs to read and write chunks by itself. */
@@ -96,6 +99,7 @@ export class Repository {
       id: toHex(repositoryId),
       createdAt: nowIso,
       chunkSizeBytes: options.chunkSizeBytes,
+      ...(store.reserve === undefined || !options.reserveBytes ? {} : { reserveBytes: options.reserveBytes }),
       requires: [],
       compatible: [],
       writer,
@@ -115,6 +119,7 @@ export class Repository {
       options.kdfCost === undefined ? slot : { ...slot, cost: options.kdfCost },
     )
     if ((await store.put(CONFIG_KEY, [encodeConfig(config)])) === 'exists') throw exists(store)
+    if (config.reserveBytes !== undefined) await store.reserve?.make(config.reserveBytes)
     return config
   }
 
@@ -222,8 +227,15 @@ export class Repository {
   async forget(ids: readonly PointId[]): Promise<void> {
     this.#assertWritable()
     const wanted = new Set(ids)
-    await this.log.append((state) => ({ fields: { forgotten: [...wanted].filter((id) => state.points.has(id)) } }))
+    await this.withReserve(() =>
+      this.log.append((state) => ({ fields: { forgotten: [...wanted].filter((id) => state.points.has(id)) } })),
+    )
     await this.#remember()
+  }
+
+  /** Does what frees space also on a full store. @see withReserve */
+  withReserve<T>(work: (scarceBytes?: number) => Promise<T>): Promise<T> {
+    return withReserve(this.store, this.config.reserveBytes ?? 0, work)
   }
 
   /** Remembers how far the log has come, so that a later roll-back is noticed. */

@@ -54,11 +54,23 @@ export async function preparePrune(
   return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head }
 }
 
-/** Plans and carries out. @throws as preparePrune */
+/** Plans and carries out, also on a full store; then less is rewritten. @throws as preparePrune */
 export async function prune(
   repository: Repository,
   environment: PruneEnvironment,
   options: Partial<PruneOptions> = {},
+): Promise<PruneReport> {
+  await repository.store.sweep?.(environment.clock)
+  const { rewriteBytesMax = PRUNE_DEFAULTS.rewriteBytesMax } = options
+  return repository.withReserve((scarceBytes = Infinity) =>
+    pruneOnce(repository, environment, { ...options, rewriteBytesMax: Math.min(rewriteBytesMax, scarceBytes) }),
+  )
+}
+
+async function pruneOnce(
+  repository: Repository,
+  environment: PruneEnvironment,
+  options: Partial<PruneOptions>,
 ): Promise<PruneReport> {
   const session = await repository.beginSession('prune')
   try {
@@ -71,6 +83,8 @@ export async function prune(
     const { freedBytes, deleted } = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
     return { plan, deleted, freedBytes, heldBack: decided.heldBack, heldBy: decided.heldBy }
   } catch (error) {
+    // A pin that stays would hold back what the next attempt wants to delete.
+    if (isHoldfastError(error, 'store_full')) await repository.store.reserve?.release()
     await session.end().catch(() => {
       // The first error is what matters, and the pin runs out by itself.
     })

@@ -16,10 +16,11 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
 import { createFileOnce, syncFolder } from '#runtime'
-import type { BlobInfo, BlobKey, BlobStore } from '../blob-store.ts'
+import type { BlobInfo, BlobKey, BlobStore, StoreReserve } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
 import { blobNotFound, checkKey, checkPrefix, checkRange, lockUnsupported } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
+import { makeFolderReserve, releaseFolderReserve } from './folder-reserve.ts'
 import { listFolder, sweepFolder } from './folder-walk.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 
@@ -39,6 +40,10 @@ export type FolderStoreOptions = Readonly<{
 export class FolderStore implements BlobStore {
   readonly location: string
   readonly capabilities = { objectLock: false }
+  readonly reserve: StoreReserve = {
+    make: (sizeBytes) => this.#onFolder(() => makeFolderReserve(this.location, sizeBytes)),
+    release: () => this.#onFolder(() => releaseFolderReserve(this.location)),
+  }
   readonly #identity: string
   readonly #durableFolders = new Set<string>()
   readonly #files = new OpenFiles(OPEN_FILES_MAX)
@@ -139,9 +144,13 @@ export class FolderStore implements BlobStore {
 
   /** Removes what dead writers left: `.tmp-*` files not modified for `ageMsMin`. Gives their number. */
   async sweep(clock: Clock, ageMsMin = SWEEP_AGE_MS_MIN): Promise<number> {
+    return this.#onFolder(() => sweepFolder(this.location, clock.nowMs() - ageMsMin))
+  }
+
+  #onFolder<T>(work: () => Promise<T>): Promise<T> {
     return this.#guard('write', undefined, async () => {
       await this.#checkIdentity()
-      return sweepFolder(this.location, clock.nowMs() - ageMsMin)
+      return work()
     })
   }
 
