@@ -51,6 +51,7 @@ export {
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
 export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
 export { readConfig } from './config.ts'
+export { checkpointKey, encodeCheckpoint, openCheckpoint } from './log/checkpoint.ts'
 export { type CheckpointOptions, CommitLog } from './log/log.ts'
 export { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 export { packKeyOf } from './pack-format.ts'

@@ -105,7 +105,7 @@ class Rescue {
       const { packs } = await writer.flush()
       const hurt = [...this.#injuries.keys()]
       const names = hurt.map((ordinal) => repository.log.state.packs[ordinal]?.name ?? '')
-      await repository.log.replacePacks(hurt, packs)
+      await repository.log.replacePacks(hurt, packs, (state) => session.isRemembered(state))
       for (const name of names) await store.delete(packKeyOf(name))
     } finally {
       await session.end()

@@ -11,7 +11,7 @@
  *
  * It never deletes. A crash before the put leaves nothing, after it a committed entry; there is no state between.
  */
-import { type Clock, must, type Random, toHex } from '#base'
+import { assert, type Clock, must, type Random, toHex } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
@@ -202,7 +202,9 @@ export class CommitLog {
         ...this.#compactNow(number),
       }
       if (envelope.compact !== undefined) this.#ownCompact.set(number, undefined)
-      const outcome = await store.put(logKey(number), [encodeEntry(keys, envelope, body)])
+      const bytes = encodeEntry(keys, envelope, body)
+      assert(decodeEntry(bytes) !== undefined, 'What is appended can be read')
+      const outcome = await store.put(logKey(number), [bytes])
       if (outcome === 'created' || (await this.#isOurs(number, envelope.entry))) {
         await this.#readOne(number)
         await this.#writeCheckpoint(number)
@@ -215,15 +217,33 @@ export class CommitLog {
     })
   }
 
-  /** Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones. */
-  replacePacks(hurt: readonly number[], packs: readonly PackAdded[]): Promise<number> {
-    return this.append((state) => ({
-      fields: {
-        packs,
-        moved: { from: encodeOrdinals(hurt), to: encodeOrdinals(packs.map((_, i) => state.packs.length + i)) },
-        deletions: hurt.map((ordinal) => must(state.packs[ordinal], 'Hurt packs are packs of the log').name),
-      },
-    }))
+  /**
+   * Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones.
+   * @param isRemembered of the session that stored the packs. @throws packs_deleted when a prune was faster, log_damaged
+   */
+  replacePacks(
+    hurt: readonly number[],
+    packs: readonly PackAdded[],
+    isRemembered: (state: LogState) => boolean,
+  ): Promise<number> {
+    return this.append((state) => {
+      const names = hurt
+        .map((ordinal) => state.packs[ordinal])
+        .map((pack) => (pack?.status === 'deleted' ? '' : pack?.name))
+      if (!isRemembered(state) || names.includes('') || packs.some(({ name }) => state.isDeleted(name)))
+        throw new RepositoryError('packs_deleted', 'A prune deleted meanwhile what the repair was about.', {
+          retry: 'now',
+          hint: 'Run the repair once more.',
+        })
+      const to = encodeOrdinals(packs.map((_, i) => state.packs.length + i))
+      return {
+        fields: {
+          packs,
+          moved: { from: encodeOrdinals(hurt), to },
+          deletions: names.map((name) => must(name, 'Hurt packs are packs of the log')),
+        },
+      }
+    })
   }
 
   /** @throws log_damaged */
