@@ -14,8 +14,13 @@ import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
+import { roleRoutes } from './providers/authorization/roles.ts'
+import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
+import { providerRoutes, providersOf } from './providers/resources/providers.ts'
 import { subscriptionRoutes } from './providers/resources/subscriptions.ts'
+import { tagRoutes } from './providers/resources/tags.ts'
 
 export type ApiOptions = Readonly<{
   host: ArmHost
@@ -32,7 +37,15 @@ export type ApiOptions = Readonly<{
 export type Api = Readonly<{ url: string; close: () => Promise<void> }>
 
 export function allRoutes(): readonly ArmRoute[] {
-  return [...subscriptionRoutes, ...groupRoutes]
+  const routes = [
+    ...subscriptionRoutes,
+    ...groupRoutes,
+    ...resourceRoutes,
+    ...tagRoutes,
+    ...roleRoutes,
+    ...activityLogRoutes,
+  ]
+  return [...routes, ...providerRoutes(providersOf(routes))]
 }
 
 /** Listens when it resolves. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { pageOf } from './page.ts'
+import { type Page, pageOf } from './page.ts'
 
 test('pages follow each other without gap or repetition, by links that keep the query', () => {
   const all = Array.from({ length: 25 }, (_, at) => at)
@@ -9,7 +9,7 @@ test('pages follow each other without gap or repetition, by links that keep the 
   const seen: number[] = []
   for (let pages = 0; url !== undefined; pages += 1) {
     assert.ok(pages < 4)
-    const page = pageOf(all, url, token, 10)
+    const page: Page<number> = pageOf(all, url, token, 10)
     seen.push(...page.value)
     url = page.nextLink
     token = /\$skipToken=(\d+)/.exec(url ?? '')?.[1]
