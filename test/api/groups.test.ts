@@ -115,7 +115,7 @@ test('What all requests have in common', async (t) => {
         `/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/x?${VERSION}`,
         undefined,
         404,
-        'ResourceGroupNotFound',
+        'SubscriptionNotFound',
       ],
       ['PUT', `${group}?${VERSION}`, '{"location": ', 400, 'InvalidRequestContent'],
       ['PUT', `${group}?${VERSION}`, '"eastus"', 400, 'InvalidRequestContent'],

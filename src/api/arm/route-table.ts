@@ -6,7 +6,9 @@
 import { ArmError } from '#contract'
 import type { ArmRoute, Method } from './call.ts'
 
-type Node = { literals: Map<string, Node>; parameter: Node | undefined; name: string; routes: Map<Method, ArmRoute> }
+type Node = { literals: Map<string, Node>; parameter: Node | undefined; name: string; routes: Map<Method, Served> }
+/** Routes that share a prefix may name its parameters differently: names belong to the route. */
+type Served = Readonly<{ route: ArmRoute; names: readonly string[] }>
 
 export type RouteMatch = Readonly<{ route: ArmRoute; params: Readonly<Record<string, string>>; id: string }>
 
@@ -60,7 +62,6 @@ export class RouteTable {
       if (isParameter(segment)) {
         node.parameter ??= newNode()
         node = node.parameter
-        node.name = segment.slice(1, -1)
       } else {
         const key = segment.toLowerCase()
         const next = node.literals.get(key) ?? newNode()
@@ -70,7 +71,8 @@ export class RouteTable {
       }
     }
     if (node.routes.has(route.method)) throw new TypeError(`Two routes for ${route.method} ${route.path}`)
-    node.routes.set(route.method, route)
+    const names = segments.filter(isParameter).map((segment) => segment.slice(1, -1))
+    node.routes.set(route.method, { route, names: isExtension ? names.slice(1) : names })
     const at = segments.lastIndexOf('providers')
     if (at >= 0) this.#types.add((segments[at + 1] ?? '').toLowerCase())
   }
@@ -93,19 +95,20 @@ export class RouteTable {
   }
 
   #find(root: Node, segments: readonly string[], method: Method): RouteMatch | undefined {
-    const walk = (node: Node, at: number, params: Record<string, string>, id: string): RouteMatch | undefined => {
+    const walk = (node: Node, at: number, values: readonly string[], id: string): RouteMatch | undefined => {
       const segment = segments[at]
       if (segment === undefined) {
-        const route = node.routes.get(method)
-        return route === undefined ? undefined : { route, params, id }
+        const served = node.routes.get(method)
+        if (served === undefined) return undefined
+        const params = Object.fromEntries(served.names.map((name, index) => [name, values[index] ?? '']))
+        return { route: served.route, params, id }
       }
       const literal = node.literals.get(segment.toLowerCase())
-      const direct = literal === undefined ? undefined : walk(literal, at + 1, params, `${id}/${literal.name}`)
+      const direct = literal === undefined ? undefined : walk(literal, at + 1, values, `${id}/${literal.name}`)
       if (direct !== undefined || node.parameter === undefined) return direct
-      const named = { ...params, [node.parameter.name]: segment }
-      return walk(node.parameter, at + 1, named, `${id}/${segment}`)
+      return walk(node.parameter, at + 1, [...values, segment], `${id}/${segment}`)
     }
-    return walk(root, 0, {}, '')
+    return walk(root, 0, [], '')
   }
 
   /** Says by name what is not there: the method, the type, or the provider. */
