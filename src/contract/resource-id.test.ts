@@ -58,7 +58,7 @@ test('what is no id is refused, and the field is named', () => {
         error instanceof ArmError &&
         error.code === 'InvalidResourceReference' &&
         error.target === 'properties.creationData.sourceResourceId',
-      String(text),
+      JSON.stringify(text),
     )
   assert.throws(() => parseIdOfType(groupId('s', 'g'), 'Microsoft.Compute/disks'), ArmError)
 })

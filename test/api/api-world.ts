@@ -50,7 +50,7 @@ export class ApiWorld {
   }
 
   static async make(): Promise<ApiWorld> {
-    const home = await openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
+    const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
     return new ApiWorld(home, await open(home))
   }
 

@@ -65,14 +65,14 @@ export class Evaluator {
         return expression.value
       case 'member':
         return this.#member(expression)
-      case 'index': {
+      case 'call':
+        return this.#call(expression.name, expression.arguments)
+      default: {
         const of = this.#evaluate(expression.of)
         if (expression.isSafe && of === null) return null
         const found = indexInto(of, this.#evaluate(expression.index))
         return found ?? this.#absent('this index', expression.isSafe)
       }
-      case 'call':
-        return this.#call(expression.name, expression.arguments)
     }
   }
 
@@ -110,8 +110,8 @@ export class Evaluator {
 
   #scoped(name: string, values: readonly TemplateValue[]): TemplateValue {
     const [first] = values
-    if (name === 'parameters') return this.#scope.parameter(String(first))
-    if (name === 'variables') return this.#scope.variable(String(first))
+    if (name === 'parameters') return this.#scope.parameter(textOf(first ?? null))
+    if (name === 'variables') return this.#scope.variable(textOf(first ?? null))
     if (name === 'copyindex') return this.#copyIndex(values)
     if (name in RESOURCE_ID_KINDS)
       return this.#scope.resourceId(

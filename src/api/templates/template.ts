@@ -123,7 +123,7 @@ class Planner {
     declaration: TemplateObject,
     given: TemplateValue | undefined,
   ): { value: TemplateValue; type: string } {
-    const type = String(declaration['type'] ?? '')
+    const type = textOf(declaration['type'] ?? null)
     const fallback = declaration['defaultValue']
     if (isTemplateObject(given) && given['reference'] !== undefined)
       throw templateError(
@@ -235,7 +235,7 @@ class Planner {
     const listed = given === undefined || given === null ? [] : evaluator.value(given)
     if (!isTemplateArray(listed)) throw templateError('dependsOn must be an array.')
     const implicit = implicitDependencies(source, evaluator)
-    return [...listed.map((item) => String(item)), ...implicit, ...(parent === undefined ? [] : [parent.resource.id])]
+    return [...listed.map(textOf), ...implicit, ...(parent === undefined ? [] : [parent.resource.id])]
   }
 }
 
@@ -247,7 +247,7 @@ function implicitDependencies(source: TemplateObject, evaluator: Evaluator): str
   const look = (value: TemplateValue): void => {
     if (typeof value === 'string' && isExpression(value)) {
       for (const [, id] of value.matchAll(/\breference\s*\(\s*(resourceId\s*\((?:[^()]|\([^()]*\))*\))/gi))
-        if (id !== undefined) found.push(String(evaluator.value(`[${id}]`)))
+        if (id !== undefined) found.push(textOf(evaluator.value(`[${id}]`)))
     } else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) look(inner)
   }
   look(source)
@@ -312,7 +312,7 @@ function checkParameter(name: string, declaration: TemplateObject, type: string,
   if (!fits) throw wrong(`is not of its type '${type}'`)
   const { allowedValues, minValue, maxValue, minLength, maxLength } = declaration
   if (isTemplateArray(allowedValues) && !allowedValues.includes(value))
-    throw wrong(`is not one of ${allowedValues.join(', ')}`)
+    throw wrong(`is not one of ${allowedValues.map(textOf).join(', ')}`)
   if (
     typeof value === 'number' &&
     ((typeof minValue === 'number' && value < minValue) || (typeof maxValue === 'number' && value > maxValue))
@@ -341,12 +341,16 @@ function unrollProperties(
         const { name: property, count, input } = object(each, 'A copy loop')
         const times = evaluatorOf(loop).value(count ?? 0)
         if (typeof times !== 'number' || times < 0 || times > COPY_MAX)
-          throw templateError(`The copy loop '${String(property)}' has no proper count.`)
-        result[String(property)] = Array.from({ length: times }, (_, at) =>
-          unrollProperties(input ?? null, evaluatorOf, new Map([...loop, [String(property).toLowerCase(), at]])),
+          throw templateError(`The copy loop '${textOf(property ?? null)}' has no proper count.`)
+        result[textOf(property ?? null)] = Array.from({ length: times }, (_, at) =>
+          unrollProperties(
+            input ?? null,
+            evaluatorOf,
+            new Map([...loop, [textOf(property ?? null).toLowerCase(), at]]),
+          ),
         )
       }
-    } else result[String(evaluatorOf(loop).value(name))] = unrollProperties(inner, evaluatorOf, loop)
+    } else result[textOf(evaluatorOf(loop).value(name))] = unrollProperties(inner, evaluatorOf, loop)
   }
   return result
 }
@@ -379,8 +383,8 @@ function outputsOf(
   for (const [name, declaration] of Object.entries(optionalObject(source['outputs'], 'outputs'))) {
     const { type, value, condition } = object(declaration, `The output '${name}'`)
     if (condition !== undefined && evaluator.value(condition) !== true) continue
-    if (SECURE.has(String(type).toLowerCase())) continue
-    outputs[name] = { type: String(type), value: evaluator.value(value ?? null) }
+    if (SECURE.has(textOf(type ?? null).toLowerCase())) continue
+    outputs[name] = { type: textOf(type ?? null), value: evaluator.value(value ?? null) }
   }
   return outputs
 }
