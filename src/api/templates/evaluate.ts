@@ -67,6 +67,7 @@ export class Evaluator {
         return this.#member(expression)
       case 'call':
         return this.#call(expression.name, expression.arguments)
+      case 'index':
       default: {
         const of = this.#evaluate(expression.of)
         if (expression.isSafe && of === null) return null

@@ -14,6 +14,7 @@ import {
   memberOf,
   type TemplateObject,
   type TemplateValue,
+  textOf,
 } from './template-value.ts'
 
 export type DeploymentContext = Pick<TemplateScope, 'about' | 'resourceId'> &
