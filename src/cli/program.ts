@@ -5,6 +5,7 @@ import { bootCommand } from './repo/boot.ts'
 import { copyCommand } from './repo/copy.ts'
 import { filesCommand } from './repo/files.ts'
 import { forgetCommand } from './repo/forget.ts'
+import { immutabilityCommand } from './repo/immutability.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
@@ -49,6 +50,7 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   repairCommand,
   statsCommand,
   keysCommand,
+  immutabilityCommand,
   rebuildIndexCommand,
 ]
 

@@ -59,6 +59,10 @@ export async function withRepository<T>(
     const environment = await makeEnvironment(options)
     const repository = await Repository.open(store, await credentialFor(store, request), environment)
     if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
+    const { immutability } = repository
+    const clock = await immutability.judge()
+    if (!clock.plausible && immutability.isUsed)
+      output.note(`Warning: the clock of this host is not believed; see "holdfast repo immutability ${location}".`)
     const result = await use({ repository, descriptor, store })
     await repository.close()
     return result

@@ -15,7 +15,10 @@ async function temporaryFolder(t: TestContext): Promise<string> {
   return folder
 }
 
-describeBlobStore('a folder store', async (t) => FolderStore.open(await temporaryFolder(t)))
+const lockClock = new ManualClock()
+describeBlobStore('a folder store', async (t) => FolderStore.open(await temporaryFolder(t), { clock: lockClock }), {
+  nowMs: () => lockClock.nowMs(),
+})
 
 describe('FolderStore', () => {
   it('open() tells a folder that is missing, or is a file, unless it may create it', async (t) => {
