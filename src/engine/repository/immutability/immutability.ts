@@ -53,10 +53,11 @@ export class Immutability {
     return own.plausible ? own : judge(time, { nowMs, storeMs: await this.#store.timeMs() })
   }
 
-  /** The time that may be taken for passed. @throws clock_doubted where locks are in use */
+  /** The time that may be taken for passed. Where locks are in use, @throws clock_doubted */
   async passedMs(): Promise<number> {
+    if (!this.isUsed) return this.#clock.nowMs()
     const judged = await this.judge()
-    if (!judged.plausible && this.isUsed) throw clockDoubted(judged)
+    if (!judged.plausible) throw clockDoubted(judged)
     return judged.passedMs
   }
 
@@ -85,14 +86,10 @@ export class Immutability {
     })
   }
 
-  /** An operator has looked and says that this host's clock is right. Gives what was observed before. */
-  async acceptTime(): Promise<number> {
-    let before = 0
-    await this.#log.append(({ time }) => {
-      before = time.observedMs
-      return { fields: { timeAccepted: true } }
-    })
-    return before
+  /** An operator has looked at this host's clock and says that it is right. */
+  async acceptTime(): Promise<void> {
+    const acceptedMs = this.#clock.nowMs()
+    await this.#log.append(() => ({ fields: { acceptedMs } }))
   }
 
   /** Until when a live point is locked; undefined when it never was. */

@@ -26,7 +26,7 @@ test('A statement far ahead is doubted and moves nothing; a plausible one after 
 })
 
 test("The store's own clock and an operator's word are believed, and what they taught is plausible next time", () => {
-  for (const proof of [{ storeMs: at(7) }, { timeAccepted: true as const }]) {
+  for (const proof of [{ storeMs: at(7) }, { acceptedMs: at(7) }]) {
     const time = observe(observed(0), { number: 2, atMs: at(7), ...proof })
     assert.equal(time.observedMs, at(7))
     assert.equal(allowedGapMs(time), 15 * DAY_MS)
@@ -37,7 +37,7 @@ test("The store's own clock and an operator's word are believed, and what they t
 })
 
 test('However long silences were, at most 35 days are plausible', () => {
-  const time = observe(observed(0), { number: 2, atMs: at(300), timeAccepted: true })
+  const time = observe(observed(0), { number: 2, atMs: at(300), acceptedMs: at(300) })
   assert.equal(allowedGapMs(time), 35 * DAY_MS)
 })
 

@@ -32,8 +32,8 @@ export type TimeStatement = Readonly<{
   atMs: number
   /** The store's own clock, where the writer asked it. */
   storeMs?: number
-  /** An operator said that `atMs` is right. */
-  timeAccepted?: true
+  /** An operator said that it is as late as this. */
+  acceptedMs?: number
 }>
 
 export type Judgement =
@@ -47,12 +47,13 @@ export function allowedGapMs({ longestGapMs }: ObservedTime): number {
 
 /** What is believed after one more statement. */
 export function observe(time: ObservedTime, statement: TimeStatement): ObservedTime {
-  const saysMs = statement.storeMs ?? statement.atMs
+  const saysMs = statement.acceptedMs ?? statement.storeMs ?? statement.atMs
   const { observedMs, longestGapMs } = time
   if (observedMs === 0) return { observedMs: saysMs, longestGapMs }
   const gapMs = saysMs - observedMs
   if (gapMs <= 0) return { observedMs, longestGapMs }
-  const believed = statement.storeMs !== undefined || statement.timeAccepted === true || gapMs <= allowedGapMs(time)
+  const isProven = statement.storeMs !== undefined || statement.acceptedMs !== undefined
+  const believed = isProven || gapMs <= allowedGapMs(time)
   if (believed) return { observedMs: saysMs, longestGapMs: Math.max(longestGapMs, gapMs) }
   return { observedMs, longestGapMs, doubted: { number: statement.number, atMs: statement.atMs } }
 }

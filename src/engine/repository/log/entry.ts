@@ -49,8 +49,8 @@ export type Envelope = Readonly<{
   atMs: number
   /** The store's own clock; stated when the writer's alone would be doubted. */
   storeMs?: number
-  /** An operator said that `atMs` is right, however far ahead. */
-  timeAccepted?: true
+  /** An operator said that it is as late as this, however far ahead. */
+  acceptedMs?: number
   writer: string
   packs?: readonly PackAdded[]
   points?: readonly PointHeader[]
@@ -138,7 +138,7 @@ function isEnvelope(value: Record<string, unknown> | undefined): boolean {
     isList(value['forgotten'], (id) => isText(id, POINT_ID)) &&
     isList(value['unpin'], isCount) &&
     isMaybe(value['storeMs'], isCount) &&
-    isMaybe(value['timeAccepted'], (accepted) => accepted === true) &&
+    isMaybe(value['acceptedMs'], isCount) &&
     isMaybe(value['immutability'], (policy) => isField(policy, isPolicy)) &&
     (value['moved'] === undefined ||
       isField(value['moved'], (moved) => isText(moved['from'], USES) && isText(moved['to'], USES))) &&

@@ -32,6 +32,9 @@ export type PackState = {
 }
 export type PointState = Readonly<{ header: PointHeader; number: number }>
 
+/** Twice what a pin lasts. */
+const DOUBTED_PIN_MS_MAX = 2 * 60 * 60_000
+
 export class LogState {
   head = 0
   headHash = ''
@@ -45,6 +48,7 @@ export class LogState {
   readonly #forgotten = new Map<PointId, PointState & Readonly<{ forgottenIn: number }>>()
   readonly #moves: { from: number[]; to: number[] }[] = []
   readonly #pins = new Map<number, Pin>()
+  readonly #doubtedPins = new Set<number>()
   readonly #doomed = new Set<number>()
   readonly #doomedStrays = new Set<string>()
   readonly #deletedNames = new Map<string, number>()
@@ -81,9 +85,11 @@ export class LogState {
     return this.#points.get(id) ?? this.#forgotten.get(id)
   }
 
-  /** Pins that had not run out at `nowMs`. */
+  /** Pins that had not run out at `nowMs`. One by a clock that was not believed holds no longer than pins last. */
   activePins(nowMs: number): [number, Pin][] {
-    return [...this.#pins].filter(([, pin]) => pin.expiresAtMs > nowMs)
+    const isFarAhead = (number: number, pin: Pin): boolean =>
+      this.#doubtedPins.has(number) && pin.expiresAtMs > nowMs + DOUBTED_PIN_MS_MAX
+    return [...this.#pins].filter(([number, pin]) => pin.expiresAtMs > nowMs && !isFarAhead(number, pin))
   }
 
   /** The packs that a point may need: its own and its base's, back to the first. Base points are known although forgotten. */
@@ -166,6 +172,7 @@ export class LogState {
       this.#points.delete(id)
     }
     if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
+    if (envelope.pin !== undefined && envelope.atMs > this.time.observedMs) this.#doubtedPins.add(envelope.number)
     for (const number of envelope.unpin ?? []) this.#pins.delete(number)
   }
 

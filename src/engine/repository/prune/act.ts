@@ -58,7 +58,7 @@ export async function preparePrune(
   const head = repository.log.state.head
   const marks = await mark(repository, environment.signal)
   const strays = await findStrays(repository.store, repository.log)
-  const full = { ...PRUNE_DEFAULTS, ...options, nowMs: environment.clock.nowMs(), passedMs, head }
+  const full = { ...PRUNE_DEFAULTS, ...options, passedMs, head }
   return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head, passedMs }
 }
 
@@ -190,7 +190,7 @@ class PruneAct {
       ...state.doomedStrays,
     ]
     const pins = state
-      .activePins(this.#environment.clock.nowMs())
+      .activePins(this.#passedMs)
       .filter(
         ([number, { session }]) => !this.#session.owns(number) && (doomedAt === 0 || (session ?? number) < doomedAt),
       )

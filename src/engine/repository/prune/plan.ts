@@ -37,14 +37,14 @@ export function planPrune(
   state: LogState,
   neededBytes: ReadonlyMap<number, number>,
   found: readonly Stray[],
-  options: PruneOptions & Readonly<{ nowMs: number; head: number; passedMs?: number }>,
+  options: PruneOptions & Readonly<{ passedMs: number; head: number }>,
 ): PrunePlan {
   // What was added after the marks were made, by a writer or another prune, is not judged by them.
   const packs = state.packs.filter(({ status, addedIn }) => status !== 'deleted' && addedIn <= options.head)
   const needed = (pack: PackState): number => neededBytes.get(pack.ordinal) ?? 0
   const isWasteful = (pack: PackState): boolean =>
     (pack.lengthBytes - needed(pack)) / pack.lengthBytes > options.wasteShareMax
-  const lockedPacks = state.lockedPacks(options.passedMs ?? options.nowMs)
+  const lockedPacks = state.lockedPacks(options.passedMs)
   const free = packs.filter(({ ordinal }) => !lockedPacks.has(ordinal))
   const locked = packs.filter((pack) => lockedPacks.has(pack.ordinal) && (needed(pack) === 0 || isWasteful(pack)))
   const drop = free.filter((pack) => needed(pack) === 0)
@@ -58,7 +58,7 @@ export function planPrune(
     rewrite.push(pack)
     rewrittenBytes += needed(pack)
   }
-  const active = new Set(state.activePins(options.nowMs).map(([number, { session }]) => session ?? number))
+  const active = new Set(state.activePins(options.passedMs).map(([number, { session }]) => session ?? number))
   const leftovers = [...new Set(found.filter(({ name }) => state.isDeleted(name)).map(({ name }) => name))]
   const strays = found.filter(({ name }) => !state.isDeleted(name))
   const mayCommit = (stray: Stray): boolean => active.has(stray.session) || stray.session > state.head
