@@ -172,7 +172,8 @@ export class LogState {
       this.#points.delete(id)
     }
     if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
-    if (envelope.pin !== undefined && envelope.atMs > this.time.observedMs) this.#doubtedPins.add(envelope.number)
+    if ((envelope.pin?.expiresAtMs ?? 0) > this.time.observedMs + DOUBTED_PIN_MS_MAX)
+      this.#doubtedPins.add(envelope.number)
     for (const number of envelope.unpin ?? []) this.#pins.delete(number)
   }
 
