@@ -32,7 +32,8 @@ export type VersionSourceOptions = Readonly<{
   cacheBytes?: number
 }>
 
-const CACHE_BYTES_DEFAULT = 160 * MIB
+/** For all disks that one process serves: with two threads and the program it stays below 400 MiB. */
+export const CACHE_BYTES_DEFAULT = 160 * MIB
 /** Two for each of the threads, so that none idles. */
 const SLOTS_MIN = 4
 const READ_AHEAD_BYTES = 4 * MIB
@@ -92,13 +93,13 @@ class VersionSource implements BlockSource {
     this.#fetchAhead(offset, length)
     this.#lendable -= pieces.length
     const loan = new ChunkLoan(this.#cache, pieces, this.#zeros, () => (this.#lendable += pieces.length))
-    const missing = pieces.filter((piece) => {
-      const chunk = this.#cache.find(piece.chunk)
-      if (chunk === undefined && !this.#isKnownHole(piece.chunk)) return true
-      loan.lend(piece, chunk)
-      return false
-    })
-    return missing.length === 0 ? loan : this.#lendFetched(loan, missing, signal)
+    try {
+      const missing = pieces.filter((piece) => !this.#lendNow(loan, piece))
+      return missing.length === 0 ? loan : this.#lendFetched(loan, missing, signal)
+    } catch (error) {
+      loan.release()
+      throw error
+    }
   }
 
   async extents(offset: number, length: number): Promise<Extent[]> {
@@ -124,6 +125,15 @@ class VersionSource implements BlockSource {
     await this.#pool.close()
   }
 
+  /** Whether the piece could be lent without waiting. */
+  #lendNow(loan: ChunkLoan, piece: Piece): boolean {
+    const chunk = this.#cache.find(piece.chunk)
+    if (chunk === undefined && !this.#isKnownHole(piece.chunk)) return false
+    loan.lend(piece, chunk)
+    return true
+  }
+
+  /** The loan, once the missing pieces are in it. */
   async #lendFetched(loan: ChunkLoan, missing: readonly Piece[], signal: AbortSignal | undefined): Promise<Loan> {
     try {
       await this.#fetch(missing, signal, (piece, chunk) => loan.lend(piece, chunk))
