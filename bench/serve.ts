@@ -6,7 +6,7 @@
  *   sequential, cached    fio's nbd engine, 256 KiB and 16 in flight, round and round in a region that the cache holds
  *   random, cached        the same region, 4 KiB at random places, 16 in flight, one connection
  *
- * With each goes the server's CPU time, which does not depend on what else the machine does. Reading at random over more than
+ * With each goes the server's CPU time, which depends less than the clock on what else the machine does. Reading at random over more than
  * the cache holds is not measured: each read then costs a decoded chunk.
  */
 import { spawn } from 'node:child_process'
