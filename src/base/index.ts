@@ -16,6 +16,7 @@ export {
   type RetryVerdict,
 } from './errors.ts'
 export { type ErrorShape, errorShapeOf, reviveError, RevivedError } from './error-shape.ts'
+export { freeMemory } from './free-memory.ts'
 export {
   CHUNK_BYTES_DEFAULT,
   CHUNK_BYTES_MAX,

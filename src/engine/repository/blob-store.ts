@@ -6,6 +6,7 @@
  *      When it resolves, `created` or `exists`, the object is durable and whole; a crash before that leaves it whole or
  *      absent. After a lost reply a second `put` says `exists` of the caller's own object: whoever must know compares bytes.
  *   2. `get` and `getRange` give exactly the stored bytes or fail; a range past the end is `blob_range_invalid`, never short.
+ *      The bytes are the caller's own, in memory that nobody else sees: it may change them, or free them.
  *   3. `list` gives every object that existed before the call and was not deleted, in ascending byte order of key, or fails.
  *      It never silently ends early. Objects created meanwhile may or may not appear.
  *   4. `delete` of an absent object succeeds, of a locked one fails with `blob_locked`. A lock only ever extends,
