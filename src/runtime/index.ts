@@ -16,5 +16,14 @@ export { RPC_ERROR_CODES, RpcError, type RpcErrorCode } from './rpc/errors.ts'
 export { type Hello, MESSAGE_BYTES_MAX, RPC_PROTOCOL } from './rpc/messages.ts'
 export { type RpcCall, type RpcMethods, RpcServer, type RpcServerOptions } from './rpc/server.ts'
 export { type RpcAddress, type TlsIdentity, UNIX_PATH_BYTES_MAX } from './rpc/transport.ts'
-export { identityOf, type ProcessIdentity, processState } from './process-identity.ts'
+export {
+  argumentsOf,
+  currentBootId,
+  type HostProcess,
+  identityOf,
+  isAlive,
+  type ProcessIdentity,
+  processState,
+  signalProcess,
+} from './process-identity.ts'
 export { systemClock, systemRandom } from './system.ts'

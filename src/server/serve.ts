@@ -7,7 +7,7 @@
  * worker that goes on with its tasks; their results wait there until they are asked for again and recorded.
  */
 import type { Clock, Random } from '#base'
-import { messageOf, must } from '#base'
+import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
 import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
@@ -16,7 +16,6 @@ import { controlMethods } from './control-methods.ts'
 import { ServerError } from './errors.ts'
 import type { Home } from './home.ts'
 import { type ProcessEntry, Supervised, type SupervisedState } from './supervisor.ts'
-import { PROGRAM_VERSION } from './version.ts'
 import { WorkerClient } from './worker/worker-client.ts'
 
 export type ServeParts = Readonly<{ engine: JobEngine; catalog: Catalog; tasks: TaskRunner }>

@@ -9,7 +9,7 @@
  */
 import { spawn } from 'node:child_process'
 import { closeSync, openSync, readFileSync } from 'node:fs'
-import { type Clock, messageOf } from '#base'
+import { type Clock, messageOf, PROGRAM_VERSION } from '#base'
 import {
   identityOf,
   type Logger,
@@ -21,7 +21,6 @@ import {
 } from '#runtime'
 import { ServerError } from './errors.ts'
 import type { Home } from './home.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 export type ProcessEntry = Readonly<{ program: string; args: readonly string[] }>
 

@@ -7,7 +7,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
-import { must } from '#base'
+import { must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { EmbeddedEngine, type JobView } from '#jobs'
 import {
@@ -19,7 +19,7 @@ import {
   systemClock,
   systemRandom,
 } from '#runtime'
-import { type Health, PROGRAM_VERSION, WorkerClient } from '#server'
+import { type Health, WorkerClient } from '#server'
 import { killHard, until } from './processes.ts'
 
 let home = ''

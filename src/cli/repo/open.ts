@@ -2,13 +2,12 @@
 import { access, constants, mkdir } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { messageOf } from '#base'
+import { messageOf, WRITER } from '#base'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
 import { cachesFolder } from '../cache-folder.ts'
 import { askCredential, type CredentialRequest } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
 import { CliError } from '../errors.ts'
-import { WRITER } from '../version.ts'
 
 export type RepoOptions = SharedOptions & Readonly<{ cacheDir?: string }>
 

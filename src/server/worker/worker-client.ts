@@ -2,11 +2,10 @@
  * Steps that run on a worker. Each task has a connection of its own; a broken one means that the worker is gone (or out of
  * reach), and the step is retried: its next attempt finds the task still running, or begins it again on a fresh worker.
  */
-import { isHoldfastError, messageOf, type Progress } from '#base'
+import { isHoldfastError, messageOf, PROGRAM_VERSION, type Progress } from '#base'
 import type { StepContext, TaskKey, TaskRunner } from '#jobs'
 import { type Logger, type RpcAddress, RpcClient } from '#runtime'
 import { ServerError } from '../errors.ts'
-import { PROGRAM_VERSION } from '../version.ts'
 import type { TaskView } from './task-table.ts'
 
 function lost(cause: unknown): ServerError {

@@ -4,12 +4,12 @@
  *
  * Crash story: kill -9 leaves the socket's file and its record; the lock is free at once, so the next worker takes both.
  */
+import { PROGRAM_VERSION } from '#base'
 import type { Logger, RpcAddress } from '#runtime'
 import { identityOf, RpcServer, tryProcessLock } from '#runtime'
 import type { TaskHandler } from '#jobs'
 import { ServerError } from '../errors.ts'
 import type { Home } from '../home.ts'
-import { PROGRAM_VERSION } from '../version.ts'
 import { taskMethods } from './task-methods.ts'
 import { TaskTable } from './task-table.ts'
 

@@ -10,11 +10,10 @@ import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machi
 import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
 import { chown } from 'node:fs/promises'
 import { must, toHex } from '#base'
-import { makeFolderDurable } from '#runtime'
+import { identityOf, isAlive, makeFolderDurable } from '#runtime'
 import { type InstantHost, socketPathIn } from './access.ts'
 import { InstantJournal, type StoppedImage, type StoppedRecord } from './journal.ts'
 import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from './offline-image.ts'
-import { isAlive, ownerOf } from './owner.ts'
 import { takeOver } from './recover.ts'
 import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
 import { decideTracking } from './tracking.ts'
@@ -84,7 +83,7 @@ class StoppedInstant implements Instant {
 
   async check(): Promise<void> {
     const { daemon } = this.#record
-    if (this.#ended === undefined && daemon !== undefined && (await isAlive(daemon))) return
+    if (this.#ended === undefined && daemon !== undefined && isAlive(daemon)) return
     throw new HypervisorError('instant_broken', 'The images are no longer held: the machine may have been started.', {
       retry: 'later',
     })
@@ -188,7 +187,7 @@ export async function openStoppedInstant(
     id,
     machine: machine.description.name,
     machineUuid: machine.description.uuid,
-    owner: must(await ownerOf(process.pid), 'This process is alive'),
+    owner: must(identityOf(), 'This process is alive'),
     step: 'prepare',
     nbdSocketPath: socketPathIn(host.runFolder, id),
     tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },

@@ -2,8 +2,7 @@
 import { appendFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, must } from '#base'
-import { systemClock } from '#runtime'
-import { ownerOf } from './owner.ts'
+import { identityOf, systemClock } from '#runtime'
 import { LOOK_EVERY_MS, Watchdog } from './watchdog.ts'
 import { announceWatchdog, withdrawWatchdog } from './watchdog-process.ts'
 
@@ -38,7 +37,7 @@ async function main(journalFolder: string, idleMs: number): Promise<void> {
       })
     },
   })
-  const self = must(await ownerOf(process.pid), 'This process is alive')
+  const self = must(identityOf(), 'This process is alive')
   do {
     await announceWatchdog(journalFolder, self)
     await watchUntilIdle(watchdog, idleMs)

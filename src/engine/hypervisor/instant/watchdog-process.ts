@@ -9,10 +9,9 @@ import { spawn } from 'node:child_process'
 import { readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, errnoOf } from '#base'
-import { makeFolderDurable, replaceFile } from '#runtime'
+import { type HostProcess, isAlive, makeFolderDurable, replaceFile } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import { isObject } from '../qmp/shape.ts'
-import { isAlive, type Owner } from './owner.ts'
 
 const START_MS_MAX = 10_000
 const POLL_MS = 25
@@ -22,19 +21,19 @@ function pathIn(journalFolder: string): string {
 }
 
 /** The living watchdog of this journal. */
-export async function findWatchdog(journalFolder: string): Promise<Owner | undefined> {
+export async function findWatchdog(journalFolder: string): Promise<HostProcess | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(pathIn(journalFolder), 'utf8'))
     if (!isObject(value) || typeof value['pid'] !== 'number') return undefined
-    const owner = value as Owner
-    return (await isAlive(owner)) ? owner : undefined
+    const owner = value as HostProcess
+    return isAlive(owner) ? owner : undefined
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined
     throw error
   }
 }
 
-export async function announceWatchdog(journalFolder: string, self: Owner): Promise<void> {
+export async function announceWatchdog(journalFolder: string, self: HostProcess): Promise<void> {
   await makeFolderDurable(journalFolder)
   await replaceFile(pathIn(journalFolder), [Buffer.from(JSON.stringify(self))])
 }
@@ -48,7 +47,7 @@ export async function withdrawWatchdog(journalFolder: string): Promise<void> {
 }
 
 /** Starts a watchdog unless one lives, and waits until it watches. @throws `instant_failed`: then nothing may be frozen. */
-export async function ensureWatchdog(clock: Clock, journalFolder: string): Promise<Owner> {
+export async function ensureWatchdog(clock: Clock, journalFolder: string): Promise<HostProcess> {
   const living = await findWatchdog(journalFolder)
   if (living !== undefined) return living
   const main = join(import.meta.dirname, 'watchdog-main.ts')
