@@ -9,7 +9,8 @@ export {
   runCommand,
 } from './command.ts'
 export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
-export { createLogger, type LogFacts, type Logger, silentLogger } from './logger.ts'
+export { createLogger, type LogFacts, type Logger, type LogTarget, silentLogger } from './logger.ts'
+export { createRotatingFile, type RotatingFile, type RotationLimits } from './rotating-file.ts'
 export { tryProcessLock, type ProcessLock } from './process-lock.ts'
 export { RpcClient, type RpcCallOptions } from './rpc/client.ts'
 export { RPC_ERROR_CODES, RpcError, type RpcErrorCode } from './rpc/errors.ts'

@@ -4,7 +4,7 @@ import { processState, type ProcessIdentity, RpcClient, type RpcCallOptions } fr
 import { ServerError } from './errors.ts'
 import type { Home } from './home.ts'
 import type { Health } from './serve.ts'
-import { isIdentity } from './supervisor.ts'
+import { isIdentity } from './start-process.ts'
 
 export type ControlClient = Readonly<{
   /** The serving process; undefined when it did not say. */
