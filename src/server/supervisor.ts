@@ -70,6 +70,8 @@ export type SupervisionTiming = Readonly<{
   lookEveryMs: number
   looksMissedMax: number
   readyMs: number
+  /** A process that lived this long before it died is started again at once. */
+  steadyMs: number
   /** How long a look may wait for an answer. */
   answerMs: number
 }>
@@ -79,12 +81,11 @@ const TIMING_DEFAULT: Omit<SupervisionTiming, 'answerMs'> = {
   lookEveryMs: 2_000,
   looksMissedMax: 6,
   readyMs: 20_000,
+  steadyMs: 60_000,
 }
 const READY_POLL_MS = 25
 const END_MS_MAX = 5_000
 const RESTART_DELAY_MS_MAX = 30_000
-/** A process that lived this long before it died is started again at once. */
-const STEADY_MS = 60_000
 
 export class Supervised {
   readonly #spec: SupervisedSpec
@@ -243,7 +244,7 @@ export class Supervised {
   }
 
   async #replaceDead(): Promise<void> {
-    if (this.#clock.monotonicMs() - this.#startedMs > STEADY_MS) this.#delayMs = 0
+    if (this.#clock.monotonicMs() - this.#startedMs > this.#timing.steadyMs) this.#delayMs = 0
     const facts = { process: this.#spec.name, pid: this.#identity?.pid, delayMs: this.#delayMs }
     this.#logger.warn(facts, 'it is gone; starting it again')
     if (!(await this.#pause(this.#delayMs))) return

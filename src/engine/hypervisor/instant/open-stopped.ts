@@ -15,6 +15,7 @@ import { type InstantHost, socketPathIn } from './access.ts'
 import { InstantJournal, type StoppedImage, type StoppedRecord } from './journal.ts'
 import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from './offline-image.ts'
 import { takeOver } from './recover.ts'
+import { ensureWatchdog } from './watchdog-process.ts'
 import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
 import { decideTracking } from './tracking.ts'
 
@@ -197,6 +198,8 @@ export async function openStoppedInstant(
   const journal = new InstantJournal(host.journalFolder)
   await journal.create(record)
   try {
+    // There is no guest to free; but a daemon that outlives us would keep the machine from starting.
+    if (host.watchdog === 'start') await ensureWatchdog(host.clock, host.journalFolder)
     const open = await carryOut(host, journal, record, found, options)
     return new StoppedInstant(host, open, machine, found, options.consistency)
   } catch (error) {
