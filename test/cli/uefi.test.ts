@@ -19,7 +19,7 @@ import { ended, type PointJson, runJson, start } from './command-line.ts'
 const CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd'
 const TEMPLATE = '/usr/share/OVMF/OVMF_VARS_4M.fd'
 const BOOT_MS_MAX = 300_000
-const EFIVARS = 'mountpoint -q /sys/firmware/efi/efivars || mount -t efivarfs efivarfs /sys/firmware/efi/efivars'
+const EFIVARS = 'grep -q efivarfs /proc/mounts || mount -t efivarfs efivarfs /sys/firmware/efi/efivars'
 
 type Booted = Readonly<{ processId: number; sockets: Readonly<{ agent?: string }> }>
 

@@ -210,8 +210,8 @@ export type Matrix = Readonly<{
 
 function print(t: TestContext, { what, steps, victims }: Matrix, cells: ReadonlyMap<string, string>): void {
   const width = 16
-  const row = (words: readonly string[]): string => words.map((word) => word.padEnd(width)).join('')
-  t.diagnostic(`${what}: ms from kill -9 until the machine was well`)
+  const row = (words: readonly string[]): string => `| ${words.map((word) => word.padEnd(width)).join('')}`
+  t.diagnostic(`| ${what}: ms from kill -9 until the machine was well`)
   t.diagnostic(row(['step', ...victims]))
   for (const step of steps) {
     t.diagnostic(row([step, ...victims.map((victim) => cells.get(`${victim} ${step}`) ?? 'FAILED')]))
