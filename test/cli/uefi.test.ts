@@ -42,13 +42,13 @@ async function runIn(agent: string, command: string): Promise<string> {
   return stdout.toString('utf8').trim()
 }
 
-/** The first line that the command prints; it goes on. */
-function firstLine(child: ReturnType<typeof start>): Promise<string> {
+/** The document that the command prints when the machine runs; it goes on. */
+function result(child: ReturnType<typeof start>): Promise<string> {
   let said = ''
   child.stdout?.on('data', (data: Buffer) => (said += data.toString()))
   return eventually('the machine to be started', BOOT_MS_MAX, () => {
     assert.equal(child.exitCode, null, 'the command goes on')
-    return /^(.*)\n/.exec(said)?.[1]
+    return /^\{\n[^]*?\n\}\n/.exec(said)?.[0]
   })
 }
 
@@ -91,7 +91,7 @@ test('A UEFI machine boots from a point by the variables that the point holds, a
     const args = ['repo', 'boot', 'store', 'latest', '--to', to, '--runtime-dir', join(folder, 'r'), '--output', 'json']
     const child = start(folder, args)
     const over = ended(child)
-    const { processId, sockets } = JSON.parse(await firstLine(child)) as Booted
+    const { processId, sockets } = JSON.parse(await result(child)) as Booted
     try {
       const agent = must(sockets.agent, 'The machine has an agent')
       assert.equal(await runIn(agent, 'cat /root/note'), 'kept')
