@@ -25,12 +25,14 @@ type Booted = Readonly<{ processId: number; sockets: Readonly<{ agent?: string }
 
 async function bootFrom(folder: string, disk: string, vars: string, waits: boolean): Promise<RunningGuest> {
   const flash = (file: string, readOnly: string): string => `if=pflash,format=raw,readonly=${readOnly},file=${file}`
-  return startMicroGuest({
+  const guest = await startMicroGuest({
     osDisk: { path: join(folder, disk), format: 'qcow2' },
     memoryMib: 256,
-    waits,
+    waits: false, // Firmware, its shell and the kernel take longer than the rig waits for others.
     extraArguments: ['-drive', flash(CODE, 'on'), '-drive', flash(join(folder, vars), 'off')],
   })
+  if (waits) await guest.waitReady(BOOT_MS_MAX)
+  return guest
 }
 
 async function runIn(agent: string, command: string): Promise<string> {
