@@ -32,3 +32,4 @@ export {
 export { type Random, randomUuid, SeededRandom } from './random.ts'
 export { type Progress, type ProgressSink, silentProgress } from './progress.ts'
 export { type RetryPolicy, withRetry } from './retry.ts'
+export { PROGRAM_VERSION, WRITER } from './version.ts'

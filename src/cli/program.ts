@@ -1,4 +1,5 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
+import { PROGRAM_VERSION } from '#base'
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
 import { bootCommand } from './repo/boot.ts'
@@ -23,7 +24,6 @@ import { serveHomeCommand } from './server/serve.ts'
 import { statusCommand } from './server/status.ts'
 import { stopCommand } from './server/stop.ts'
 import { workerCommand } from './server/worker.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 const EXIT_CODES = `
 Exit codes:

@@ -1,11 +1,11 @@
 /** holdfast repo backup: one recovery point of a machine's disks. */
+import { WRITER } from '#base'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PointRecord } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { type CommandContext, runCommandHandler } from '../command.ts'
 import { printable } from '../printable.ts'
 import { stateFolder } from '../state-folder.ts'
-import { WRITER } from '../version.ts'
 import { collectDisk, type DiskArgument } from './disk-argument.ts'
 import { type HeldDisk, holdDisks } from './disk-sources.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'

@@ -70,3 +70,4 @@ export {
   LOCK_DAYS_MAX,
 } from './immutability/policy.ts'
 export { DAY_MS, type Judgement } from './immutability/observed-time.ts'
+export { CACHE_BYTES_MAX, trimCaches } from './trim-caches.ts'
