@@ -1,6 +1,6 @@
 /** The jobs that `serve` knows and the tasks that its worker does, put together for one home. */
 import { join } from 'node:path'
-import { type Clock, type Random, randomUuid } from '#base'
+import { type Clock, type Random, randomUuid, WRITER } from '#base'
 import type { ChangeSource } from '#catalog'
 import {
   BACKUP_TASK,
@@ -15,7 +15,6 @@ import {
 import { type Logger, systemClock, systemRandom } from '#runtime'
 import type { Home } from './home.ts'
 import type { ServeParts } from './serve.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 export const BACKUP_QUEUE = 'backup'
 /** Machines backed up at once: each reads and stores with as many threads as the host bears. */
@@ -29,7 +28,7 @@ const changeSource: ChangeSource = {
 }
 
 function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
-  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: `holdfast ${PROGRAM_VERSION}` }
+  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: WRITER }
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
