@@ -9,16 +9,12 @@ import { HoldfastError } from '#base'
 
 /** The codes that the API answers with, and the HTTP status that each has unless told otherwise. */
 export const ARM_STATUS_OF = {
-  AccountIsDisabled: 403,
   AllocationFailed: 409,
   AnotherOperationInProgress: 409,
   AuthenticationFailed: 401,
   AuthorizationFailed: 403,
-  BadRequest: 400,
   Conflict: 409,
   DeploymentFailed: 409,
-  DiskIsAttached: 409,
-  DiskSizeTooSmall: 400,
   ExpiredAuthenticationToken: 401,
   GatewayTimeout: 504,
   InsufficientCapacity: 409,
@@ -39,7 +35,6 @@ export const ARM_STATUS_OF = {
   InvalidTemplateDeployment: 400,
   LinkedAuthorizationFailed: 403,
   LocationNotAvailableForResourceGroup: 400,
-  LocationNotAvailableForResourceType: 400,
   MissingApiVersionParameter: 400,
   NotFound: 404,
   NotSupported: 400,
@@ -52,16 +47,13 @@ export const ARM_STATUS_OF = {
   ResourceGroupBeingDeleted: 409,
   ResourceGroupNotFound: 404,
   ResourceNotFound: 404,
-  ResourceNotPermittedOnDelegatedResourceGroup: 403,
   RoleAssignmentExists: 409,
   RoleAssignmentNotFound: 404,
   RoleDefinitionDoesNotExist: 400,
-  ScopeLocked: 409,
   ServiceUnavailable: 503,
   SnapshotInstantLost: 409,
   StorageAccountAlreadyTaken: 409,
   SubscriptionNotFound: 404,
-  TooManyRequests: 429,
   UnsupportedField: 400,
 } as const
 export type ArmErrorCode = keyof typeof ARM_STATUS_OF
