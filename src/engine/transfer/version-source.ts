@@ -3,9 +3,10 @@
  * restores through qemu-img, instant boot, file reading and test failovers alike.
  *
  * Promises: bytes that come out were compared with the manifest's hashes; memory is bounded by `cacheBytes` and the
- * requests in flight; reads of neighbouring chunks in sequence are fetched ahead, and many readers share one fetch.
+ * requests in flight (and the list of extents of a version with delta nodes, see resolveVersion); reads of neighbouring
+ * chunks in sequence are fetched ahead, and many readers share one fetch.
  */
-import { assert, MIB } from '#base'
+import { assert, MIB, must } from '#base'
 import type { BlockSource, Extent } from '#engine/block'
 import { appendExtent, assertInside } from '#engine/block'
 import {
@@ -16,8 +17,11 @@ import {
   FAN_OUT,
   findLeaf,
   type Repository,
+  type ResolvedVersion,
+  resolveVersion,
   type StoreDescriptor,
 } from '#engine/repository'
+import { DeltaLayer } from './delta-layer.ts'
 import { NodeCache } from './node-cache.ts'
 import { ThreadPool } from './threads/thread-pool.ts'
 
@@ -37,6 +41,10 @@ const LEAVES_MAX = 256
 type Entry = Promise<Uint8Array | undefined>
 const HOLE: Entry = Promise.resolve(undefined)
 
+/** A chunk to be fetched; without content the tree has a hole there, over which something lies. */
+type Missing = Readonly<{ chunk: number; content: ContentHash | undefined }>
+const NOTHING: Promise<{ chunks: readonly Uint8Array[] }> = Promise.resolve({ chunks: [] })
+
 type Slots = readonly (ContentHash | undefined)[]
 const NO_SLOTS: Slots = Array.from({ length: FAN_OUT }, () => undefined)
 
@@ -44,7 +52,8 @@ class VersionSource implements BlockSource {
   readonly sizeBytes: number
   readonly parallelism = 16
   readonly #chunkBytes: number
-  readonly #disk: DiskRecord
+  readonly #tree: ResolvedVersion['tree']
+  readonly #layer: DeltaLayer
   readonly #nodes: NodeCache
   readonly #pool: ThreadPool<'decode'>
   readonly #cacheBytes: number
@@ -53,10 +62,20 @@ class VersionSource implements BlockSource {
   readonly #chunks = new Map<number, Entry>()
   #nextExpected = 0
 
-  constructor(disk: DiskRecord, nodes: NodeCache, pool: ThreadPool<'decode'>, cacheBytes: number) {
+  constructor(
+    disk: DiskRecord,
+    version: ResolvedVersion,
+    nodes: NodeCache,
+    pool: ThreadPool<'decode'>,
+    cacheBytes: number,
+  ) {
     this.sizeBytes = disk.virtualSizeBytes
     this.#chunkBytes = disk.chunkSizeBytes
-    this.#disk = disk
+    this.#tree = version.tree
+    this.#layer = new DeltaLayer(version.extents, async (content) => {
+      const { chunks } = await this.#pool.runNext({ contents: [content] })
+      return must(chunks[0], 'One chunk was asked for')
+    })
     this.#nodes = nodes
     this.#pool = pool
     this.#cacheBytes = cacheBytes
@@ -84,12 +103,10 @@ class VersionSource implements BlockSource {
       const chunk = Math.floor(at / this.#chunkBytes)
       const slots = await this.#leaf(Math.floor(chunk / FAN_OUT))
       const leafEnd = (Math.floor(chunk / FAN_OUT) + 1) * FAN_OUT * this.#chunkBytes
-      const stop = Math.min(end, slots === NO_SLOTS ? leafEnd : (chunk + 1) * this.#chunkBytes)
-      appendExtent(extents, {
-        offset: at,
-        length: stop - at,
-        kind: slots[chunk % FAN_OUT] === undefined ? 'hole' : 'data',
-      })
+      const isBare = slots === NO_SLOTS && !this.#layer.touches(at, leafEnd)
+      const stop = Math.min(end, isBare ? leafEnd : (chunk + 1) * this.#chunkBytes)
+      const isHole = slots[chunk % FAN_OUT] === undefined && !this.#layer.holdsData(at, stop)
+      appendExtent(extents, { offset: at, length: stop - at, kind: isHole ? 'hole' : 'data' })
       at = stop
     }
     return extents
@@ -123,7 +140,7 @@ class VersionSource implements BlockSource {
   }
 
   async #loadLeaf(index: number): Promise<Slots> {
-    const content = await findLeaf(this.#nodes.read, this.#disk.root, index)
+    const content = await findLeaf(this.#nodes.read, this.#tree, index)
     if (content === undefined) return NO_SLOTS
     const node = decodeNode(await this.#nodes.read(content), 0)
     assert(node !== undefined, 'findLeaf gave a leaf')
@@ -139,28 +156,41 @@ class VersionSource implements BlockSource {
     const leaves = new Map<number, Slots>()
     for (let leaf = Math.floor(first / FAN_OUT); leaf <= Math.floor(ahead / FAN_OUT); leaf += 1)
       leaves.set(leaf, await this.#leaf(leaf))
-    const missing: { chunk: number; content: ContentHash }[] = []
+    const missing: Missing[] = []
     for (let chunk = first; chunk <= ahead; chunk += 1) {
       const known = this.#chunks.get(chunk)
       const content = leaves.get(Math.floor(chunk / FAN_OUT))?.[chunk % FAN_OUT]
       if (known !== undefined) {
         this.#chunks.delete(chunk)
         this.#chunks.set(chunk, known)
-      } else if (content !== undefined) missing.push({ chunk, content })
+      } else if (content !== undefined || this.#isLaidOver(chunk)) missing.push({ chunk, content })
     }
     const half = Math.ceil(missing.length / 2)
     for (const group of [missing.slice(0, half), missing.slice(half)]) if (group.length > 0) this.#fetch(group)
     return Array.from({ length: last - first + 1 }, (_, i) => this.#chunks.get(first + i) ?? HOLE)
   }
 
-  #fetch(group: readonly { chunk: number; content: ContentHash }[]): void {
-    const decoded = this.#pool.runNext({ contents: group.map(({ content }) => content) })
-    group.forEach(({ chunk }, i) => {
-      const plain = decoded.then(({ chunks }) => chunks[i])
+  #isLaidOver(chunk: number): boolean {
+    return this.#layer.touches(chunk * this.#chunkBytes, (chunk + 1) * this.#chunkBytes)
+  }
+
+  #fetch(group: readonly Missing[]): void {
+    const contents = group.flatMap(({ content }) => content ?? [])
+    const decoded = contents.length === 0 ? NOTHING : this.#pool.runNext({ contents })
+    let next = 0
+    group.forEach(({ chunk, content }) => {
+      const i = content === undefined ? contents.length : next++
+      const ofTree = decoded.then(({ chunks }) => chunks[i])
+      const plain = this.#isLaidOver(chunk) ? ofTree.then((below) => this.#laidOver(chunk, below)) : ofTree
       this.#chunks.set(chunk, plain)
       // Whoever waits for it hears of the failure; the next reader tries again.
       plain.catch(() => this.#chunks.delete(chunk))
     })
+  }
+
+  #laidOver(chunk: number, below: Uint8Array | undefined): Promise<Uint8Array> {
+    const offset = chunk * this.#chunkBytes
+    return this.#layer.over(below, offset, Math.min(this.#chunkBytes, this.sizeBytes - offset))
   }
 
   #evict(): void {
@@ -178,13 +208,10 @@ export async function openVersion(
   disk: DiskRecord,
   options: VersionSourceOptions,
 ): Promise<BlockSource> {
+  const nodes = new NodeCache(await repository.chunkReader())
+  const version = await resolveVersion(nodes.read, disk.root)
   const threads = 'put' in options.store ? 0 : (options.threads ?? 2)
   const init = { store: options.store, access: await repository.threadAccess() }
   const pool = await ThreadPool.start('decode', init, { threads })
-  return new VersionSource(
-    disk,
-    new NodeCache(await repository.chunkReader()),
-    pool,
-    options.cacheBytes ?? CACHE_BYTES_DEFAULT,
-  )
+  return new VersionSource(disk, version, nodes, pool, options.cacheBytes ?? CACHE_BYTES_DEFAULT)
 }
