@@ -14,7 +14,15 @@
  * FOLD_SHARE x extentsMax chunks for that, and mostly far fewer, since those with most extents go first.
  */
 import { type ByteRange, totalBytes } from '#engine/block'
-import { DELTA_DEPTH_MAX, type DeltaExtent, type ExtentList, FAN_OUT, overlay, type ResolvedVersion, splitAt } from '#engine/repository'
+import {
+  DELTA_DEPTH_MAX,
+  type DeltaExtent,
+  type ExtentList,
+  FAN_OUT,
+  overlay,
+  type ResolvedVersion,
+  splitAt,
+} from '#engine/repository'
 
 export type DeltaLimits = Readonly<{
   /** Nodes of a chain; at most DELTA_DEPTH_MAX. */

@@ -8,7 +8,14 @@
  */
 import { type Clock, MIB, type ProgressSink, silentProgress, toHex } from '#base'
 import type { BlobStore, DiskRecord, Repository, StoreDescriptor } from '#engine/repository'
-import { type DeltaExtent, type ExtentList, FAN_OUT, type ResolvedVersion, resolveVersion, walkLeaves } from '#engine/repository'
+import {
+  type DeltaExtent,
+  type ExtentList,
+  FAN_OUT,
+  type ResolvedVersion,
+  resolveVersion,
+  walkLeaves,
+} from '#engine/repository'
 import type { BlockTarget } from '#engine/block'
 import { NodeCache } from './node-cache.ts'
 import type { RestoreTask, TargetDescriptor } from './threads/restore-runner.ts'

@@ -73,7 +73,8 @@ function touchedChunks(task: SegmentTask, disk: DiskAccess): ChunkSpan[] {
     }
   }
   const over = Map.groupBy(task.over ?? [], ({ offset }) => Math.floor(offset / chunkSizeBytes))
-  const chunks = over.size === 0 ? [...spans.keys()] : [...new Set([...spans.keys(), ...over.keys()])].sort((a, b) => a - b)
+  const chunks =
+    over.size === 0 ? [...spans.keys()] : [...new Set([...spans.keys(), ...over.keys()])].sort((a, b) => a - b)
   return chunks.map((chunk) => {
     const ranges = spans.get(chunk) ?? []
     const offset = chunk * chunkSizeBytes

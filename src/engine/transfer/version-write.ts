@@ -267,8 +267,7 @@ class VersionWrite {
       const content = await findLeaf(read, parent.tree, leafIndex)
       const slots = content === undefined ? [] : (await readNode(read, { content, level: 0 })).slots
       for (const chunk of inLeaf) {
-        if (slots[chunk % FAN_OUT] === undefined)
-          bytes += Math.min(chunkSizeBytes, sizeBytes - chunk * chunkSizeBytes)
+        if (slots[chunk % FAN_OUT] === undefined) bytes += Math.min(chunkSizeBytes, sizeBytes - chunk * chunkSizeBytes)
       }
     }
     return bytes

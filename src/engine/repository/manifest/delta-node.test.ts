@@ -33,7 +33,12 @@ function randomNode(random: SeededRandom, spread: number, below: readonly Conten
     }
     sector += sectors
   }
-  return { base: random.chance(0.5) ? null : { hash: toHex(contentHash(random.bytes(3))), level: 2 }, below, payloads, extents }
+  return {
+    base: random.chance(0.5) ? null : { hash: toHex(contentHash(random.bytes(3))), level: 2 },
+    below,
+    payloads,
+    extents,
+  }
 }
 
 test('Delta nodes come back as they were; beginnings, longer ones and tree nodes are none', () => {
@@ -104,7 +109,10 @@ test('overlay(), joined(), splitAt(), piecesIn() and touches() equal a plain arr
     const to = from + (1 + random.below(20)) * SECTOR_BYTES
     const inside = expected.map((shown, i) => (i * SECTOR_BYTES >= from && i * SECTOR_BYTES < to ? shown : undefined))
     assert.deepEqual(sectorsOf(piecesIn(seen, from, to)), inside)
-    assert.equal(touches(seen, from, to), inside.some((shown) => shown !== undefined))
+    assert.equal(
+      touches(seen, from, to),
+      inside.some((shown) => shown !== undefined),
+    )
   }
 })
 

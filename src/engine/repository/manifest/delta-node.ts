@@ -114,11 +114,7 @@ export function encodeDeltaNode(node: DeltaNode): Uint8Array {
   return bytes.subarray(0, writer.at)
 }
 
-function putExtents(
-  writer: VarintWriter,
-  extents: readonly DeltaExtent[],
-  placeOf: ReadonlyMap<string, number>,
-): void {
+function putExtents(writer: VarintWriter, extents: readonly DeltaExtent[], placeOf: ReadonlyMap<string, number>): void {
   let [end, payloadEnd] = [0, 0]
   let known: { payload: PayloadChunk | undefined; place: number } = { payload: undefined, place: 0 }
   for (const { offset, length, payload, at } of extents) {

@@ -131,7 +131,11 @@ export async function updateTree(
 }
 
 /** The content hash of the leaf at `leafIndex`, following the path from the root. */
-export async function findLeaf(read: ReadContent, root: TreeRoot | null, leafIndex: number): Promise<ContentHash | undefined> {
+export async function findLeaf(
+  read: ReadContent,
+  root: TreeRoot | null,
+  leafIndex: number,
+): Promise<ContentHash | undefined> {
   if (root === null || leafIndex >= FAN_OUT ** root.level) return undefined
   let at = nodeRef(root)
   while (at !== undefined && at.level > 0) {

@@ -59,7 +59,8 @@ export class TreeCheck {
     const known = this.#judged.get(key)
     if (known !== undefined) return known
     const felt = new Set(this.#chunk(content))
-    const node = felt.size > 0 ? undefined : await this.#readable(content, felt, () => readDeltaNode(this.#read, content))
+    const node =
+      felt.size > 0 ? undefined : await this.#readable(content, felt, () => readDeltaNode(this.#read, content))
     for (const payload of node?.payloads ?? []) addAll(felt, this.#chunk(payload.content))
     this.#judged.set(key, felt)
     return felt
