@@ -22,7 +22,7 @@ type Context = {
 }
 const PIN_MS = 3600_000
 /** Chains as they are, chains that are merged and folded all the time, and none. */
-const DELTAS: readonly DeltaLimits[] = [DELTA_LIMITS, { depthMax: 2, extentsMax: 24, bytesMax: 64 * 1024 }, NO_DELTAS]
+const DELTAS: readonly DeltaLimits[] = [DELTA_LIMITS, { depthMax: 2, extentsMax: 24, chunksMax: 1 }, NO_DELTAS]
 
 type Work = (context: Context) => Promise<void>
 

@@ -29,16 +29,20 @@ export type DeltaLimits = Readonly<{
   depthMax: number
   /** Of all nodes of a chain together, what is covered by younger ones included. */
   extentsMax: number
-  bytesMax: number
+  /** Of their data, in chunks of the disk: bounds how many payload chunks a merged node lists. */
+  chunksMax: number
 }>
-/** A reader holds the extents in memory, about 100 bytes each; a merged node of so many fits a chunk. */
+/**
+ * A reader holds the extents in memory, about 100 bytes each. A merged node of so many fits a chunk: at most 192 Ki extents
+ * (changes may be split where they hold zeros, see payload-work.ts) of 9 bytes, and 24 Ki payload chunks of 36.
+ */
 export const DELTA_LIMITS: DeltaLimits = {
   depthMax: DELTA_DEPTH_MAX,
   extentsMax: 128 * 1024,
-  bytesMax: 1024 ** 3,
+  chunksMax: 8 * 1024,
 }
 
-export const NO_DELTAS: DeltaLimits = { depthMax: 0, extentsMax: 0, bytesMax: 0 }
+export const NO_DELTAS: DeltaLimits = { depthMax: 0, extentsMax: 0, chunksMax: 0 }
 
 /** A delta must save at least half: reading it later costs more than reading whole chunks. */
 const SAVING_FACTOR = 2
@@ -86,7 +90,8 @@ export function asExtents(ranges: readonly ByteRange[]): DeltaExtent[] {
 export function planDelta(input: DeltaInput): DeltaPlan {
   const { chain, chunkSizeBytes, limits } = input
   const bytes = totalBytes(input.dirty)
-  const isLarge = input.hasGrown || bytes > limits.bytesMax || input.dirty.length > limits.extentsMax
+  const bytesMax = limits.chunksMax * chunkSizeBytes
+  const isLarge = input.hasGrown || bytes > bytesMax || input.dirty.length > limits.extentsMax
   // The many chunks of large changes are not counted one by one: all go into the tree, and those of the chain with them.
   if (isLarge) return { fold: new Set(weigh(chain.extents, chunkSizeBytes).keys()), node: 'none' }
   const dirty = asExtents(input.dirty)
@@ -96,7 +101,7 @@ export function planDelta(input: DeltaInput): DeltaPlan {
   const fits =
     chain.nodes.length < limits.depthMax &&
     chain.extentsKept + dirty.length <= limits.extentsMax &&
-    chain.bytesKept + bytes <= limits.bytesMax
+    chain.bytesKept + bytes <= bytesMax
   if (small && fits) return { fold: new Set(), node: 'append' }
   const weights = weigh(overlay(chain.extents, dirty), chunkSizeBytes)
   return planMerge(weights, small ? new Set() : new Set(touched.keys()), input)
@@ -117,7 +122,7 @@ function planMerge(weights: Map<number, Weight>, fold: Set<number>, input: Delta
   left.sort(([, a], [, b]) => b.extents - a.extents || b.bytes - a.bytes)
   const room = 1 - FOLD_SHARE
   for (const [chunk, weight] of left) {
-    if (extents <= limits.extentsMax * room && bytes <= limits.bytesMax * room) break
+    if (extents <= limits.extentsMax * room && bytes <= limits.chunksMax * chunkSizeBytes * room) break
     fold.add(chunk)
     extents -= weight.extents
     bytes -= weight.bytes

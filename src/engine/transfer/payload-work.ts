@@ -2,24 +2,23 @@
  * Makes one payload chunk of a delta node: reads what changed, leaves out blocks of zeros, puts the rest together. The
  * same in a thread and inline.
  */
-import { KIB } from '#base'
-import type { BlockSource } from '#engine/block'
+import type { ByteRange } from '#engine/block'
 import { type ChunkWriter, contentHash, type DeltaExtent, type ExtentList, isZero } from '#engine/repository'
 import type { DeltaLayer } from './delta-layer.ts'
-import type { Stored } from './segment-work.ts'
+import type { DiskAccess, Stored } from './segment-work.ts'
 
 /** Pieces without payload are read from the disk; the others move over from older payload chunks. */
 export type PayloadTask = Readonly<{ disk: number; pieces: ExtentList }>
 export type PayloadResult = Stored & Readonly<{ extents: ExtentList; readBytes: number }>
 
-/** Zeros are looked for in blocks of the size that file systems write. */
-const ZERO_BLOCK_BYTES = 4 * KIB
+/** Zeros are looked for in whole pieces, and in blocks of this part of a chunk: so a change is split into a few extents only. */
+const ZERO_BLOCKS_A_CHUNK = 8
 
 type Run = { offset: number; length: number; at: number; isZero: boolean }
 
 export async function makePayload(
   task: PayloadTask,
-  source: BlockSource,
+  { source, chunkSizeBytes }: DiskAccess,
   layer: DeltaLayer,
   writer: ChunkWriter,
 ): Promise<PayloadResult> {
@@ -32,7 +31,8 @@ export async function makePayload(
       await source.read(piece.offset, bytes)
       readBytes += piece.length
     } else bytes.set(await layer.bytesOf(piece))
-    used = takeRuns(runs, piece.offset, plain, used, piece.length)
+    const blockBytes = isZero(bytes) ? piece.length : chunkSizeBytes / ZERO_BLOCKS_A_CHUNK
+    used = takeRuns(runs, piece, plain, used, blockBytes)
   }
   const stored = writer.storedSince()
   const bytes = plain.subarray(0, used)
@@ -45,11 +45,12 @@ export async function makePayload(
 }
 
 /** Keeps what is not zeros of `plain` from `at` on, moved together; gives where it ends. */
-function takeRuns(runs: Run[], offset: number, plain: Uint8Array, at: number, length: number): number {
+function takeRuns(runs: Run[], piece: ByteRange, plain: Uint8Array, at: number, blockBytes: number): number {
+  const { offset, length } = piece
   let to = at
   for (let done = 0; done < length;) {
     const place = offset + done
-    const size = Math.min(length - done, ZERO_BLOCK_BYTES - (place % ZERO_BLOCK_BYTES))
+    const size = Math.min(length - done, blockBytes - (place % blockBytes))
     const block = plain.subarray(at + done, at + done + size)
     const zero = isZero(block)
     const last = runs.at(-1)

@@ -76,8 +76,9 @@ class BackupRunner implements TaskRunner<'backup'> {
     if (disk === undefined) throw new RangeError(`There is no disk ${task.disk} in this backup`)
     const source = (this.#sources[task.disk] ??=
       'opened' in disk ? disk.opened : await openSource(disk.source, { reads: 'sync', clock: systemClock }))
-    if (task.kind === 'payload') return makePayload(task, source, this.#layer, this.#writer)
-    return this.#segments.run(task, { source, sizeBytes: disk.sizeBytes, chunkSizeBytes: disk.chunkSizeBytes })
+    const access = { source, sizeBytes: disk.sizeBytes, chunkSizeBytes: disk.chunkSizeBytes }
+    if (task.kind === 'payload') return makePayload(task, access, this.#layer, this.#writer)
+    return this.#segments.run(task, access)
   }
 
   async close(): Promise<void> {
