@@ -1,7 +1,15 @@
 /** What processes of the simulated world do, and for each what it may fail with, given what was done to it. */
 import { isHoldfastError, must } from '#base'
 import { packKeyOf, preparePrune, prune, type PointRecord, type Repository } from '#engine/repository'
-import { backUp, type BackupDisk, DELTA_LIMITS, type DeltaLimits, NO_DELTAS, verifyWithKey, verifyWithoutKey } from '#engine/transfer'
+import {
+  backUp,
+  type BackupDisk,
+  DELTA_LIMITS,
+  type DeltaLimits,
+  NO_DELTAS,
+  verifyWithKey,
+  verifyWithoutKey,
+} from '#engine/transfer'
 import type { SimulatedProcess } from './simulated-process.ts'
 import { restoredDifference, type Surroundings } from './surroundings.ts'
 

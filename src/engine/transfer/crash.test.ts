@@ -2,7 +2,15 @@ import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { must } from '#base'
 import type { ByteRange } from '#engine/block'
-import { addKeySlot, isDelta, listKeySlots, MemoryStore, openMaster, type PointRecord, removeKeySlot } from '#engine/repository'
+import {
+  addKeySlot,
+  isDelta,
+  listKeySlots,
+  MemoryStore,
+  openMaster,
+  type PointRecord,
+  removeKeySlot,
+} from '#engine/repository'
 import { COST, CrashLab, type CrashProcess, CREDENTIAL, diskOf } from './crash.rig.ts'
 import { DELTA_LIMITS, NO_DELTAS } from './delta-plan.ts'
 
@@ -14,7 +22,6 @@ const SECOND = diskOf(12, { 0: 1, 1: 2, 2: 1, 5: 2, 6: 1, 7: 2, 11: 1 })
 const THIRD = diskOf(12, { 0: 3, 1: 2, 2: 3, 6: 1, 7: 2, 8: 3 })
 const ALL = { kind: 'all', reason: 'simulated' } as const
 const CHUNK_DIRTY = [1, 5, 7, 9].map((chunk) => ({ offset: chunk * 65536, length: 65536 }))
-
 
 /** FIRST with 4 KiB of other versions at the start of some chunks, and where that is. */
 function smallChanges(versions: Readonly<Record<number, number>>): { bytes: Uint8Array; dirty: ByteRange[] } {

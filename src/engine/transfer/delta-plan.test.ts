@@ -57,7 +57,10 @@ test('planDelta() of large changes over a chain folds where they are and merges 
   const chain = chainOf(2, scattered(5, 4 * KIB, CHUNK))
   const { fold, node } = plan({ dirty: [{ offset: 3 * CHUNK, length: 4 * CHUNK }], chain })
   assert.equal(node, 'merge')
-  assert.deepEqual([...fold].sort((a, b) => a - b), [3, 4, 5, 6])
+  assert.deepEqual(
+    [...fold].sort((a, b) => a - b),
+    [3, 4, 5, 6],
+  )
 })
 
 test('planDelta() at the limit of extents folds the fullest chunks first, and never more than the excess needs', () => {
