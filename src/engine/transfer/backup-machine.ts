@@ -30,6 +30,7 @@ export type MachineBackup = Readonly<{
    * Default: GRANULARITY_BYTES_DEFAULT. It may differ from one point to the next.
    */
   granularityBytes?: number
+  lockMs?: number
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
   attachments?: BackupInput['attachments']
@@ -136,6 +137,7 @@ async function inputOf(
     description: instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
+    ...(backup.lockMs === undefined ? {} : { lockMs: backup.lockMs }),
   }
 }
 

@@ -29,6 +29,8 @@ export type RunningBackup = Readonly<{
   strict: boolean
   /** See MachineBackup. */
   granularityBytes?: number
+  expiresAtMs?: number
+  lockMs?: number
   /** A note that the point carries; a point of this machine that carries it already is the result. */
   once?: string
 }>
@@ -81,7 +83,7 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, granularityBytes, once }: RunningBackup,
+  { machine, sockets, consistency, strict, granularityBytes, once, expiresAtMs, lockMs }: RunningBackup,
   options: BackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
@@ -89,8 +91,12 @@ async function backUpOn(
   const same = sameImages(running.description, parent)
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))
   const notes = once === undefined ? [] : [once]
-  const granularity = granularityBytes === undefined ? {} : { granularityBytes }
-  const backup = { machine, consistency, strict, attachments, notes, openInstant, ...granularity }
+  const keep = {
+    ...(granularityBytes === undefined ? {} : { granularityBytes }),
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+    ...(lockMs === undefined ? {} : { lockMs }),
+  }
+  const backup = { machine, consistency, strict, attachments, notes, openInstant, ...keep }
   return backUpMachine(repository, backup, options)
 }
 

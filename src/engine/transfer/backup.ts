@@ -76,6 +76,8 @@ export type BackupInput = Readonly<{
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
   expiresAtMs?: number
+  /** Lock the point for so long; the repository's policy may make it longer. */
+  lockMs?: number
   chunkSizeBytes?: number
 }>
 
@@ -119,6 +121,7 @@ type PlannedDisk = Readonly<{
  */
 export async function backUp(repository: Repository, input: BackupInput, options: BackupOptions): Promise<PointRecord> {
   for (const disk of input.disks) checkSize(disk)
+  if (input.lockMs !== undefined) repository.immutability.locks.assertSupported()
   const session = await repository.beginSession(`backup of ${input.machine}`)
   try {
     for (let attempt = 1; ; attempt += 1) {
@@ -375,6 +378,7 @@ async function commit(
       packs: written.flatMap(({ packs }) => packs),
       reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
       ...(base === undefined ? {} : { base }),
+      ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record

@@ -1,12 +1,12 @@
 /**
- * What delta nodes say of a version, laid over the chunks of its tree: for whoever wants whole chunks of a disk.
+ * What delta nodes say of a version, laid over bytes of its tree.
  *
  * Payload chunks hold the extents of one cycle in the order of the disk, so that reading a disk in sequence meets each of
  * them once; a few are kept decoded. A random read costs the tree's chunk and a payload chunk for each cycle that wrote into
  * it. Payload that comes out was compared with the hash in its delta node.
  */
 import { assert, MIB, toHex } from '#base'
-import { type ContentHash, type DeltaExtent, type ExtentList, piecesIn, touches } from '#engine/repository'
+import { type ContentHash, type DeltaExtent, type ExtentList } from '#engine/repository'
 
 const PAYLOAD_CACHE_BYTES = 32 * MIB
 
@@ -14,31 +14,12 @@ const PAYLOAD_CACHE_BYTES = 32 * MIB
 export type Decode = (content: ContentHash) => Promise<Uint8Array>
 
 export class DeltaLayer {
-  readonly #extents: ExtentList
   readonly #decode: Decode
   /** Decoded payload chunks, least recently used first. */
   readonly #payloads = new Map<string, Promise<Uint8Array>>()
 
-  constructor(extents: ExtentList, decode: Decode) {
-    this.#extents = extents
+  constructor(decode: Decode) {
     this.#decode = decode
-  }
-
-  touches(from: number, to: number): boolean {
-    return this.#extents.length > 0 && touches(this.#extents, from, to)
-  }
-
-  /** Whether there is anything but zeros in the layer's part of [from, to). */
-  holdsData(from: number, to: number): boolean {
-    return this.#extents.length > 0 && piecesIn(this.#extents, from, to).some(({ payload }) => payload !== undefined)
-  }
-
-  /** The `length` bytes of the disk from `offset`, of which the tree has `below` (undefined: zeros). */
-  async over(below: Uint8Array | undefined, offset: number, length: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(length)
-    if (below !== undefined) bytes.set(below.subarray(0, length))
-    await this.lay(piecesIn(this.#extents, offset, offset + length), offset, bytes)
-    return bytes
   }
 
   /** Writes the pieces, which lie inside, into `bytes`, the disk from `offset` on. */

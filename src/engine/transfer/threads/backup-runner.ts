@@ -61,7 +61,7 @@ class BackupRunner implements TaskRunner<'backup'> {
       session: init.session,
       ...(init.packBytesTarget === undefined ? {} : { packBytesTarget: init.packBytesTarget }),
     })
-    this.#layer = new DeltaLayer([], (content) => reader.read(content))
+    this.#layer = new DeltaLayer((content) => reader.read(content))
     this.#segments = new SegmentWorker(reader, this.#writer, this.#layer)
   }
 
