@@ -27,6 +27,8 @@ export type RunningBackup = Readonly<{
   sockets: MachineMonitor
   consistency: ConsistencyLevel
   strict: boolean
+  /** See MachineBackup. */
+  granularityBytes?: number
   expiresAtMs?: number
   lockMs?: number
   /** A note that the point carries; a point of this machine that carries it already is the result. */
@@ -81,7 +83,7 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, once, expiresAtMs, lockMs }: RunningBackup,
+  { machine, sockets, consistency, strict, granularityBytes, once, expiresAtMs, lockMs }: RunningBackup,
   options: BackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
@@ -90,6 +92,7 @@ async function backUpOn(
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))
   const notes = once === undefined ? [] : [once]
   const keep = {
+    ...(granularityBytes === undefined ? {} : { granularityBytes }),
     ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
     ...(lockMs === undefined ? {} : { lockMs }),
   }
