@@ -14,6 +14,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  complementOf,
   type ByteRange,
   type Extent,
   type ExtentKind,
