@@ -12,7 +12,7 @@
  */
 import { type Clock, isHoldfastError, messageOf } from '#base'
 import { AgentClient } from '../agent/client.ts'
-import { freezeGuest, thawGuest } from '../agent/guest.ts'
+import { freezeGuest, thawGuest, writeBackGuest } from '../agent/guest.ts'
 import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel } from '../machine.ts'
 import type { QmpClient } from '../qmp/client.ts'
@@ -46,6 +46,8 @@ export type MomentRequest = Readonly<{
 const FREEZE_MS_MAX = 20_000
 /** Waiting for another conversation with the agent is not freezing: give up soon, and say so. */
 const AGENT_LOCK_MS_MAX = 5_000
+/** A guest with much to write back is frozen all the same after this; it goes on writing back then. */
+const WRITE_BACK_MS_MAX = 10_000
 const THAW_MS_MAX = 5_000
 const THAW_ATTEMPTS_MAX = 3
 
@@ -183,9 +185,12 @@ async function freeze(request: MomentRequest): Promise<Frozen | string> {
   const { agentSocketPath, clock } = request
   if (agentSocketPath === undefined) return 'the machine has no guest agent channel'
   let agent: AgentClient | undefined
-  await request.enter('freeze')
+  let begun = false
   try {
     agent = await AgentClient.open(agentSocketPath, { clock, lockTimeoutMs: AGENT_LOCK_MS_MAX })
+    await writeBackGuest(agent, clock, WRITE_BACK_MS_MAX)
+    begun = true
+    await request.enter('freeze')
     const beganMs = clock.monotonicMs()
     const count = await freezeGuest(agent, { timeoutMs: FREEZE_MS_MAX })
     await request.pass('freeze.frozen')
@@ -194,8 +199,8 @@ async function freeze(request: MomentRequest): Promise<Frozen | string> {
     return 'the guest has no file system that can be frozen'
   } catch (error) {
     // A freeze that timed out may still happen in the guest, and a failed one may have frozen some file systems.
-    if (agent !== undefined) await thawAndClose(agent)
-    await request.enter('prepare')
+    if (agent !== undefined) await (begun ? thawAndClose(agent) : agent.close())
+    if (begun) await request.enter('prepare')
     if (!isHoldfastError(error)) throw error
     return messageOf(error)
   }

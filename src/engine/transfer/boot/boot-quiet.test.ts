@@ -9,12 +9,27 @@ function settledAt(reads: (ms: number) => number): number {
 }
 
 test('A guest has settled two seconds after it stopped reading', () => {
-  assert.equal(settledAt((ms) => Math.min(ms, 3_000)), 5_000)
-  assert.equal(settledAt((ms) => Math.min(ms, 500) + Math.floor(ms / 1_000)), 2_500)
+  assert.equal(
+    settledAt((ms) => Math.min(ms, 3_000)),
+    5_000,
+  )
+  assert.equal(
+    settledAt((ms) => Math.min(ms, 500) + Math.floor(ms / 1_000)),
+    2_500,
+  )
 })
 
 test('A guest that has read nothing has not begun, one that never stops reading is not waited for', () => {
-  assert.equal(settledAt(() => 0), 10_000)
-  assert.equal(settledAt((ms) => ms), 10_000)
-  assert.equal(settledAt((ms) => (ms < 4_000 ? 0 : Math.min(ms, 4_500))), 6_500)
+  assert.equal(
+    settledAt(() => 0),
+    10_000,
+  )
+  assert.equal(
+    settledAt((ms) => ms),
+    10_000,
+  )
+  assert.equal(
+    settledAt((ms) => (ms < 4_000 ? 0 : Math.min(ms, 4_500))),
+    6_500,
+  )
 })
