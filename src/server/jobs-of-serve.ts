@@ -1,18 +1,17 @@
 /** The jobs that `serve` knows and the tasks that its worker does, put together for one home. */
 import { join } from 'node:path'
-import type { Clock, Random } from '#base'
+import { type Clock, type Random, WRITER } from '#base'
 import { BACKUP_TASK, backupJob, backupTask, listRepositoryJob, type RepositoryHost, type TaskHandler } from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
 import type { Home } from './home.ts'
 import type { ServeParts } from './serve.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 export const BACKUP_QUEUE = 'backup'
 /** Machines backed up at once: each reads and stores with as many threads as the host bears. */
 const BACKUPS_AT_ONCE = 2
 
 function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
-  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: `holdfast ${PROGRAM_VERSION}` }
+  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: WRITER }
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */

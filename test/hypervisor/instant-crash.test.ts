@@ -152,7 +152,7 @@ describe('An instant whose owner is killed', () => {
       assert.equal(await runOwner(vm, { dieAt, end: 'commit', tracking }, 'start'), 'SIGKILL')
       const diedMs = systemClock.monotonicMs()
       const { journalFolder } = vm.host()
-      watchdogPid = (await findWatchdog(journalFolder))?.pid
+      watchdogPid = (await findWatchdog(systemClock, journalFolder))?.pid
       assert.ok(watchdogPid !== undefined, 'A watchdog watches')
       await until('the machine runs', async () => (await vm.status()) === 'running', 5_000)
       await until(
@@ -188,7 +188,7 @@ describe('An instant whose owner is killed', () => {
     const exit = once(child, 'exit')
     await pauseAfterOwner(vm)
     const pausedMs = systemClock.monotonicMs()
-    watchdogPid = (await findWatchdog(host.journalFolder))?.pid
+    watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
     const freedMs = systemClock.monotonicMs() - pausedMs
     assert.ok(freedMs > 2_500, `A living owner has its three seconds, not ${freedMs} ms`)
@@ -217,7 +217,7 @@ describe('An instant whose owner is killed', () => {
     child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()))
     const exit = once(child, 'close')
     await pauseAfterOwner(vm)
-    watchdogPid = (await findWatchdog(host.journalFolder))?.pid
+    watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
     child.kill('SIGCONT')
     assert.deepEqual(await exit, [1, null])

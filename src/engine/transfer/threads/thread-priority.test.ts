@@ -28,7 +28,11 @@ test('The threads of a backup or a verify yield to the guests of the host, those
   assert.deepEqual(await niceThreads(), [])
   const verify = await ThreadPool.start('verify', init, { threads: 2 })
   assert.deepEqual(await niceThreads(), [10, 10])
-  const decode = await ThreadPool.start('decode', init, { threads: 2 })
+  const decode = await ThreadPool.start(
+    'decode',
+    { ...init, memory: new SharedArrayBuffer(65_536), slotBytes: 65_536 },
+    { threads: 2 },
+  )
   assert.deepEqual(await niceThreads(), [10, 10], 'a guest that boots waits for these')
   await decode.close()
   await verify.close()

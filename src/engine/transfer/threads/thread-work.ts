@@ -2,7 +2,6 @@
 import { parentPort, workerData } from 'node:worker_threads'
 import { must } from '#base'
 import { yieldThisThread } from '#runtime'
-import { movableBuffers } from './decode-runner.ts'
 import { describeFailure, type ThreadReply, type ThreadRequest } from './thread-protocol.ts'
 import { startRunner, type TaskKind, type TaskKinds } from './task-runner.ts'
 
@@ -16,7 +15,8 @@ const { kind, init } = workerData as { kind: TaskKind; init: TaskKinds[TaskKind]
 const YIELDING: ReadonlySet<TaskKind> = new Set(['backup', 'verify'])
 
 function reply(message: ThreadReply): void {
-  port.postMessage(message, message.ok ? movableBuffers(message.result) : [])
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread, not a window
+  port.postMessage(message)
 }
 
 /** Tasks run in the order in which they came; a failed one does not stop the next, its sender decides. */
