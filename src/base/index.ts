@@ -32,4 +32,5 @@ export {
 export { type Random, randomUuid, SeededRandom } from './random.ts'
 export { type Progress, type ProgressSink, silentProgress } from './progress.ts'
 export { type RetryPolicy, withRetry } from './retry.ts'
+export { isoTime } from './iso-time.ts'
 export { PROGRAM_VERSION, WRITER } from './version.ts'

@@ -2,6 +2,7 @@
 export { type ControlClient, openControl, stopServe } from './control-client.ts'
 export type { JobSummary } from './control-methods.ts'
 export { SERVER_ERROR_CODES, ServerError, type ServerErrorCode } from './errors.ts'
+export { type Face, type FaceOptions, type FaceRecord, openFace } from './face/open-face.ts'
 export { type Home, homeFolder, openHome } from './home.ts'
 export { defineJobs, workerTasks } from './jobs-of-serve.ts'
 export { runServe, runWorker, type ServeCommand, type WorkerCommand, workerLogger } from './run-process.ts'

@@ -5,6 +5,7 @@
 import { MIB } from '#base'
 import { createLogger, createRotatingFile, type Logger } from '#runtime'
 import { systemClock, systemRandom } from '#runtime'
+import type { Face } from './face/open-face.ts'
 import type { Home } from './home.ts'
 import { serve, type ServeOptions } from './serve.ts'
 import { startWorker, type WorkerOptions } from './worker/worker.ts'
@@ -26,14 +27,23 @@ function firstSignal(): Promise<NodeJS.Signals> {
 }
 
 export type ServeCommand = Omit<ServeOptions, 'clock' | 'random' | 'logger'> &
-  Readonly<{ logger?: Logger; say: (line: string) => void }>
+  Readonly<{ logger?: Logger; say: (line: string, face: Face | undefined) => void }>
+
+function readyLine(home: Home, face: Face | undefined): string {
+  const at = face === undefined ? '' : `${face.record.endpoint}, `
+  const ready = `Holdfast is ready (${at}home ${home.folder}, process ${process.pid}).`
+  const secret = face?.administrator.secret
+  if (secret === undefined) return ready
+  const { clientId, secretPath } = face?.administrator ?? { clientId: '', secretPath: '' }
+  return `${ready}\nFirst start: the administrator is ${clientId}, its secret ${secret} (also in ${secretPath}; not shown again).`
+}
 
 /** Serves until told to stop. @throws ServerError, CatalogError */
 export async function runServe(command: ServeCommand): Promise<void> {
   const logger = command.logger ?? createLogger('serve')
   const ending = firstSignal()
   const served = await serve({ ...command, logger, clock: systemClock, random: systemRandom })
-  command.say(`Holdfast is ready (home ${command.home.folder}, process ${process.pid}).`)
+  command.say(readyLine(command.home, served.face), served.face)
   logger.info({ signal: await ending }, 'stopping')
   await served.stop()
 }

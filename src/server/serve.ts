@@ -15,6 +15,7 @@ import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, RpcServer, tryProcessLock } from '#runtime'
 import { controlMethods } from './control-methods.ts'
 import { ServerError } from './errors.ts'
+import { type Face, type FaceOptions, type FaceParts, openFace } from './face/open-face.ts'
 import type { Home } from './home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
 import type { ProcessEntry } from './start-process.ts'
@@ -33,6 +34,8 @@ export type ServeOptions = Readonly<{
   /** Defines queues and jobs, and puts schedules, before the engine runs. */
   prepare: (parts: ServeParts) => Promise<void> | void
   timing?: Partial<EngineTiming>
+  /** Where the Azure face listens; without it there is none. */
+  face?: FaceOptions
 }>
 
 export type Health = Readonly<{
@@ -43,7 +46,8 @@ export type Health = Readonly<{
   processes: readonly SupervisedState[]
 }>
 
-export type Served = ServeParts & Readonly<{ health: () => Promise<Health>; stop: () => Promise<void> }>
+export type Served = ServeParts &
+  Readonly<{ face: Face | undefined; health: () => Promise<Health>; stop: () => Promise<void> }>
 
 function lockHome(home: Home) {
   const lock = tryProcessLock(home.lock('serve'))
@@ -85,6 +89,18 @@ async function reconcile(engine: JobEngine, client: WorkerClient, logger: Logger
   }
 }
 
+function openFaceOf(
+  { face }: ServeOptions,
+  parts: Omit<FaceParts, 'health'> & Readonly<{ health: () => Promise<Health> }>,
+): Promise<Face> | undefined {
+  if (face === undefined) return undefined
+  const health: FaceParts['health'] = async () => {
+    const { version, processes } = await parts.health()
+    return { healthy: true, facts: { version, processes: processes.length } }
+  }
+  return openFace(face, { ...parts, health })
+}
+
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
 export async function serve(options: ServeOptions): Promise<Served> {
   const { home, clock, random, logger, timing } = options
@@ -118,7 +134,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), health },
     })
     undo.push(() => rpc.close())
-    return { engine, catalog, tasks, health, stop }
+    const face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health })
+    if (face !== undefined) undo.push(() => face.close())
+    return { engine, catalog, tasks, face, health, stop }
   } catch (error) {
     await stop()
     throw error

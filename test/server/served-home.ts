@@ -53,7 +53,7 @@ export class ServedHome {
   /** Starts a server and waits until it says that it is ready. */
   async serve(): Promise<void> {
     const env = { PATH: process.env['PATH'], HOME: this.folder, ...this.env }
-    const child = spawn(PROGRAM, ['serve'], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
+    const child = spawn(PROGRAM, ['serve', '--port', '0'], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
     this.#serve = child
     let said = ''
     let complained = ''
