@@ -1,5 +1,9 @@
-/** The figures to reach (docs: "Numbers to reach"), as data: what is compared with what, and the bound. */
+/**
+ * The figures to reach (docs: "Numbers to reach"), as data: what is compared with what, and the bound. Those that need
+ * machines are in guest-goals.ts.
+ */
 import { MIB } from '#base'
+import { judgeGuests } from './guest-goals.ts'
 import type { Results } from './results.ts'
 import type { Step } from './tools/tool.ts'
 
@@ -38,7 +42,18 @@ export function judge(results: Results): Verdict[] {
     reached: rss === undefined ? undefined : rss <= RSS_BYTES_MAX,
   })
   verdicts.push(...judgeServe(results.serve))
-  return verdicts
+  return [...verdicts, ...(results.guests === undefined ? [] : judgeGuests(results.guests.medians))]
+}
+
+export function verdictTable(verdicts: readonly Verdict[]): string {
+  const rows = verdicts.map(
+    ({ what, measured, bound, reached }) => `| ${what} | ${measured} | ${bound} | ${verdictWord(reached)} |`,
+  )
+  return ['| what | measured | goal | |', '|---|---|---|---|', ...rows].join('\n')
+}
+
+function verdictWord(reached: boolean | undefined): string {
+  return reached === undefined ? 'not measured' : reached ? 'reached' : '**missed**'
 }
 
 function judgeServe(serve: Results['serve']): Verdict[] {

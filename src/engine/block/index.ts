@@ -15,6 +15,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  complementOf,
   type ByteRange,
   type Extent,
   type ExtentKind,

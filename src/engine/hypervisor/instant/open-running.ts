@@ -19,6 +19,7 @@ import { startNbdServer } from './nbd-server.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
+import { syncImages } from './sync-images.ts'
 import { capScratch, createScratch, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** The files of an image that may be named by a link. */
@@ -144,6 +145,7 @@ async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: nu
   await pass('prepare.files')
   for (const disk of record.disks) await addScratchNode(qmp, disk)
   await startNbdServer(qmp, { socketPath: record.nbdSocketPath, processId: record.access.processId })
+  await syncImages(plan.disks)
   await flushDrives(qmp, plan.disks)
   await pass('prepare.nodes')
 }

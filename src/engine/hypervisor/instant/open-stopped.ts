@@ -143,6 +143,7 @@ function instantDisk({ disk, image, offline }: Found, socketPath: string): Insta
       ? { kind: 'image', path: disk.path, format: disk.format }
       : { kind: 'nbd', socketPath, exportName: image.exportName, ...context },
     changes,
+    releases: false,
   }
 }
 

@@ -2,7 +2,9 @@
  * A pool of runners of one kind: threads, or one inline. Hands tasks out as runners become free, keeps one task waiting in
  * each thread so that none idles, and stops everything at the first failure or when the signal aborts.
  */
+import { getCompileCacheDir } from 'node:module'
 import { availableParallelism } from 'node:os'
+import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assert, BaseError, must } from '#base'
 import { TransferError } from '../errors.ts'
@@ -41,7 +43,7 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   static async start<K extends TaskKind>(kind: K, init: TaskKinds[K]['init']): Promise<ThreadRunner<K>> {
     const resourceLimits = YOUNG_MIB[kind] === undefined ? {} : { maxYoungGenerationSizeMb: YOUNG_MIB[kind] }
     const worker = new Worker(new URL('./thread-main.ts', import.meta.url), {
-      workerData: { kind, init },
+      workerData: { kind, init, compileCache: compileCacheOfProcess() },
       resourceLimits,
     })
     const runner = new ThreadRunner<K>(worker)
@@ -86,6 +88,12 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
   }
+}
+
+/** The folder that `enableCompileCache` was given; what Node names is the one that it made below it, for its version. */
+function compileCacheOfProcess(): string | undefined {
+  const folder = getCompileCacheDir()
+  return folder === undefined ? undefined : dirname(folder)
 }
 
 export type PoolOptions = Readonly<{
