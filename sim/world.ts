@@ -26,7 +26,9 @@ const KDF_COST = { memoryKib: 8, passes: 1, parallelism: 1 }
 const HOUR_MS = 3600_000
 const RUNNING_MAX = 4
 
-export type WorldOptions = Readonly<{ seed: number; operations: number; canary: Canary }>
+const DAY_MS = 24 * HOUR_MS
+
+export type WorldOptions = Readonly<{ seed: number; operations: number; canary: Canary; locks?: boolean }>
 export type WorldReport = Readonly<{
   turns: number
   points: number
@@ -35,12 +37,17 @@ export type WorldReport = Readonly<{
   jumps: number
   planted: number
   fromCheckpoint: number
+  clockJumps: number
+  /** Points that were locked when they were acknowledged. */
+  locked: number
 }>
 
 export class World implements Surroundings {
   readonly random: SeededRandom
   readonly clock = new ManualClock()
-  readonly store = new MemoryStore({ name: 'simulated' })
+  readonly trueClock = new ManualClock()
+  readonly locks: 'server' | 'host' | undefined
+  readonly store: MemoryStore
   readonly turns: Turns
   readonly model: MachineModel
   readonly canary: Canary
@@ -48,6 +55,7 @@ export class World implements Surroundings {
   /** How often time went on by more than a pin lasts. */
   jumps = 0
   deletes = 0
+  clockJumps = 0
   crashes = 0
   fromCheckpoint = 0
   #deletesSeen = 0
@@ -64,6 +72,10 @@ export class World implements Surroundings {
     this.model = new MachineModel(this.random)
     this.canary = options.canary
     this.folder = folder
+    this.locks = options.locks === true ? (options.seed % 2 === 0 ? 'server' : 'host') : undefined
+    const clock = this.locks === 'server' ? this.trueClock : this.clock
+    const clockOf = this.locks === 'server' ? 'store' : 'host'
+    this.store = new MemoryStore({ name: 'simulated', ...(this.locks === undefined ? {} : { clock, clockOf }) })
   }
 
   async run(operations: number): Promise<WorldReport> {
@@ -75,7 +87,7 @@ export class World implements Surroundings {
         this.#start(started)
         await quiet()
       } else if (this.turns.waiting > 0) await this.turns.next()
-      else if (this.clock.sleeping > 0) this.clock.advance(6_000)
+      else if (this.clock.sleeping > 0) this.#advance(6_000)
       else await this.#settleOrHang()
       this.#passTime()
       if (this.random.chance(0.002)) await this.#plant()
@@ -90,6 +102,8 @@ export class World implements Surroundings {
       jumps: this.jumps,
       planted: this.planted.size,
       fromCheckpoint: this.fromCheckpoint,
+      clockJumps: this.clockJumps,
+      locked: this.model.lockedUntilMs.size,
     }
   }
 
@@ -123,12 +137,38 @@ export class World implements Surroundings {
   }
 
   #passTime(): void {
-    if (this.random.chance(0.02)) this.clock.advance(this.random.below(20 * 60_000))
+    if (this.random.chance(0.02)) this.#advance(this.random.below(20 * 60_000))
     if (this.random.chance(0.004)) {
-      this.clock.advance(2 * HOUR_MS)
+      this.#advance(2 * HOUR_MS)
       this.jumps += 1
       this.events.push('two hours pass')
     }
+    if (this.locks !== undefined) this.#passDays(this.locks)
+  }
+
+  #advance(ms: number): void {
+    this.clock.advance(ms)
+    this.trueClock.advance(ms)
+  }
+
+  /** Days pass, or months of silence; the hosts' clock goes wrong, always by more than is plausible, and right again. */
+  #passDays(kind: 'server' | 'host'): void {
+    if (this.random.chance(0.01)) {
+      this.#advance(this.random.below(40) * HOUR_MS)
+      this.jumps += 1
+    }
+    if (this.random.chance(0.001)) {
+      this.#advance(45 * DAY_MS)
+      this.jumps += 1
+      this.events.push('45 days pass')
+    }
+    const isWrong = this.clock.nowMs() !== this.trueClock.nowMs()
+    const often = this.canary === 'believes-its-clock' ? 0.05 : 0.005
+    if (!this.random.chance(isWrong ? 0.02 : often)) return
+    const days = isWrong ? 0 : this.random.pick([60, 400, 4000, -2, -400])
+    this.clock.jumpTo(this.trueClock.nowMs() + days * DAY_MS)
+    this.clockJumps += 1
+    this.events.push(`the clock is ${days} days off (locks kept by the ${kind})`)
   }
 
   /** Somebody who can write to the store, and has a copy of it with a history of its own, lays a checkpoint of that here. */
@@ -195,6 +235,9 @@ export class World implements Surroundings {
     for (const id of this.model.acknowledged) {
       if (!live.has(id) && !this.model.forgetBegun.has(id)) this.fail(`point ${id} was acknowledged and is lost`)
     }
+    const trueMs = this.trueClock.nowMs()
+    for (const [id, untilMs] of this.model.lockedUntilMs)
+      if (untilMs > trueMs && !live.has(id)) this.fail(`point ${id} was locked and is lost`)
     for (const id of this.model.forgotten) if (live.has(id)) this.fail(`point ${id} was forgotten and is there`)
     const again = this.deletes > this.#deletesSeen
     this.#deletesSeen = this.deletes
@@ -211,14 +254,26 @@ export class World implements Surroundings {
     if (different !== undefined) this.fail(`point ${point.id} (${point.notes[0]}, ${point.mode}): ${different}`)
   }
 
+  /** All locks end, after a silence that an operator has to vouch for where only the hosts have clocks. */
+  async #endLocks(last: Repository): Promise<void> {
+    await prune(last, this).catch((error: unknown) => {
+      if (!isHoldfastError(error, 'clock_doubted')) throw error
+    })
+    await this.checkTruth()
+    this.#advance(60 * DAY_MS)
+    if (this.locks === 'host') await last.immutability.acceptTime()
+  }
+
   async #end(): Promise<void> {
-    this.clock.advance(2 * HOUR_MS)
+    this.#advance(2 * HOUR_MS)
+    this.clock.jumpTo(this.trueClock.nowMs())
     const cacheFolder = join(this.folder, 'end')
     const { clock, random, store } = this
     for (const key of this.planted) await store.delete(key)
     const checkpoints = { entriesMin: CHECKPOINT_ENTRIES }
     const last = await Repository.open(store, CREDENTIAL, { clock, random, cacheFolder, writer: 'end', checkpoints })
     if (last.log.from > 0) this.fromCheckpoint += 1
+    if (this.locks !== undefined) await this.#endLocks(last)
     for (const round of [1, 2]) {
       const { heldBack } = await prune(last, { clock, random })
       if (heldBack > 0) this.fail(`prune ${round} after the end is held back`)

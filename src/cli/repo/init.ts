@@ -43,7 +43,7 @@ export function initCommand(): Command {
             reserveBytes: options.reserve ?? RESERVE_BYTES_DEFAULT,
             ...(label === undefined ? {} : { label }),
           }
-          const config = await Repository.init(store, init, await makeEnvironment(options))
+          const config = await Repository.init(store, init, await makeEnvironment(options, { output }))
           const { id, createdAt, chunkSizeBytes } = config
           output.result(
             { schema: 1, id, location: store.location, createdAt, chunkSizeBytes },

@@ -6,6 +6,7 @@ export {
   type BlockTarget,
   type FileMap,
   type FileRun,
+  type Loan,
   type SourceDescriptor,
 } from './device.ts'
 export { type FileShape, fileShape } from './device-size.ts'
@@ -14,6 +15,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  complementOf,
   type ByteRange,
   type Extent,
   type ExtentKind,

@@ -38,7 +38,16 @@ export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
-export { ensureWatchdog, findWatchdog } from './instant/watchdog-process.ts'
+export {
+  BEAT_AGE_MS_MAX,
+  beatingWatchdog,
+  ensureWatchdog,
+  findWatchdog,
+  keepWatchdog,
+  recordedWatchdog,
+  watchdogEntry,
+  type WatchdogProcess,
+} from './instant/watchdog-process.ts'
 export type {
   ConsistencyLevel,
   MachineDescription,
@@ -69,4 +78,5 @@ export type { ProcessUser } from './qemu/supervisor.ts'
 export { isMachineName, machineFaults } from './qemu/validate.ts'
 export { describeRunning, type RunningDescription } from './qemu/describe-running.ts'
 export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
+export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'

@@ -71,6 +71,11 @@ export type InstantDisk = Readonly<{
     | Readonly<{ kind: 'image'; path: string; format: string }>
   /** all: read what is allocated, because of `reason`; since: only `bitmapContext`'s dirty extents hold valid data. */
   changes: Readonly<{ kind: 'all'; reason: ScanReason }> | Readonly<{ kind: 'since'; generation: Generation }>
+  /**
+   * The export takes discards (NBD_CMD_TRIM) as "this will not be read": the guest's writes there are copied no more, and
+   * reads there fail. A consumer of changes should discard all else at once.
+   */
+  releases: boolean
 }>
 
 export interface Instant {

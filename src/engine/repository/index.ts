@@ -30,14 +30,25 @@ export {
   removeKeySlot,
 } from './key-slots.ts'
 export { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode, rootLevel } from './manifest/node.ts'
+export {
+  DELTA_DEPTH_MAX,
+  type DeltaExtent,
+  type DeltaNode,
+  encodeDeltaNode,
+  type PayloadChunk,
+} from './manifest/delta-node.ts'
+export { type ExtentList, joined, overlay, piecesIn, splitAt, touches } from './manifest/extent-map.ts'
+export { isDelta, type ResolvedVersion, resolveVersion } from './manifest/version.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
 export {
   type AttachmentRecord,
+  type DeltaRoot,
   type DiskMode,
   type DiskRecord,
   type PointId,
   type PointRecord,
   type RootRef,
+  type TreeRoot,
   worstMode,
 } from './point.ts'
 export {
@@ -73,3 +84,12 @@ export { PackDirectory } from './index/pack-directory.ts'
 export { removeCheckpoints, repairFrame, repairLog, repairPack } from './mirror-repair.ts'
 export { RESERVE_BYTES_DEFAULT, withReserve } from './with-reserve.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'
+export { Immutability, type ImmutabilityStatus } from './immutability/immutability.ts'
+export {
+  IMMUTABILITY_STATES,
+  type ImmutabilityPolicy,
+  type ImmutabilityState,
+  LOCK_DAYS_MAX,
+} from './immutability/policy.ts'
+export { DAY_MS, type Judgement } from './immutability/observed-time.ts'
+export { CACHE_BYTES_MAX, trimCaches } from './trim-caches.ts'

@@ -23,31 +23,29 @@ import {
 import { type BlockSource, type ByteRange, openSource, type SourceDescriptor, totalBytes } from '#engine/block'
 import {
   type AttachmentRecord,
-  type ChangedLeaf,
   contentHash,
   type DiskMode,
   type DiskRecord,
-  findLeaf,
   isoOf,
   isPrunedUnder,
   type PointRecord,
   type Repository,
-  rootLevel,
-  type RootRef,
+  type ResolvedVersion,
+  resolveVersion,
   type Session,
   SharedIdSet,
   type StoreDescriptor,
   type BlobStore,
-  updateTree,
   worstMode,
   type Written,
 } from '#engine/repository'
+import { DELTA_LIMITS, type DeltaLimits, type DeltaPlan, planDelta } from './delta-plan.ts'
 import { TransferError } from './errors.ts'
 import { NodeCache } from './node-cache.ts'
-import { incrementalRanges, planSegments } from './segment-plan.ts'
-import type { SegmentResult, Stored } from './segment-work.ts'
-import type { BackupSource, BackupTask } from './threads/backup-runner.ts'
+import { incrementalRanges } from './segment-plan.ts'
+import type { BackupSource } from './threads/backup-runner.ts'
 import { defaultThreads, ThreadPool } from './threads/thread-pool.ts'
+import { writeVersion } from './version-write.ts'
 
 export type BackupDisk = Readonly<{
   id: string
@@ -78,6 +76,8 @@ export type BackupInput = Readonly<{
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
   expiresAtMs?: number
+  /** Lock the point for so long; the repository's policy may make it longer. */
+  lockMs?: number
   chunkSizeBytes?: number
 }>
 
@@ -92,6 +92,8 @@ export type BackupOptions = Readonly<{
   signal?: AbortSignal
   /** Absent: the repository's own target. Smaller packs are for tests. */
   packBytesTarget?: number
+  /** How far delta nodes go; NO_DELTAS writes none. Default: DELTA_LIMITS. */
+  deltas?: DeltaLimits
   /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
   beforeCommit?: () => Promise<void>
 }>
@@ -108,7 +110,9 @@ type PlannedDisk = Readonly<{
   ranges: readonly ByteRange[]
   mode: DiskMode
   chunkSizeBytes: number
-  parentRoot: RootRef
+  nodes: NodeCache
+  parent: ResolvedVersion
+  delta: DeltaPlan
 }>
 
 /**
@@ -117,6 +121,7 @@ type PlannedDisk = Readonly<{
  */
 export async function backUp(repository: Repository, input: BackupInput, options: BackupOptions): Promise<PointRecord> {
   for (const disk of input.disks) checkSize(disk)
+  if (input.lockMs !== undefined) repository.immutability.locks.assertSupported()
   const session = await repository.beginSession(`backup of ${input.machine}`)
   try {
     for (let attempt = 1; ; attempt += 1) {
@@ -157,7 +162,7 @@ async function attemptBackup(
   await repository.log.refresh()
   await index.refresh()
   const planned: PlannedDisk[] = []
-  for (const disk of input.disks) planned.push(await planDisk(repository, input, disk))
+  for (const disk of input.disks) planned.push(await planDisk(repository, input, disk, options.deltas ?? DELTA_LIMITS))
   const readTotal = planned.reduce((sum, disk) => sum + totalBytes(disk.ranges), 0)
   const pool = await startPool(repository, session, planned, readTotal, options)
   try {
@@ -174,7 +179,16 @@ async function attemptBackup(
   }
 }
 
-async function planDisk(repository: Repository, input: BackupInput, disk: BackupDisk): Promise<PlannedDisk> {
+const NO_PARENT: ResolvedVersion = { tree: null, extents: [], nodes: [], extentsKept: 0, bytesKept: 0 }
+const NO_DELTA: DeltaPlan = { fold: new Set(), node: 'none' }
+
+async function planDisk(
+  repository: Repository,
+  input: BackupInput,
+  disk: BackupDisk,
+  limits: DeltaLimits,
+): Promise<PlannedDisk> {
+  const nodes = new NodeCache(await repository.chunkReader())
   if (disk.changes.kind === 'since') {
     const { parent, dirty } = disk.changes
     const { chunkSizeBytes } = parent
@@ -183,7 +197,10 @@ async function planDisk(repository: Repository, input: BackupInput, disk: Backup
       parentSizeBytes: parent.virtualSizeBytes,
       chunkSizeBytes,
     })
-    return { disk, ranges, mode: 'incremental', chunkSizeBytes, parentRoot: parent.root }
+    const resolved = await resolveVersion(nodes.read, parent.root)
+    const hasGrown = disk.sizeBytes > parent.virtualSizeBytes
+    const delta = planDelta({ dirty: ranges, chunkSizeBytes, hasGrown, chain: resolved, limits })
+    return { disk, ranges, mode: 'incremental', chunkSizeBytes, nodes, parent: resolved, delta }
   }
   const source = 'opened' in disk.source ? disk.source.opened : await openSource(disk.source)
   try {
@@ -193,7 +210,7 @@ async function planDisk(repository: Repository, input: BackupInput, disk: Backup
     const known = repository.points().flatMap((point) => (point.machine === input.machine ? point.disks : []))
     const before = known.findLast((other) => other.id === disk.id)
     const chunkSizeBytes = before?.chunkSizeBytes ?? input.chunkSizeBytes ?? repository.config.chunkSizeBytes
-    return { disk, ranges, mode, chunkSizeBytes, parentRoot: null }
+    return { disk, ranges, mode, chunkSizeBytes, nodes, parent: NO_PARENT, delta: NO_DELTA }
   } finally {
     if (!('opened' in disk.source)) await source.close()
   }
@@ -259,30 +276,29 @@ class BackupRun {
 
   async disk(i: number): Promise<DiskRecord> {
     const plan = must(this.#planned[i], 'Inside the list')
-    const { disk, chunkSizeBytes, mode, parentRoot } = plan
-    const nodes = new NodeCache(await this.#repository.chunkReader())
-    const changed = new Map<number, ChangedLeaf>()
-    const sum = { readBytes: 0, newBytes: 0, storedBytes: 0 }
-    await this.#pool.runAll(this.#tasks(i, plan, nodes), async (result) => {
-      const leaf = result as SegmentResult
-      changed.set(leaf.leafIndex, leaf)
-      sum.readBytes += leaf.readBytes
-      sum.newBytes += leaf.newBytes
-      sum.storedBytes += leaf.storedBytes
-      this.#report(disk.lun, leaf.readBytes)
-      await this.#session.keepAlive()
-    })
-    const level = rootLevel(Math.ceil(disk.sizeBytes / chunkSizeBytes))
-    const put: (content: ReturnType<typeof contentHash>, bytes: Uint8Array) => Promise<void> = async (
-      content,
-      bytes,
-    ) => {
-      nodes.remember(content, bytes)
-      const stored = (await this.#pool.runOne({ kind: 'chunk', content, bytes, as: 'node' })) as Stored
-      sum.newBytes += stored.newBytes
-      sum.storedBytes += stored.storedBytes
-    }
-    const { root, usedBytes } = await updateTree({ parent: parentRoot, level, changed, read: nodes.read, put })
+    const { disk, chunkSizeBytes, mode, nodes, parent, delta, ranges } = plan
+    const known = disk.changes.kind === 'since' ? disk.changes.parent : undefined
+    const { root, usedBytes, ...sum } = await writeVersion(
+      {
+        pool: this.#pool,
+        nodes,
+        onRead: async (readBytes) => {
+          this.#report(disk.lun, readBytes)
+          await this.#session.keepAlive()
+        },
+      },
+      {
+        disk: i,
+        sizeBytes: disk.sizeBytes,
+        chunkSizeBytes,
+        ranges,
+        mode: mode === 'incremental' ? 'changes' : 'whole',
+        parent,
+        parentRoot: known?.root ?? null,
+        parentUsedBytes: known?.usedBytes ?? 0,
+        delta,
+      },
+    )
     return {
       id: disk.id,
       lun: disk.lun,
@@ -316,14 +332,6 @@ class BackupRun {
       chunks.push(toHex(content))
     }
     return { name, sizeBytes: bytes.length, chunks }
-  }
-
-  async *#tasks(i: number, plan: PlannedDisk, nodes: NodeCache): AsyncGenerator<BackupTask> {
-    for (const segment of planSegments(plan.ranges, plan.chunkSizeBytes)) {
-      const mode = plan.mode === 'incremental' ? 'changes' : 'whole'
-      const parentLeaf = await findLeaf(nodes.read, plan.parentRoot, segment.leafIndex)
-      yield { kind: 'segment', disk: i, segment, mode, ...(parentLeaf === undefined ? {} : { parentLeaf }) }
-    }
   }
 
   #report(lun: number, readBytes: number): void {
@@ -370,6 +378,7 @@ async function commit(
       packs: written.flatMap(({ packs }) => packs),
       reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
       ...(base === undefined ? {} : { base }),
+      ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record

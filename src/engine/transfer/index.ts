@@ -1,7 +1,14 @@
 /** engine/transfer: moves disks between hosts and repositories; the only place where the three other parts meet. */
 export { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
-export { backUpMachine, holdsGeneration, type MachineBackup, trackerOf } from './backup-machine.ts'
+export {
+  backUpMachine,
+  GRANULARITY_BYTES_DEFAULT,
+  holdsGeneration,
+  type MachineBackup,
+  trackerOf,
+} from './backup-machine.ts'
 export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './backup-running.ts'
+export { DELTA_LIMITS, type DeltaLimits, NO_DELTAS } from './delta-plan.ts'
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
 export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'

@@ -1,13 +1,21 @@
 /**
  * Bringing one disk of a point back: every leaf of its manifest is read, checked and written by whichever thread is free.
  * Each chunk is compared with the hash in its manifest before it is written, so a restored disk is its manifest or an error.
+ * What delta nodes lay over the tree is written after the tree.
  *
  * A crash leaves a target that is incomplete; whoever calls gives it its final name, or starts a machine on it, only after
  * this has resolved. Running it again from the start is always right.
  */
-import { type Clock, type ProgressSink, silentProgress } from '#base'
+import { type Clock, MIB, type ProgressSink, silentProgress, toHex } from '#base'
 import type { BlobStore, DiskRecord, Repository, StoreDescriptor } from '#engine/repository'
-import { FAN_OUT, walkLeaves } from '#engine/repository'
+import {
+  type DeltaExtent,
+  type ExtentList,
+  FAN_OUT,
+  type ResolvedVersion,
+  resolveVersion,
+  walkLeaves,
+} from '#engine/repository'
 import type { BlockTarget } from '#engine/block'
 import { NodeCache } from './node-cache.ts'
 import type { RestoreTask, TargetDescriptor } from './threads/restore-runner.ts'
@@ -27,6 +35,7 @@ export type Restored = Readonly<{ writtenBytes: number }>
 
 /** Below this one thread is as fast as several. */
 const INLINE_BYTES_MAX = 16 * 1024 * 1024
+const EXTENTS_PAYLOAD_BYTES = 4 * MIB
 
 /** @throws chunk_missing, chunk_corrupt, and what store and target raise */
 export async function restoreDisk(
@@ -52,10 +61,14 @@ export async function restoreDisk(
   try {
     const nodes = new NodeCache(await repository.chunkReader())
     let writtenBytes = 0
-    await pool.runAll(leafTasks(nodes, disk, overwrite), (result) => {
-      writtenBytes += result.writtenBytes
-      progress({ task: `Writing disk ${disk.lun}`, doneBytes: writtenBytes, totalBytes: disk.usedBytes })
-    })
+    const { tree, extents } = await resolveVersion(nodes.read, disk.root)
+    for (const tasks of [leafTasks(nodes, disk, tree, overwrite), extentTasks(extents)]) {
+      await pool.runAll(tasks, (result) => {
+        writtenBytes += result.writtenBytes
+        const totalBytes = Math.max(disk.usedBytes, writtenBytes)
+        progress({ task: `Writing disk ${disk.lun}`, doneBytes: writtenBytes, totalBytes })
+      })
+    }
     await pool.runOnEach({ kind: 'flush' })
     return { writtenBytes }
   } finally {
@@ -63,15 +76,36 @@ export async function restoreDisk(
   }
 }
 
-async function* leafTasks(nodes: NodeCache, disk: DiskRecord, holesToo: boolean): AsyncGenerator<RestoreTask> {
+async function* leafTasks(
+  nodes: NodeCache,
+  disk: DiskRecord,
+  tree: ResolvedVersion['tree'],
+  holesToo: boolean,
+): AsyncGenerator<RestoreTask> {
   const leafSpan = FAN_OUT * disk.chunkSizeBytes
   let next = 0
-  for await (const { index, content } of walkLeaves(nodes.read, disk.root)) {
+  for await (const { index, content } of walkLeaves(nodes.read, tree)) {
     if (holesToo) yield* holes(next, index)
     yield { kind: 'leaf', index, content }
     next = index + 1
   }
   if (holesToo) yield* holes(next, Math.ceil(disk.virtualSizeBytes / leafSpan))
+}
+
+/** Extents in the order of their payload, some MiB of it in a task, so that each payload chunk is read once. */
+async function* extentTasks(extents: ExtentList): AsyncGenerator<RestoreTask> {
+  const byPayload = Map.groupBy(extents, ({ payload }) => (payload === undefined ? '' : toHex(payload.content)))
+  let group: DeltaExtent[] = []
+  let payloadBytes = 0
+  for (const list of byPayload.values()) {
+    group.push(...list)
+    payloadBytes += list[0]?.payload?.sizeBytes ?? 0
+    if (payloadBytes < EXTENTS_PAYLOAD_BYTES) continue
+    yield { kind: 'extents', extents: group }
+    group = []
+    payloadBytes = 0
+  }
+  if (group.length > 0) yield { kind: 'extents', extents: group }
 }
 
 function* holes(from: number, to: number): Generator<RestoreTask> {

@@ -204,5 +204,6 @@ function instantDisk(
     sizeBytes: disk.sizeBytes,
     source: { kind: 'nbd', socketPath, exportName: disk.exportName, ...context },
     changes: disk.tracking.changes,
+    releases: disk.method === 'filter',
   }
 }

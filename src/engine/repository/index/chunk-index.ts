@@ -198,13 +198,11 @@ export class ChunkIndex {
       this.unreadable.add(ref.name)
       return { chunks: [] }
     })
-    return chunks
-      .filter((chunk) => chunk.kind !== 'delta')
-      .map((chunk) => {
-        const entry = Buffer.alloc(ENTRY_BYTES)
-        writeIndexEntry(entry, 0, chunk.id, { ...chunk, pack: ordinal })
-        return entry
-      })
+    return chunks.map((chunk) => {
+      const entry = Buffer.alloc(ENTRY_BYTES)
+      writeIndexEntry(entry, 0, chunk.id, { ...chunk, pack: ordinal })
+      return entry
+    })
   }
 
   async #addRun(entries: Buffer[]): Promise<void> {

@@ -17,9 +17,10 @@ import { toHex } from '#base'
 import type { KeyRing, SealingKey } from '../crypto.ts'
 import { parseObject, toJsonBytes } from '../json.ts'
 import type { PointRecord } from '../point.ts'
-import { isCount, isField, isList, isText, PACK_NAME, POINT_ID, USES } from './entry.ts'
+import { isField, isText, PACK_NAME } from './entry.ts'
+import { unknownFeatures } from './features.ts'
 import { decodeSealedObject, encodeSealedObject, isAuthenticObject, openSealedBody } from './sealed-object.ts'
-import type { StateSnapshot } from './state.ts'
+import { isState, type StateSnapshot } from './state-snapshot.ts'
 
 const MAGIC = 'HFCKP001'
 /** A checkpoint that would be larger is not written: readers go on from an older one. */
@@ -62,37 +63,6 @@ export function encodeCheckpoint(
   return encodeSealedObject(MAGIC, keys, sealerOf(keys, checkpoint), open, body)
 }
 
-function isState(value: unknown): boolean {
-  const isHeader = (point: Record<string, unknown>): boolean =>
-    isCount(point['number']) && isField(point['header'], ({ id, uses }) => isText(id, POINT_ID) && isText(uses, USES))
-  const list = (field: unknown, check: (item: Record<string, unknown>) => boolean): boolean =>
-    Array.isArray(field) && isList(field, (item) => isField(item, check))
-  return isField(
-    value,
-    (state) =>
-      ['head', 'observedMs', 'horizon', 'ordinals'].every((field) => isCount(state[field])) &&
-      isText(state['headHash'], PACK_NAME) &&
-      list(state['anchors'], ({ number, hash }) => isCount(number) && isText(hash, PACK_NAME)) &&
-      list(
-        state['packs'],
-        ({ name, lengthBytes, ordinal }) =>
-          isText(name, PACK_NAME) &&
-          isCount(lengthBytes) &&
-          isCount(ordinal) &&
-          Number(ordinal) < Number(state['ordinals']),
-      ) &&
-      list(state['deleted'], ({ name, number }) => isText(name, PACK_NAME) && isCount(number)) &&
-      isList(state['doomedStrays'] ?? 0, (name) => isText(name, PACK_NAME)) &&
-      list(state['points'], isHeader) &&
-      list(state['forgotten'], (point) => isHeader(point) && isCount(point['forgottenIn'])) &&
-      list(state['moves'], ({ from, to }) => isText(from, USES) && isText(to, USES)) &&
-      list(
-        state['pins'],
-        ({ number, pin }) => isCount(number) && isField(pin, ({ expiresAtMs }) => isCount(expiresAtMs)),
-      ),
-  )
-}
-
 /** The open part, as far as it can be checked by itself; undefined when the bytes are no checkpoint of this number. */
 export function decodeCheckpoint(bytes: Uint8Array, repository: string, number: number): CheckpointOpen | undefined {
   const open = decodeSealedObject(MAGIC, bytes)?.open
@@ -118,6 +88,8 @@ export function openCheckpoint(
   const open = decodeCheckpoint(bytes, repository, number)
   const body = open === undefined ? undefined : openSealedBody(sealerOf(keys, open.checkpoint), object)
   if (open === undefined || body === undefined) return undefined
+  // What else stands in one that asks for more than is known cannot be judged: chooseCheckpoint refuses it by name.
+  if (unknownFeatures(open.state.requires).length > 0) return { state: open.state, records: [] }
   const records = recordsIn(body)
   const named = new Set(records?.map(({ id }) => id))
   const isWhole =

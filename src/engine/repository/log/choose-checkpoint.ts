@@ -6,6 +6,7 @@ import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { checkpointKey, checkpointNumber, type CheckpointContent, openCheckpoint } from './checkpoint.ts'
 import { decodeEntry, isAuthentic, logKey } from './entry.ts'
+import { assertKnownFeatures } from './features.ts'
 import { getOrNothing } from './read-ahead.ts'
 
 /** `blindly` is for the simulation, which must find out whoever leaves the chain out. */
@@ -23,7 +24,10 @@ export async function listCheckpoints(store: BlobStore): Promise<number[]> {
   return numbers
 }
 
-/** The newest checkpoint that may be believed, at most of entry `numberMax`; undefined when there is none. */
+/**
+ * The newest checkpoint that may be believed, at most of entry `numberMax`; undefined when there is none.
+ * @throws repository_too_new
+ */
 export async function chooseCheckpoint(
   store: BlobStore,
   keys: KeyRing,
@@ -37,7 +41,9 @@ export async function chooseCheckpoint(
     const content = bytes === undefined ? undefined : openCheckpoint(keys, bytes, repository, number)
     if (bytes === undefined || content === undefined) continue
     const hash = trust === 'chain' ? await hashInChain(store, keys, repository, number) : content.state.headHash
-    if (hash === content.state.headHash) return { ...content, sizeBytes: bytes.length }
+    if (hash !== content.state.headHash) continue
+    assertKnownFeatures(content.state.requires, number)
+    return { ...content, sizeBytes: bytes.length }
   }
   return undefined
 }

@@ -8,6 +8,7 @@ import type { KeyRing } from '../crypto.ts'
 import type { PointId, PointRecord } from '../point.ts'
 import type { CheckpointContent } from './checkpoint.ts'
 import { type DecodedEntry, decodeEntry, type EntryBody, type Envelope, isAuthentic, openBody } from './entry.ts'
+import { assertKnownFeatures, unknownFeatures } from './features.ts'
 import { LogState } from './state.ts'
 
 export type LogDamage = Readonly<{
@@ -46,6 +47,7 @@ export class LogFold {
   /**
    * Takes entry `number` in, which is behind the head. `confirmed` is what later entries say that its hash is, if they agree;
    * it matters to those without the key, who cannot otherwise tell a changed entry from one that follows a changed one.
+   * @throws repository_too_new
    */
   take(number: number, bytes: Uint8Array, confirmed?: string): void {
     this.#noteMissing(number)
@@ -59,11 +61,13 @@ export class LogFold {
       this.state.headHash = ''
       return
     }
+    assertKnownFeatures(entry.envelope.requires ?? [], number)
     this.#checkFollows(entry.envelope)
     this.state.apply(entry.envelope, entry.hash)
     this.hashes.set(number, entry.hash)
-    for (const record of body.points ?? []) this.records.set(record.id, record)
-    for (const id of entry.envelope.forgotten ?? []) this.records.delete(id)
+    for (const record of body.points ?? [])
+      if (this.state.points.get(record.id)?.number === number) this.records.set(record.id, record)
+    for (const id of entry.envelope.forgotten ?? []) if (!this.state.points.has(id)) this.records.delete(id)
     this.bytesSinceCompact += bytes.length
     if (entry.envelope.compact === undefined) return
     this.bytesSinceCompact = 0
@@ -118,6 +122,7 @@ export class LogFold {
     if (entry === undefined || entry.envelope.number !== number || entry.envelope.repository !== this.#repositoryId)
       return undefined
     if (this.#keys === undefined) return {}
-    return isAuthentic(this.#keys, entry) ? openBody(this.#keys, entry) : undefined
+    if (!isAuthentic(this.#keys, entry)) return undefined
+    return unknownFeatures(entry.envelope.requires ?? []).length > 0 ? {} : openBody(this.#keys, entry)
   }
 }

@@ -8,7 +8,7 @@ import type { BlobStore } from '../blob-store.ts'
 import { sha256 } from '../crypto.ts'
 import { decodeEntry, logKey } from './entry.ts'
 import { readAhead } from './read-ahead.ts'
-import type { Anchor } from './state.ts'
+import type { Anchor } from './state-snapshot.ts'
 
 export type Link = 'same' | 'other' | Readonly<{ missing: number }>
 

@@ -15,6 +15,7 @@ import { assert, type Clock, must, type Random, toHex } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
+import { judge } from '../immutability/observed-time.ts'
 import type { PointId, PointRecord } from '../point.ts'
 import {
   CHECKPOINT_BYTES_MAX,
@@ -29,10 +30,11 @@ import { type LogDamage, LogFold, type LogLoss } from './fold.ts'
 import { encodeOrdinals } from './ordinals.ts'
 import { linkTo } from './link.ts'
 import { getOrNothing, readAhead } from './read-ahead.ts'
-import type { Anchor, LogState } from './state.ts'
+import type { LogState } from './state.ts'
+import type { Anchor } from './state-snapshot.ts'
 
 export type EntryDraft = Readonly<{
-  fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal'>>
+  fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal' | 'requires'>>
   body?: EntryBody
 }>
 
@@ -187,6 +189,8 @@ export class CommitLog {
     for (let attempt = 0; attempt < APPEND_ATTEMPTS_MAX; attempt += 1) {
       await this.refresh()
       this.assertWritable()
+      const storeTime = await this.#storeTime(clock.nowMs())
+      // From here to the put nothing is awaited: other sessions of this process move the state on.
       const { fields, body = {} } = draft(this.state)
       const number = this.state.head + 1
       const envelope: Envelope = {
@@ -198,7 +202,8 @@ export class CommitLog {
         entry: toHex(random.bytes(32)),
         previous: this.state.headHash,
         firstOrdinal: this.state.packs.length,
-        atMs: Math.max(clock.nowMs(), this.state.observedMs),
+        atMs: clock.nowMs(),
+        ...storeTime,
         ...this.#compactNow(number),
       }
       if (envelope.compact !== undefined) this.#ownCompact.set(number, undefined)
@@ -268,7 +273,7 @@ export class CommitLog {
     if (number - (state.anchors.at(-1)?.number ?? 0) < entriesMin) return {}
     if (entriesMin >= CHECKPOINT_ENTRIES_MIN && this.#fold.bytesSinceCompact < expectedBytes) return {}
     // Whoever is pinned, or began not long ago, must still find what was deleted since he began.
-    const stays = state.activePins(state.observedMs).map(([pin, { session }]) => session ?? pin)
+    const stays = state.pins.active(state.time.observedMs).map(([pin, { session }]) => session ?? pin)
     return { compact: Math.max(0, Math.min(number - entriesMin, ...stays.map((stay) => stay - 1))) }
   }
 
@@ -285,6 +290,14 @@ export class CommitLog {
     } catch {
       // A checkpoint that cannot be written, or is too large to be encoded, costs later readers time and nothing else.
     }
+  }
+
+  /** The store's own clock, asked only when ours alone would be doubted. */
+  async #storeTime(nowMs: number): Promise<{ storeMs?: number }> {
+    const { time } = this.state
+    if (time.observedMs > 0 && judge(time, { nowMs }).plausible) return {}
+    const storeMs = await this.#parts.store.timeMs()
+    return storeMs === undefined ? {} : { storeMs }
   }
 
   async #isOurs(number: number, entryId: string): Promise<boolean> {

@@ -11,14 +11,21 @@
  * Packs are numbered by *ordinals*: those that an entry names take `firstOrdinal` and the next ones, in its order. Ordinals that
  * entries which could not be read took stay `UNKNOWN_PACK`, so that those of all others are what their writers meant.
  *
+ * What is locked (immutability/policy.ts) by the time that the log has observed is neither given up, doomed nor deleted,
+ * whatever an entry says.
+ *
  * Deleted is for ever: a name never comes back (a writer seals anew under a new name), so whoever deletes the object
  * after the deletion entry can never hit something that is needed. Names that were never added (what a dead writer left
  * behind) take the same way from doomed on.
  */
 import { must } from '#base'
+import { NO_TIME, observe, type ObservedTime } from '../immutability/observed-time.ts'
+import { IMMUTABILITY_DISABLED, type ImmutabilityPolicy, mayFollow, roundLockEnd } from '../immutability/policy.ts'
 import type { PointId } from '../point.ts'
-import type { Envelope, Pin, PointHeader } from './entry.ts'
+import type { Envelope, PointHeader } from './entry.ts'
 import { decodeOrdinals, encodeOrdinals } from './ordinals.ts'
+import { Pins } from './pins.ts'
+import type { Anchor, ForgottenState, StateSnapshot } from './state-snapshot.ts'
 
 export type PackStatus = 'live' | 'doomed' | 'deleted'
 export type PackState = {
@@ -38,54 +45,33 @@ export const UNKNOWN_PACK: Readonly<PackState> = Object.freeze({
 })
 export type PointState = Readonly<{ header: PointHeader; number: number }>
 
-export type Anchor = Readonly<{ number: number; hash: string }>
-export type ForgottenState = PointState & Readonly<{ forgottenIn: number }>
-/** Everything that a state holds, as a value that is JSON; equal for all who read the same entries. */
-export type StateSnapshot = Readonly<{
-  head: number
-  headHash: string
-  observedMs: number
-  horizon: number
-  anchors: readonly Anchor[]
-  /** How many ordinals are taken, those of forgotten packs included. */
-  ordinals: number
-  packs: readonly PackState[]
-  /** Names that were deleted after the horizon, and by which entry. */
-  deleted: readonly Readonly<{ name: string; number: number }>[]
-  doomedStrays: readonly string[]
-  points: readonly PointState[]
-  forgotten: readonly ForgottenState[]
-  moves: readonly Readonly<{ from: string; to: string }>[]
-  pins: readonly Readonly<{ number: number; pin: Pin }>[]
-}>
-
 const ANCHORS_MAX = 1024
 
 export class LogState {
   head = 0
   headHash = ''
-  /** The latest time that any writer stated; never goes back. */
-  observedMs = 0
+  /** Features that any entry asked for, in the order of their names. The caller has checked that it knows them. */
+  requires: readonly string[] = []
+  time: ObservedTime = NO_TIME
+  immutability: ImmutabilityPolicy = IMMUTABILITY_DISABLED
+  /** When the last lock that any point ever asked for ends; 0 when none did. */
+  lastLockEndMs = 0
   /** Deletions up to this entry are forgotten; who began his stay before it finds no answer here any more and must not commit. */
   horizon = 0
   /** The last entries at which the state was made compact, ascending, with their hashes. */
   anchors: Anchor[] = []
   readonly packs: PackState[] = []
+  pins = new Pins()
   readonly #packByName = new Map<string, PackState>()
   readonly #points = new Map<PointId, PointState>()
   readonly #forgotten = new Map<PointId, ForgottenState>()
   #moves: { from: number[]; to: number[] }[] = []
-  readonly #pins = new Map<number, Pin>()
   readonly #doomed = new Set<number>()
   readonly #doomedStrays = new Set<string>()
   readonly #deletedNames = new Map<string, number>()
 
   get points(): ReadonlyMap<PointId, PointState> {
     return this.#points
-  }
-
-  get pins(): ReadonlyMap<number, Pin> {
-    return this.#pins
   }
 
   /** Names that were never added and are doomed. */
@@ -116,14 +102,44 @@ export class LogState {
     return this.#points.get(id) ?? this.#forgotten.get(id)
   }
 
-  /** Pins that had not run out at `nowMs`. */
-  activePins(nowMs: number): [number, Pin][] {
-    return [...this.#pins].filter(([, pin]) => pin.expiresAtMs > nowMs)
-  }
-
   /** The packs that a point may need: its own and its base's, back to the first. Base points are known although forgotten. */
   closureOf(header: PointHeader): Set<number> {
-    const closure = this.#usesOf(header)
+    const closure = new Set<number>()
+    this.#collectUses(header, closure, new Set())
+    return this.#withMoved(closure)
+  }
+
+  /**
+   * Ordinals of the packs that are locked at `nowMs`: of points that were given up too, since the store goes on locking
+   * to the end of the 30 days. Every point is looked at once, however long the chains are.
+   */
+  lockedPacks(nowMs: number): Set<number> {
+    const locked = new Set<number>()
+    if (this.lastLockEndMs <= nowMs) return locked
+    const seen = new Set<PointId>()
+    for (const { header } of [...this.#points.values(), ...this.#forgotten.values()]) {
+      if (header.lockedUntilMs !== undefined && roundLockEnd(header.lockedUntilMs) > nowMs)
+        this.#collectUses(header, locked, seen)
+    }
+    return this.#withMoved(locked)
+  }
+
+  /** Until when a live point is locked; undefined when it never was. */
+  lockedUntilMs(id: PointId): number | undefined {
+    return this.#points.get(id)?.header.lockedUntilMs
+  }
+
+  /** When the last lock of a live point ends that needs one of these packs; 0 when none does. */
+  lockEndOf(ordinals: ReadonlySet<number>): number {
+    let endMs = 0
+    for (const { header } of this.#points.values()) {
+      const until = roundLockEnd(header.lockedUntilMs ?? 0)
+      if (until > endMs && !this.closureOf(header).isDisjointFrom(ordinals)) endMs = until
+    }
+    return endMs
+  }
+
+  #withMoved(closure: Set<number>): Set<number> {
     for (const { from, to } of this.#moves)
       if (from.some((ordinal) => closure.has(ordinal))) for (const ordinal of to) closure.add(ordinal)
     return closure
@@ -131,25 +147,22 @@ export class LogState {
 
   /** Whether the chain of bases ends at a point that was never seen: its entry could not be read. */
   hasUnknownBase(header: PointHeader): boolean {
-    const last = this.#chainOf(header).at(-1)
+    const last = [...this.#chainOf(header, new Set())].at(-1)
     return last?.base !== undefined && this.everKnown(last.base) === undefined
   }
 
-  #usesOf(header: PointHeader): Set<number> {
-    const closure = new Set<number>()
-    for (const { uses } of this.#chainOf(header))
-      for (const ordinal of decodeOrdinals(uses, this.packs.length)) closure.add(ordinal)
-    return closure
+  #collectUses(header: PointHeader, into: Set<number>, seen: Set<PointId>): void {
+    for (const { uses } of this.#chainOf(header, seen))
+      for (const ordinal of decodeOrdinals(uses, this.packs.length)) into.add(ordinal)
   }
 
-  /** The point and its bases, back to the first. */
-  #chainOf(header: PointHeader): PointHeader[] {
-    const chain: PointHeader[] = []
-    for (let at: PointHeader | undefined = header; at !== undefined && chain.length <= this.head;) {
-      chain.push(at)
+  /** The point and its bases, back to the first that was `seen` before. */
+  *#chainOf(header: PointHeader, seen: Set<PointId>): Generator<PointHeader> {
+    for (let at: PointHeader | undefined = header; at !== undefined && !seen.has(at.id);) {
+      seen.add(at.id)
+      yield at
       at = at.base === undefined ? undefined : this.everKnown(at.base)?.header
     }
-    return chain
   }
 
   /** Passes over ordinals that entries which could not be read have taken, up to `ordinal`. */
@@ -161,7 +174,10 @@ export class LogState {
   apply(envelope: Envelope, hash: string): void {
     this.head = envelope.number
     this.headHash = hash
-    this.observedMs = Math.max(this.observedMs, envelope.atMs)
+    this.requires = [...new Set([...this.requires, ...(envelope.requires ?? [])])].sort()
+    this.time = observe(this.time, envelope)
+    if (envelope.immutability !== undefined && mayFollow(this.immutability, envelope.immutability))
+      this.immutability = envelope.immutability
     this.#applyPacks(envelope)
     if (envelope.moved !== undefined) {
       const bound = this.packs.length
@@ -171,23 +187,29 @@ export class LogState {
       })
     }
     for (const header of envelope.points ?? []) {
+      // What a point needs is said once: another header could take from closures, and from what is locked.
+      if (this.everKnown(header.id) !== undefined) continue
       this.#points.set(header.id, { header, number: envelope.number })
+      this.lastLockEndMs = Math.max(this.lastLockEndMs, roundLockEnd(header.lockedUntilMs ?? 0))
       // Closures are as long as chains of incrementals: they are only walked when there is something to revive.
       if (this.#doomed.size > 0) for (const ordinal of this.closureOf(header)) this.#revive(ordinal)
     }
     for (const id of envelope.forgotten ?? []) {
       const point = this.#points.get(id)
+      // Whoever wrote this broke the rules: a point that is locked stays, for every reader.
+      if ((point?.header.lockedUntilMs ?? 0) > this.time.observedMs) continue
       if (point !== undefined) this.#forgotten.set(id, { ...point, forgottenIn: envelope.number })
       this.#points.delete(id)
     }
-    if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
-    for (const number of envelope.unpin ?? []) this.#pins.delete(number)
+    if (envelope.pin !== undefined) this.pins.add(envelope.number, envelope.pin, this.time.observedMs)
+    for (const number of envelope.unpin ?? []) this.pins.drop(number)
     if (envelope.compact !== undefined) this.#compact(Math.min(envelope.compact, envelope.number - 1))
   }
 
   /**
    * Gives up what no later entry may refer to, so that the state grows with what lives and not with what happened:
-   * deletions up to the horizon, with the ordinals and names of their packs; points forgotten up to it; pins that ran out.
+   * deletions up to the horizon, with the ordinals and names of their packs; points forgotten up to it, unless their packs
+   * are locked yet; pins that ran out.
    * The closures of the points that stay are the same before and after, but for packs that are gone: a point whose base is
    * not live any more takes over what that one used, and what rewrites moved is added to the uses of every point.
    */
@@ -204,7 +226,8 @@ export class LogState {
     for (const [id, point] of this.#points)
       this.#points.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
     for (const [id, point] of this.#forgotten) {
-      if (point.forgottenIn <= this.horizon) this.#forgotten.delete(id)
+      const isLocked = roundLockEnd(point.header.lockedUntilMs ?? 0) > this.time.observedMs
+      if (point.forgottenIn <= this.horizon && !isLocked) this.#forgotten.delete(id)
       else this.#forgotten.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
     }
     this.#moves = this.#moves.filter(({ from }) => from.some((ordinal) => !gone.has(ordinal)))
@@ -213,7 +236,7 @@ export class LogState {
       this.packs[ordinal] = UNKNOWN_PACK
     }
     for (const [name, number] of this.#deletedNames) if (number <= this.horizon) this.#deletedNames.delete(name)
-    for (const [number, pin] of this.#pins) if (pin.expiresAtMs <= this.observedMs) this.#pins.delete(number)
+    this.pins.compact(this.time.observedMs, this.horizon)
     this.anchors = [...this.anchors, { number: this.head, hash: this.headHash }].slice(-ANCHORS_MAX)
   }
 
@@ -229,7 +252,10 @@ export class LogState {
     return {
       head: this.head,
       headHash: this.headHash,
-      observedMs: this.observedMs,
+      requires: this.requires,
+      time: this.time,
+      immutability: this.immutability,
+      lastLockEndMs: this.lastLockEndMs,
       horizon: this.horizon,
       anchors: this.anchors,
       ordinals: this.packs.length,
@@ -239,14 +265,16 @@ export class LogState {
       points: [...this.#points.values()],
       forgotten: [...this.#forgotten.values()],
       moves: this.#moves.map(({ from, to }) => ({ from: encodeOrdinals(from), to: encodeOrdinals(to) })),
-      pins: [...this.#pins].map(([number, pin]) => ({ number, pin })),
+      pins: this.pins.states(),
     }
   }
 
   static restore(snapshot: StateSnapshot): LogState {
     const state = new LogState()
-    const { head, headHash, observedMs, horizon } = snapshot
-    Object.assign(state, { head, headHash, observedMs, horizon, anchors: [...snapshot.anchors] })
+    const { head, headHash, requires, time, immutability, lastLockEndMs, horizon } = snapshot
+    Object.assign(state, { head, headHash, requires, time, immutability, lastLockEndMs, horizon })
+    state.anchors = [...snapshot.anchors]
+    state.pins = new Pins(snapshot.pins)
     state.skipOrdinals(snapshot.ordinals)
     for (const one of snapshot.packs) {
       const pack = { ...one }
@@ -262,13 +290,20 @@ export class LogState {
       from: decodeOrdinals(from, snapshot.ordinals),
       to: decodeOrdinals(to, snapshot.ordinals),
     }))
-    for (const { number, pin } of snapshot.pins) state.#pins.set(number, pin)
     return state
   }
 
   #revive(ordinal: number): void {
     const pack = must(this.packs[ordinal], 'decodeOrdinals keeps to known packs')
     if (this.#doomed.delete(ordinal)) pack.status = 'live'
+  }
+
+  /** Packs that the entry cannot doom or delete: all that are locked, but for hurt ones whose chunks it moves (repair). */
+  #lockedFrom({ tombstones, deletions, moved }: Envelope): Set<number> {
+    if (tombstones === undefined && deletions === undefined) return new Set()
+    const locked = this.lockedPacks(this.time.observedMs)
+    for (const ordinal of decodeOrdinals(moved?.from ?? '', this.packs.length)) locked.delete(ordinal)
+    return locked
   }
 
   #applyPacks(envelope: Envelope): void {
@@ -289,16 +324,18 @@ export class LogState {
       this.packs.push(pack)
       this.#packByName.set(name, pack)
     }
+    const locked = this.#lockedFrom(envelope)
     for (const name of envelope.tombstones ?? []) {
       const pack = this.#packByName.get(name)
       if (pack === undefined) this.#doomedStrays.add(name)
-      else if (pack.status === 'live') {
+      else if (pack.status === 'live' && !locked.has(pack.ordinal)) {
         pack.status = 'doomed'
         this.#doomed.add(pack.ordinal)
       }
     }
     for (const name of envelope.deletions ?? []) {
       const pack = this.#packByName.get(name)
+      if (pack !== undefined && locked.has(pack.ordinal)) continue
       if (pack !== undefined) {
         pack.status = 'deleted'
         this.#doomed.delete(pack.ordinal)

@@ -1,5 +1,5 @@
 /** Bringing disks back in one thread: reads leaves and chunks, checks each, writes it where it belongs. */
-import { assert } from '#base'
+import { assert, toHex } from '#base'
 import { systemClock } from '#runtime'
 import { type BlockTarget, openNbd, openRawTarget } from '#engine/block'
 import {
@@ -8,6 +8,7 @@ import {
   type ContentHash,
   decodeNode,
   emptyNode,
+  type ExtentList,
   FAN_OUT,
   openStore,
   type StoreDescriptor,
@@ -35,6 +36,8 @@ export type RestoreTask =
   | Readonly<{ kind: 'leaf'; index: number; content: ContentHash }>
   /** A leaf that the manifest does not have: all zeros. Only for targets that were not empty. */
   | Readonly<{ kind: 'hole'; index: number }>
+  /** What delta nodes lay over the tree; only when all of the tree is written. */
+  | Readonly<{ kind: 'extents'; extents: ExtentList }>
   | Readonly<{ kind: 'flush' }>
 export type RestoreResult = Readonly<{ writtenBytes: number }>
 
@@ -60,6 +63,7 @@ class RestoreRunner implements TaskRunner<'restore'> {
       await this.#writeHoles(task.index, emptyNode(0).slots)
       return { writtenBytes: 0 }
     }
+    if (task.kind === 'extents') return { writtenBytes: await this.#writeExtents(task.extents) }
     const node = decodeNode(await this.#reader.read(task.content), 0)
     assert(node !== undefined, 'walkLeaves gave a leaf')
     const requests = node.slots.flatMap((content, slot) =>
@@ -74,6 +78,24 @@ class RestoreRunner implements TaskRunner<'restore'> {
     })
     if (this.#init.writeHoles) await this.#writeHoles(task.index, node.slots)
     return { writtenBytes }
+  }
+
+  async #writeExtents(extents: ExtentList): Promise<number> {
+    const byPayload = Map.groupBy(extents, ({ payload }) => (payload === undefined ? '' : toHex(payload.content)))
+    for (const { offset, length } of byPayload.get('') ?? []) await this.#target.writeZeroes(offset, length)
+    let writtenBytes = 0
+    const requests = [...byPayload.values()].flatMap((list) => {
+      const content = list[0]?.payload?.content
+      return content === undefined ? [] : [{ content, tag: list }]
+    })
+    await this.#reader.readMany(requests, async (plain, list) => {
+      for (const { offset, length, at } of list) {
+        assert(at + length <= plain.length, 'An extent lies inside its payload chunk')
+        await this.#target.write(offset, plain.subarray(at, at + length))
+        writtenBytes += length
+      }
+    })
+    return writtenBytes
   }
 
   async close(): Promise<void> {
