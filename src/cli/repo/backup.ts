@@ -127,7 +127,7 @@ async function backUpNamed(
   context: CommandContext,
 ): Promise<PointRecord> {
   const { disk = [], allowBackingIn = [] } = options
-  const held = await holdDisks(disk, { allowBackingIn, signal: context.signal })
+  const held = await holdDisks(disk, { stateFolder: stateFolder(), allowBackingIn, signal: context.signal })
   try {
     return await backUpImages(opened, held.disks, options, context)
   } finally {

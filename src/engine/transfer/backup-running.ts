@@ -20,6 +20,7 @@ import {
 import type { PointRecord, Repository } from '#engine/repository'
 import type { BackupOptions } from './backup.ts'
 import { backUpMachine, holdsGeneration } from './backup-machine.ts'
+import { refuseMarked } from './in-place/restore-mark.ts'
 import { describeMonitored, type MachineMonitor, sameImages } from './running-machine.ts'
 
 export type RunningBackup = Readonly<{
@@ -41,7 +42,7 @@ export type RunningBackupOptions = BackupOptions &
     onUnrecovered: (id: string, error: HoldfastError | undefined) => void
   }>
 
-/** @throws qmp_unreachable, disk_unsupported, freeze_failed, instant_failed, and what reading and storing raise */
+/** @throws qmp_unreachable, disk_unsupported, restore_unfinished, freeze_failed, instant_failed, and what reading and storing raise */
 export async function backUpRunning(
   repository: Repository,
   backup: RunningBackup,
@@ -80,9 +81,10 @@ async function backUpOn(
   host: InstantHost,
   repository: Repository,
   { machine, sockets, consistency, strict, once }: RunningBackup,
-  options: BackupOptions,
+  options: RunningBackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
+  for (const { path } of running.description.disks) await refuseMarked({ kind: 'image', path }, options.stateFolder)
   const parent = repository.points().findLast((point) => point.machine === machine)
   const same = sameImages(running.description, parent)
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))

@@ -5,6 +5,15 @@ export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
 export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
+export type { InPlaceTarget } from './in-place/held-target.ts'
+export {
+  type InPlaceDisk,
+  type InPlaceOptions,
+  type InPlaceReport,
+  type ReplacedDisk,
+  restoreInPlace,
+} from './in-place/restore-in-place.ts'
+export { refuseMarked } from './in-place/restore-mark.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
 export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
 export { openVersion, type VersionSourceOptions } from './version-source.ts'
