@@ -115,6 +115,7 @@ async function backUpRunningMachine(
     progress: output.progress,
     signal,
     stateFolder: stateFolder(),
+    onWarning: (sentence) => output.note(`Warning: ${sentence}`),
     onUnrecovered: (id, error) => output.note(`Instant ${id} of an earlier run is still open: ${error?.message ?? ''}`),
     ...(scratchDir === undefined ? {} : { scratchFolder: scratchDir }),
     ...(threads === undefined ? {} : { threads }),

@@ -54,6 +54,7 @@ export type ScanReason =
   | 'disk_shrunk'
   | 'source_without_bitmap'
   | 'source_changed_offline'
+  | 'guard_mismatch'
 
 export type InstantDisk = Readonly<{
   lun: number
@@ -69,6 +70,11 @@ export type InstantDisk = Readonly<{
   source:
     | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string; bitmapContext?: string }>
     | Readonly<{ kind: 'image'; path: string; format: string }>
+  /**
+   * The disk as it is now, over the same socket: with changes since a generation, for looking at what is said not to have
+   * changed. The guest may write to it meanwhile.
+   */
+  present?: Readonly<{ socketPath: string; exportName: string }>
   /** all: read what is allocated, because of `reason`; since: only `bitmapContext`'s dirty extents hold valid data. */
   changes: Readonly<{ kind: 'all'; reason: ScanReason }> | Readonly<{ kind: 'since'; generation: Generation }>
 }>

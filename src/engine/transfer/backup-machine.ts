@@ -3,7 +3,7 @@
  * hypervisor forget what was tracked before.
  *
  *   step                        what a crash right after it leaves                 what makes it good
- *   1 open the instant          filters, scratch, the new bitmap recording         watchdog, recovery: by the journal
+ *   1 open a guarded instant    filters, scratch, the new bitmap recording         watchdog, recovery: by the journal
  *   2 read, store               as above, and packs that nobody names              likewise; prune
  *   3 commit the point          the point, naming the new generation               recovery asks the log, finds it: commits
  *   4 commit the instant        nothing
@@ -12,11 +12,19 @@
  * which bitmap is the truth, so a lost step 4 costs nothing and a lost step 3 loses no change.
  */
 import { isHoldfastError, must, toHex } from '#base'
-import { mapImage, openNbd, type SourceDescriptor, type ByteRange } from '#engine/block'
-import type { ConsistencyLevel, Generation, Instant, InstantDisk, OpenInstantOptions } from '#engine/hypervisor'
+import { mapImage, type SourceDescriptor } from '#engine/block'
+import type {
+  ConsistencyLevel,
+  Generation,
+  Instant,
+  InstantDisk,
+  OpenInstantOptions,
+  ScanReason,
+} from '#engine/hypervisor'
 import type { PointRecord, Repository } from '#engine/repository'
 import { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
 import { TransferError } from './errors.ts'
+import { type GuardedInstant, openGuarded } from './guarded-instant.ts'
 
 export type MachineBackup = Readonly<{
   machine: string
@@ -65,7 +73,39 @@ async function backUpSince(
   parentPoint: PointRecord | undefined,
   options: BackupOptions,
 ): Promise<PointRecord> {
+  const reader = await repository.chunkReader()
+  const guarded = await openGuarded((distrusted) => openNext(repository, backup, parentPoint, distrusted, options), {
+    parentOf: (diskId) => parentPoint?.disks.find((disk) => disk.id === diskId),
+    read: (content) => reader.read(content),
+    random: options.random,
+    turn: repository.points().length,
+  })
+  for (const note of guarded.notes) options.onWarning?.(note)
+  const { instant } = guarded
+  try {
+    const input = await inputOf(repository, guarded, backup, parentPoint)
+    const point = await backUp(repository, input, { ...options, beforeCommit: () => instant.check() })
+    await instant.commit()
+    return point
+  } catch (error) {
+    // Once the point is committed nothing is taken back: recovery and the next run go by the log, which holds the generation.
+    if (!(await holdsGeneration(repository, instant.generation))) await instant.abort('the backup failed')
+    throw error
+  }
+}
+
+/** An open instant, and the generation that its point would begin. */
+type NextInstant = Instant & Readonly<{ generation: Generation }>
+
+async function openNext(
+  repository: Repository,
+  backup: MachineBackup,
+  parentPoint: PointRecord | undefined,
+  distrusted: ReadonlySet<string>,
+  options: BackupOptions,
+): Promise<NextInstant> {
   const generation = toHex(options.random.bytes(6))
+  const trusted = (parentPoint?.disks ?? []).filter(({ id }) => !distrusted.has(id))
   const instant = await backup.openInstant({
     consistency: backup.consistency,
     ...(backup.strict === undefined ? {} : { strict: backup.strict }),
@@ -73,38 +113,30 @@ async function backUpSince(
     tracking: {
       tracker: trackerOf(repository),
       next: generation,
-      committed: Object.fromEntries((parentPoint?.disks ?? []).map((disk) => [disk.id, disk.generation])),
+      committed: Object.fromEntries(trusted.map((disk) => [disk.id, disk.generation])),
       granularityBytes: parentPoint?.disks[0]?.chunkSizeBytes ?? repository.config.chunkSizeBytes,
     },
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })
-  try {
-    const input = await inputOf(repository, instant, backup, parentPoint, generation)
-    const point = await backUp(repository, input, { ...options, beforeCommit: () => instant.check() })
-    await instant.commit()
-    return point
-  } catch (error) {
-    // Once the point is committed nothing is taken back: recovery and the next run go by the log, which holds the generation.
-    if (!(await holdsGeneration(repository, generation))) await instant.abort('the backup failed')
-    throw error
-  }
+  return Object.assign(instant, { generation })
 }
 
 async function inputOf(
   repository: Repository,
-  instant: Instant,
+  guarded: GuardedInstant<NextInstant>,
   backup: MachineBackup,
   parentPoint: PointRecord | undefined,
-  generation: Generation,
 ): Promise<BackupInput> {
+  const { instant } = guarded
   const knownDisks = new Set(repository.points().flatMap((point) => point.disks.map((disk) => disk.id)))
   const disks: BackupDisk[] = []
   for (const disk of instant.disks)
-    disks.push(await backupDisk(disk, parentPoint, generation, knownDisks.has(disk.diskId)))
+    disks.push(await backupDisk(disk, guarded, parentPoint, knownDisks.has(disk.diskId)))
   const incremental = disks.some((disk) => disk.changes.kind === 'since')
   const notes = [
     ...(backup.notes ?? []),
     ...instant.notes,
+    ...guarded.notes,
     ...(instant.weakerPromise === undefined ? [] : [instant.weakerPromise]),
   ]
   return {
@@ -126,10 +158,11 @@ async function inputOf(
 
 async function backupDisk(
   disk: InstantDisk,
+  { instant, changes, lied }: GuardedInstant<NextInstant>,
   parentPoint: PointRecord | undefined,
-  generation: Generation,
   isKnown: boolean,
 ): Promise<BackupDisk> {
+  const { generation } = instant
   const base = { id: disk.diskId, lun: disk.lun, format: disk.format, sizeBytes: disk.sizeBytes, generation }
   const source = await describeSource(disk)
   const parent = parentPoint?.disks.find((other) => other.id === disk.diskId)
@@ -140,10 +173,20 @@ async function backupDisk(
         facts: { lun: disk.lun, sizeBytes: disk.sizeBytes, before: known.virtualSizeBytes },
       })
     }
-    return { ...base, source, changes: { kind: 'since', dirty: await dirtyRanges(disk), parent: known } }
+    const believed = must(changes.get(disk.diskId), 'Every tracked disk of an accepted instant has its changes')
+    return { ...base, source, changes: { kind: 'since', ...believed, parent: known } }
   }
-  const reason = disk.changes.reason === 'first_backup' && isKnown ? 'parent_missing' : disk.changes.reason
-  return { ...base, source, changes: { kind: 'all', reason } }
+  return {
+    ...base,
+    source,
+    changes: { kind: 'all', reason: reasonOf(disk.changes.reason, lied.has(disk.diskId), isKnown) },
+  }
+}
+
+/** What the hypervisor sees as a first backup is one only if the repository has no version of the disk. */
+function reasonOf(reason: ScanReason, lied: boolean, isKnown: boolean): ScanReason {
+  if (lied) return 'guard_mismatch'
+  return reason === 'first_backup' && isKnown ? 'parent_missing' : reason
 }
 
 /** How a thread reaches the disk: the instant's own export, or the image file whose locks the instant holds. */
@@ -157,26 +200,4 @@ async function describeSource(disk: InstantDisk): Promise<SourceDescriptor> {
     `The image of disk ${disk.lun} holds clusters that cannot be read directly.`,
     { facts: { path: source.path } },
   )
-}
-
-async function dirtyRanges(disk: InstantDisk): Promise<ByteRange[]> {
-  const { source } = disk
-  if (source.kind !== 'nbd' || source.bitmapContext === undefined) {
-    throw new TransferError(
-      'source_not_readable',
-      `The instant of disk ${disk.lun} names no bitmap to read its changes by.`,
-      { facts: { lun: disk.lun } },
-    )
-  }
-  const client = await openNbd({
-    socketPath: source.socketPath,
-    exportName: source.exportName,
-    metaContexts: [source.bitmapContext],
-    allocation: false,
-  })
-  try {
-    return await client.dirtyExtents(source.bitmapContext, 0, disk.sizeBytes)
-  } finally {
-    await client.close()
-  }
 }

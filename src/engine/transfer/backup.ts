@@ -58,11 +58,12 @@ export type BackupDisk = Readonly<{
   source: SourceDescriptor | Readonly<{ opened: BlockSource }>
   /**
    * all: read what is allocated; `reason` says why (first_backup makes it a full, anything else a scan).
-   * since: only `dirty` may be read; the rest is as in `parent`, a disk of `parentPoint`.
+   * since: only `dirty` may be read; the rest is as in `parent`, a disk of `parentPoint`. `guardBytes` were read besides
+   * to see that this is so.
    */
   changes:
     | Readonly<{ kind: 'all'; reason: string }>
-    | Readonly<{ kind: 'since'; dirty: readonly ByteRange[]; parent: DiskRecord }>
+    | Readonly<{ kind: 'since'; dirty: readonly ByteRange[]; guardBytes?: number; parent: DiskRecord }>
   generation?: string
 }>
 
@@ -94,6 +95,8 @@ export type BackupOptions = Readonly<{
   packBytesTarget?: number
   /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
   beforeCommit?: () => Promise<void>
+  /** Told in a sentence what somebody should look into, although the backup goes on. */
+  onWarning?: (sentence: string) => void
 }>
 
 /** Below this a single writer makes fewer, fuller packs and starts faster than threads do. */
@@ -262,7 +265,8 @@ class BackupRun {
     const { disk, chunkSizeBytes, mode, parentRoot } = plan
     const nodes = new NodeCache(await this.#repository.chunkReader())
     const changed = new Map<number, ChangedLeaf>()
-    const sum = { readBytes: 0, newBytes: 0, storedBytes: 0 }
+    const guardBytes = disk.changes.kind === 'since' ? (disk.changes.guardBytes ?? 0) : 0
+    const sum = { readBytes: guardBytes, newBytes: 0, storedBytes: 0 }
     await this.#pool.runAll(this.#tasks(i, plan, nodes), async (result) => {
       const leaf = result as SegmentResult
       changed.set(leaf.leafIndex, leaf)

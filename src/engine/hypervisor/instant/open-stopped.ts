@@ -142,6 +142,7 @@ function instantDisk({ disk, image, offline }: Found, socketPath: string): Insta
     source: direct
       ? { kind: 'image', path: disk.path, format: disk.format }
       : { kind: 'nbd', socketPath, exportName: image.exportName, ...context },
+    ...(previous === undefined ? {} : { present: { socketPath, exportName: image.exportName } }),
     changes,
   }
 }

@@ -11,7 +11,7 @@ import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
 import type { InstantHost, RunningMachine } from './access.ts'
 import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
-import { cancelJob, insertedNode } from './graph.ts'
+import { cancelJob, insertedNode, presentExport } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
@@ -203,6 +203,7 @@ function instantDisk(
     format: disk.format,
     sizeBytes: disk.sizeBytes,
     source: { kind: 'nbd', socketPath, exportName: disk.exportName, ...context },
+    ...(previous === undefined ? {} : { present: { socketPath, exportName: presentExport(disk).name } }),
     changes: disk.tracking.changes,
   }
 }
