@@ -1,7 +1,12 @@
 /** Change tracking that must not be believed, on a real QEMU: what is read is what is on the disk, whatever a bitmap says. */
 import assert from 'node:assert/strict'
+import { copyFile, rename } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { MIB } from '#base'
+import { type PointRecord, prune } from '#engine/repository'
+import { verifyWithKey } from '#engine/transfer'
+import { checkCommand, systemClock, systemRandom } from '#runtime'
 import { CHUNK_BYTES, TrackedMachine } from './tracked-machine.ts'
 
 const DISK = { sizeBytes: 32 * MIB }
@@ -55,4 +60,92 @@ test('A guest that writes to what is sampled is not taken for a liar', async (t)
   })
   assert.deepEqual([opened, point.mode, machine.warnings.length], [2, 'incremental', 0])
   await machine.assertRestores(point, 0, machine.vm.model[0] ?? Buffer.alloc(0))
+})
+
+const LITTLE = { sizeBytes: 4 * MIB }
+
+function reasons(point: PointRecord): unknown[] {
+  return point.disks.map(({ mode, reason }) => reason ?? mode)
+}
+
+test("A bitmap is one disk's: swapped images, an old copy and an image made anew are scanned, and no other disk is", async (t) => {
+  const machine = await TrackedMachine.make([LITTLE, LITTLE])
+  t.after(() => machine.remove())
+  const { vm } = machine
+  const aside = join(vm.folder, 'aside')
+  const change = async (): Promise<void> => {
+    await vm.write(0, MIB, CHUNK_BYTES)
+    await vm.write(1, MIB, CHUNK_BYTES)
+  }
+  const assertRight = async (point: PointRecord): Promise<void> => {
+    for (const lun of [0, 1]) await machine.assertRestores(point, lun, await machine.bytesOf(lun))
+  }
+  const first = await machine.backUp()
+  const generations = first.disks.map(({ generation }) => generation)
+  assert.equal(new Set(generations).size, 2, 'each disk has a generation of its own')
+
+  // Moved to another file of the same name: it is still the same disk's bitmap.
+  await change()
+  await vm.stop()
+  await copyFile(vm.pathOf(0), aside)
+  await rename(aside, vm.pathOf(0))
+  await copyFile(vm.pathOf(1), `${aside}-old`)
+  await vm.start()
+  const moved = await machine.backUp()
+  assert.deepEqual(reasons(moved), ['incremental', 'incremental'])
+  await assertRight(moved)
+
+  await change()
+  await vm.stop()
+  await rename(`${aside}-old`, vm.pathOf(1))
+  await vm.start()
+  const old = await machine.backUp()
+  assert.deepEqual(reasons(old), ['incremental', 'bitmap_wrong_generation'])
+  await assertRight(old)
+
+  await vm.stop()
+  await rename(vm.pathOf(0), aside)
+  await rename(vm.pathOf(1), vm.pathOf(0))
+  await rename(aside, vm.pathOf(1))
+  await vm.start()
+  const swapped = await machine.backUp()
+  assert.deepEqual(reasons(swapped), ['bitmap_wrong_generation', 'bitmap_wrong_generation'])
+  await assertRight(swapped)
+
+  await vm.stop()
+  await checkCommand('qemu-img', ['convert', '-f', 'qcow2', '-O', 'qcow2', vm.pathOf(1), aside])
+  await rename(aside, vm.pathOf(1))
+  await vm.start()
+  const anew = await machine.backUp()
+  assert.deepEqual(reasons(anew), ['incremental', 'bitmap_missing'])
+  await assertRight(anew)
+})
+
+test('A disk that was left out goes on from its own last version, and its point needs no other to live', async (t) => {
+  const machine = await TrackedMachine.make([LITTLE, LITTLE])
+  t.after(() => machine.remove())
+  const { vm, repository, store } = machine
+  const first = await machine.backUp()
+  await vm.write(0, MIB, CHUNK_BYTES)
+  await vm.write(1, 0, CHUNK_BYTES)
+  const second = await machine.backUp(undefined, [1])
+  await vm.write(0, 0, CHUNK_BYTES)
+  await vm.write(1, 3 * MIB, CHUNK_BYTES)
+  const third = await machine.backUp()
+  assert.deepEqual(reasons(third), ['incremental', 'incremental'])
+  assert.equal(third.parent, second.id)
+  assert.ok(third.disks.every(({ readBytes }) => readBytes <= 3 * CHUNK_BYTES))
+  const packs = repository.log.state.packs.map(({ ordinal }) => ordinal)
+  const header = repository.log.state.points.get(third.id)?.header
+  assert(header)
+  assert.deepEqual(
+    [...repository.log.state.closureOf(header)].toSorted((a, b) => a - b),
+    packs,
+    'its closure has the packs of both parents',
+  )
+
+  await repository.forget([first.id, second.id])
+  await prune(repository, { clock: systemClock, random: systemRandom }, { wasteShareMax: 0.1 })
+  for (const lun of [0, 1]) await machine.assertRestores(third, lun, vm.model[lun] ?? Buffer.alloc(0))
+  assert.deepEqual((await verifyWithKey(repository, { store })).damage, [])
 })

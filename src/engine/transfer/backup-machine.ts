@@ -8,7 +8,7 @@
  *   3 commit the point          the point, naming the new generation               recovery asks the log, finds it: commits
  *   4 commit the instant        nothing
  *
- * The generation stands in the point's disk record. Whether the log holds it (`holdsGeneration`) decides after a crash
+ * Each disk has a generation of its own, which stands in its record in the point. Whether the log holds it (`holdsGeneration`) decides after a crash
  * which bitmap is the truth, so a lost step 4 costs nothing and a lost step 3 loses no change.
  */
 import { isHoldfastError, must, toHex } from '#base'
@@ -25,6 +25,7 @@ import type { PointRecord, Repository } from '#engine/repository'
 import { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
 import { TransferError } from './errors.ts'
 import { type GuardedInstant, openGuarded } from './guarded-instant.ts'
+import { type LandedVersion, landedVersions, newestPoint } from './landed-versions.ts'
 
 export type MachineBackup = Readonly<{
   machine: string
@@ -57,25 +58,26 @@ export async function backUpMachine(
   options: BackupOptions,
 ): Promise<PointRecord> {
   await repository.log.refresh()
-  const parentPoint = repository.points().findLast((point) => point.machine === backup.machine)
   try {
-    return await backUpSince(repository, backup, parentPoint, options)
+    return await backUpSince(repository, backup, landedVersions(repository.points(), backup.machine), options)
   } catch (error) {
     // What the changes build on is not there any more: look at everything instead.
     if (!isHoldfastError(error, 'source_shrank', 'packs_deleted', 'chunk_missing', 'chunk_corrupt')) throw error
-    return backUpSince(repository, backup, undefined, options)
+    return backUpSince(repository, backup, new Map(), options)
   }
 }
+
+type Parents = ReadonlyMap<string, LandedVersion>
 
 async function backUpSince(
   repository: Repository,
   backup: MachineBackup,
-  parentPoint: PointRecord | undefined,
+  parents: Parents,
   options: BackupOptions,
 ): Promise<PointRecord> {
   const reader = await repository.chunkReader()
-  const guarded = await openGuarded((distrusted) => openNext(repository, backup, parentPoint, distrusted, options), {
-    parentOf: (diskId) => parentPoint?.disks.find((disk) => disk.id === diskId),
+  const guarded = await openGuarded((distrusted) => openNext(repository, backup, parents, distrusted, options), {
+    parentOf: (diskId) => parents.get(diskId)?.disk,
     read: (content) => reader.read(content),
     random: options.random,
     turn: repository.points().length,
@@ -83,56 +85,53 @@ async function backUpSince(
   for (const note of guarded.notes) options.onWarning?.(note)
   const { instant } = guarded
   try {
-    const input = await inputOf(repository, guarded, backup, parentPoint)
+    const input = await inputOf(repository, guarded, backup, parents)
     const point = await backUp(repository, input, { ...options, beforeCommit: () => instant.check() })
     await instant.commit()
     return point
   } catch (error) {
     // Once the point is committed nothing is taken back: recovery and the next run go by the log, which holds the generation.
-    if (!(await holdsGeneration(repository, instant.generation))) await instant.abort('the backup failed')
+    const generation = instant.disks[0]?.generation
+    const isCommitted = generation !== undefined && (await holdsGeneration(repository, generation))
+    if (!isCommitted) await instant.abort('the backup failed')
     throw error
   }
 }
 
-/** An open instant, and the generation that its point would begin. */
-type NextInstant = Instant & Readonly<{ generation: Generation }>
-
-async function openNext(
+function openNext(
   repository: Repository,
   backup: MachineBackup,
-  parentPoint: PointRecord | undefined,
+  parents: Parents,
   distrusted: ReadonlySet<string>,
   options: BackupOptions,
-): Promise<NextInstant> {
-  const generation = toHex(options.random.bytes(6))
-  const trusted = (parentPoint?.disks ?? []).filter(({ id }) => !distrusted.has(id))
-  const instant = await backup.openInstant({
+): Promise<Instant> {
+  const trusted = [...parents].filter(([id]) => !distrusted.has(id))
+  return backup.openInstant({
     consistency: backup.consistency,
     ...(backup.strict === undefined ? {} : { strict: backup.strict }),
     ...(backup.excludeLuns === undefined ? {} : { excludeLuns: backup.excludeLuns }),
     tracking: {
       tracker: trackerOf(repository),
-      next: generation,
-      committed: Object.fromEntries(trusted.map((disk) => [disk.id, disk.generation])),
-      granularityBytes: parentPoint?.disks[0]?.chunkSizeBytes ?? repository.config.chunkSizeBytes,
+      next: () => toHex(options.random.bytes(6)),
+      committed: Object.fromEntries(trusted.map(([id, { disk }]) => [id, disk.generation])),
+      granularityBytes: [...parents.values()][0]?.disk.chunkSizeBytes ?? repository.config.chunkSizeBytes,
     },
     ...(options.signal === undefined ? {} : { signal: options.signal }),
   })
-  return Object.assign(instant, { generation })
 }
 
 async function inputOf(
   repository: Repository,
-  guarded: GuardedInstant<NextInstant>,
+  guarded: GuardedInstant,
   backup: MachineBackup,
-  parentPoint: PointRecord | undefined,
+  parents: Parents,
 ): Promise<BackupInput> {
   const { instant } = guarded
   const knownDisks = new Set(repository.points().flatMap((point) => point.disks.map((disk) => disk.id)))
   const disks: BackupDisk[] = []
-  for (const disk of instant.disks)
-    disks.push(await backupDisk(disk, guarded, parentPoint, knownDisks.has(disk.diskId)))
-  const incremental = disks.some((disk) => disk.changes.kind === 'since')
+  for (const disk of instant.disks) disks.push(await backupDisk(disk, guarded, parents, knownDisks.has(disk.diskId)))
+  const since = disks.filter((disk) => disk.changes.kind === 'since')
+  const parentPoint = newestPoint(since.flatMap(({ id }) => parents.get(id) ?? []))
   const notes = [
     ...(backup.notes ?? []),
     ...instant.notes,
@@ -149,7 +148,7 @@ async function inputOf(
       `The guest stood still for ${instant.pauseMs.toFixed(1)} ms and was frozen for ${instant.freezeMs.toFixed(1)} ms.`,
     ],
     disks,
-    ...(incremental && parentPoint !== undefined ? { parentPoint: parentPoint.id } : {}),
+    ...(parentPoint === undefined ? {} : { parentPoint: parentPoint.id }),
     description: instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
@@ -158,29 +157,24 @@ async function inputOf(
 
 async function backupDisk(
   disk: InstantDisk,
-  { instant, changes, lied }: GuardedInstant<NextInstant>,
-  parentPoint: PointRecord | undefined,
+  { changes, lied }: GuardedInstant,
+  parents: Parents,
   isKnown: boolean,
 ): Promise<BackupDisk> {
-  const { generation } = instant
-  const base = { id: disk.diskId, lun: disk.lun, format: disk.format, sizeBytes: disk.sizeBytes, generation }
+  const { diskId, lun, format, sizeBytes, generation } = disk
+  const base = { id: diskId, lun, format, sizeBytes, ...(generation === undefined ? {} : { generation }) }
   const source = await describeSource(disk)
-  const parent = parentPoint?.disks.find((other) => other.id === disk.diskId)
   if (disk.changes.kind === 'since') {
-    const known = must(parent, 'Only a generation of the parent point is offered as committed')
-    if (disk.sizeBytes < known.virtualSizeBytes) {
-      throw new TransferError('source_shrank', `Disk ${disk.lun} became smaller while it was tracked.`, {
-        facts: { lun: disk.lun, sizeBytes: disk.sizeBytes, before: known.virtualSizeBytes },
+    const { disk: parent, point } = must(parents.get(diskId), 'Only a landed version is offered as committed')
+    if (sizeBytes < parent.virtualSizeBytes) {
+      throw new TransferError('source_shrank', `Disk ${lun} became smaller while it was tracked.`, {
+        facts: { lun, sizeBytes, before: parent.virtualSizeBytes },
       })
     }
-    const believed = must(changes.get(disk.diskId), 'Every tracked disk of an accepted instant has its changes')
-    return { ...base, source, changes: { kind: 'since', ...believed, parent: known } }
+    const believed = must(changes.get(diskId), 'Every tracked disk of an accepted instant has its changes')
+    return { ...base, source, changes: { kind: 'since', ...believed, parent, parentPoint: point.id } }
   }
-  return {
-    ...base,
-    source,
-    changes: { kind: 'all', reason: reasonOf(disk.changes.reason, lied.has(disk.diskId), isKnown) },
-  }
+  return { ...base, source, changes: { kind: 'all', reason: reasonOf(disk.changes.reason, lied.has(diskId), isKnown) } }
 }
 
 /** What the hypervisor sees as a first backup is one only if the repository has no version of the disk. */

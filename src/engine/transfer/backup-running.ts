@@ -21,7 +21,7 @@ import type { PointRecord, Repository } from '#engine/repository'
 import type { BackupOptions } from './backup.ts'
 import { backUpMachine, holdsGeneration } from './backup-machine.ts'
 import { refuseMarked } from './in-place/restore-mark.ts'
-import { describeMonitored, type MachineMonitor, sameImages } from './running-machine.ts'
+import { describeMonitored, type MachineMonitor } from './running-machine.ts'
 
 export type RunningBackup = Readonly<{
   machine: string
@@ -85,16 +85,7 @@ async function backUpOn(
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
   for (const { path } of running.description.disks) await refuseMarked({ kind: 'image', path }, options.stateFolder)
-  const parent = repository.points().findLast((point) => point.machine === machine)
-  const same = sameImages(running.description, parent)
-  const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))
+  const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, wanted)
   const notes = once === undefined ? [] : [once]
   return backUpMachine(repository, { machine, consistency, strict, attachments, notes, openInstant }, options)
-}
-
-/** Offers as committed only what is known to be of the image that the disk has now. */
-function onlyTracked(wanted: OpenInstantOptions, same: ReadonlySet<string>): OpenInstantOptions {
-  if (wanted.tracking === undefined) return wanted
-  const committed = Object.entries(wanted.tracking.committed).filter(([diskId]) => same.has(diskId))
-  return { ...wanted, tracking: { ...wanted.tracking, committed: Object.fromEntries(committed) } }
 }

@@ -58,12 +58,18 @@ export type BackupDisk = Readonly<{
   source: SourceDescriptor | Readonly<{ opened: BlockSource }>
   /**
    * all: read what is allocated; `reason` says why (first_backup makes it a full, anything else a scan).
-   * since: only `dirty` may be read; the rest is as in `parent`, a disk of `parentPoint`. `guardBytes` were read besides
-   * to see that this is so.
+   * since: only `dirty` may be read; the rest is as in `parent`, a version in the input's `parentPoint` unless another
+   * is named here. `guardBytes` were read besides to see that this is so.
    */
   changes:
     | Readonly<{ kind: 'all'; reason: string }>
-    | Readonly<{ kind: 'since'; dirty: readonly ByteRange[]; guardBytes?: number; parent: DiskRecord }>
+    | Readonly<{
+        kind: 'since'
+        dirty: readonly ByteRange[]
+        guardBytes?: number
+        parent: DiskRecord
+        parentPoint?: string
+      }>
   generation?: string
 }>
 
@@ -74,7 +80,7 @@ export type BackupInput = Readonly<{
   consistency: PointRecord['consistency']
   notes: readonly string[]
   disks: readonly BackupDisk[]
-  /** The point that `since` disks build on; present exactly when there are any. */
+  /** The newest point that `since` disks build on; present exactly when there are any. */
   parentPoint?: string
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
@@ -171,7 +177,7 @@ async function attemptBackup(
     for (const { name, bytes } of input.attachments ?? []) attachments.push(await run.attachment(name, bytes))
     const written = (await pool.runOnEach({ kind: 'flush' })) as Written[]
     await options.beforeCommit?.()
-    return await commit(session, input, options, disks, attachments, written)
+    return await commit(repository, session, input, options, disks, attachments, written)
   } finally {
     await pool.close()
   }
@@ -342,6 +348,7 @@ class BackupRun {
 }
 
 async function commit(
+  repository: Repository,
   session: Session,
   input: BackupInput,
   options: BackupOptions,
@@ -372,9 +379,19 @@ async function commit(
     {
       record,
       packs: written.flatMap(({ packs }) => packs),
-      reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
+      reliesOn: [...new Set([...written.flatMap(({ reliesOn }) => reliesOn), ...closuresBesides(repository, input)])],
       ...(base === undefined ? {} : { base }),
     },
   ])
   return record
+}
+
+/** The packs of parents in other points than the base: an entry names one base, so theirs are named one by one. */
+function closuresBesides(repository: Repository, { disks, parentPoint }: BackupInput): number[] {
+  const { state } = repository.log
+  const points = disks.flatMap(({ changes }) => (changes.kind === 'since' ? (changes.parentPoint ?? []) : []))
+  return [...new Set(points)].flatMap((id) => {
+    const known = id === parentPoint ? undefined : state.everKnown(id)
+    return known === undefined ? [] : [...state.closureOf(known.header)]
+  })
 }

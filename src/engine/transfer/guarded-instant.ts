@@ -25,8 +25,8 @@ export type GuardOptions = Readonly<{
   turn: number
 }>
 
-export type GuardedInstant<T extends Instant = Instant> = Readonly<{
-  instant: T
+export type GuardedInstant = Readonly<{
+  instant: Instant
   /** By disk id, of disks whose changes can be believed: what changed, and how much was read to believe it. */
   changes: ReadonlyMap<string, Readonly<{ dirty: readonly ByteRange[]; guardBytes: number }>>
   /** Disks whose tracking was found to be wrong. */
@@ -37,10 +37,10 @@ export type GuardedInstant<T extends Instant = Instant> = Readonly<{
 type Suspects = ReadonlyMap<string, readonly number[]>
 
 /** @param open an instant for which nothing is offered as committed of the disks that it is told not to trust */
-export async function openGuarded<T extends Instant>(
-  open: (distrusted: ReadonlySet<string>) => Promise<T>,
+export async function openGuarded(
+  open: (distrusted: ReadonlySet<string>) => Promise<Instant>,
   options: GuardOptions,
-): Promise<GuardedInstant<T>> {
+): Promise<GuardedInstant> {
   const lied = new Set<string>()
   const guardBytes = new Map<string, number>()
   const notes: string[] = []
@@ -50,7 +50,7 @@ export async function openGuarded<T extends Instant>(
     try {
       const dirty = new Map<string, readonly ByteRange[]>()
       for (const disk of tracked(instant)) dirty.set(disk.diskId, await dirtyRanges(disk))
-      const accepted = (): GuardedInstant<T> => {
+      const accepted = (): GuardedInstant => {
         const believed = [...dirty].map(
           ([id, ranges]) => [id, { dirty: ranges, guardBytes: guardBytes.get(id) ?? 0 }] as const,
         )
