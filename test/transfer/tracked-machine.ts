@@ -15,6 +15,8 @@ const credential = { kind: 'passphrase', passphrase: 'a test' } as const
 const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
 export const CHUNK_BYTES = 64 * KIB
 
+export type BackupHow = Readonly<{ onOpen?: () => Promise<void>; excludeLuns?: readonly number[]; scan?: boolean }>
+
 export class TrackedMachine {
   readonly vm: BlankMachine
   readonly repository: Repository
@@ -44,8 +46,8 @@ export class TrackedMachine {
     await rm(this.#folder, { recursive: true, force: true })
   }
 
-  /** @param onOpen runs whenever an instant was opened, before anything is read from it */
-  async backUp(onOpen?: () => Promise<void>, excludeLuns: readonly number[] = []): Promise<PointRecord> {
+  /** `onOpen` runs whenever an instant was opened, before anything is read from it. */
+  async backUp({ onOpen, excludeLuns = [], scan = false }: BackupHow = {}): Promise<PointRecord> {
     const openInstant = async (options: OpenInstantOptions) => {
       const instant = await openRunningInstant(this.vm.host(), this.vm.running(), options)
       await onOpen?.()
@@ -53,7 +55,7 @@ export class TrackedMachine {
     }
     return backUpMachine(
       this.repository,
-      { machine: 'vm', consistency: 'crash', excludeLuns, openInstant },
+      { machine: 'vm', consistency: 'crash', excludeLuns, scan, openInstant },
       {
         store: this.store,
         clock: systemClock,

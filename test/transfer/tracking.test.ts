@@ -4,7 +4,7 @@ import { copyFile, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { MIB } from '#base'
-import { type PointRecord, prune } from '#engine/repository'
+import { packKeyOf, type PointRecord, prune } from '#engine/repository'
 import { verifyWithKey } from '#engine/transfer'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
 import { CHUNK_BYTES, TrackedMachine } from './tracked-machine.ts'
@@ -53,11 +53,12 @@ test('A guest that writes to what is sampled is not taken for a liar', async (t)
   t.after(() => machine.remove())
   await machine.backUp()
   let opened = 0
-  const point = await machine.backUp(async () => {
+  const onOpen = async (): Promise<void> => {
     opened += 1
     // All of the data: whatever is sampled has been overwritten since the instant.
     if (opened === 1) await machine.vm.write(0, 0, 16 * MIB)
-  })
+  }
+  const point = await machine.backUp({ onOpen })
   assert.deepEqual([opened, point.mode, machine.warnings.length], [2, 'incremental', 0])
   await machine.assertRestores(point, 0, machine.vm.model[0] ?? Buffer.alloc(0))
 })
@@ -128,7 +129,7 @@ test('A disk that was left out goes on from its own last version, and its point 
   const first = await machine.backUp()
   await vm.write(0, MIB, CHUNK_BYTES)
   await vm.write(1, 0, CHUNK_BYTES)
-  const second = await machine.backUp(undefined, [1])
+  const second = await machine.backUp({ excludeLuns: [1] })
   await vm.write(0, 0, CHUNK_BYTES)
   await vm.write(1, 3 * MIB, CHUNK_BYTES)
   const third = await machine.backUp()
@@ -148,4 +149,34 @@ test('A disk that was left out goes on from its own last version, and its point 
   await prune(repository, { clock: systemClock, random: systemRandom }, { wasteShareMax: 0.1 })
   for (const lun of [0, 1]) await machine.assertRestores(third, lun, vm.model[lun] ?? Buffer.alloc(0))
   assert.deepEqual((await verifyWithKey(repository, { store })).damage, [])
+})
+
+test('What verify found lost is stored again by the next scan of a machine that still has it', async (t) => {
+  const machine = await TrackedMachine.make([LITTLE])
+  t.after(() => machine.remove())
+  const { repository, store } = machine
+  const first = await machine.backUp()
+  const pack = repository.log.state.packs[0]
+  assert(pack)
+  const bytes = Uint8Array.from(await store.get(packKeyOf(pack.name)))
+  bytes[500] = (bytes[500] ?? 0) ^ 1
+  await store.delete(packKeyOf(pack.name))
+  await store.put(packKeyOf(pack.name), [bytes])
+  const damaged = await verifyWithKey(repository, { store })
+  assert.deepEqual(
+    damaged.damage.map(({ points }) => points),
+    [[first.id]],
+  )
+  const incremental = await machine.backUp()
+  assert.deepEqual([incremental.mode, incremental.disks[0]?.newBytes], ['incremental', 0], 'it looks at changes only')
+  const scan = await machine.backUp({ scan: true })
+  assert.deepEqual(reasons(scan), ['asked_for'])
+  const healed = await verifyWithKey(repository, { store })
+  assert.deepEqual(
+    healed.damage.map(({ kind, points }) => [kind, points]),
+    [['pack_corrupt', []]],
+    'the pack is still hurt, and nobody needs it',
+  )
+  for (const point of [first, incremental, scan])
+    await machine.assertRestores(point, 0, machine.vm.model[0] ?? Buffer.alloc(0))
 })

@@ -21,6 +21,7 @@ type BackupCommandOptions = RepoOptions &
     qga?: string
     consistency?: keyof typeof CONSISTENCY
     strict?: boolean
+    scan?: boolean
     scratchDir?: string
     threads?: number
   }>
@@ -64,6 +65,7 @@ export function backupCommand(): Command {
       ),
     )
     .option('--strict', 'fail instead of making a point of lesser consistency')
+    .option('--scan', 'read all that is allocated instead of going by change tracking')
     .option('--scratch-dir <folder>', 'where what the guest overwrites meanwhile is kept (default: the state folder)')
     .option('--threads <count>', 'threads that read and store (default: by the number of processors)', parseCount)
     .action((location: string, options: BackupCommandOptions) =>
@@ -80,7 +82,7 @@ export function backupCommand(): Command {
     )
 }
 
-function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir }: BackupCommandOptions): void {
+function refuseContradictions({ disk, qmp, qga, consistency, strict, scan, scratchDir }: BackupCommandOptions): void {
   const refuse = (message: string): never => {
     throw new CliError('usage_invalid', message, {
       hint: 'Name each disk with --disk LUN=[FORMAT:]SOURCE, or a running machine with --qmp SOCKET.',
@@ -89,9 +91,9 @@ function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir 
   if (disk === undefined && qmp === undefined) refuse('Neither disks nor a running machine were named.')
   if (disk !== undefined && qmp !== undefined)
     refuse('A running machine is backed up with all its disks: --qmp takes no --disk.')
-  const needsQmp = [qga, consistency, strict, scratchDir].some((option) => option !== undefined)
+  const needsQmp = [qga, consistency, strict, scan, scratchDir].some((option) => option !== undefined)
   if (qmp === undefined && needsQmp)
-    refuse('--qga, --consistency, --strict and --scratch-dir are for running machines: they need --qmp.')
+    refuse('--qga, --consistency, --strict, --scan and --scratch-dir are for running machines: they need --qmp.')
   if (qga === undefined && consistency !== undefined && consistency !== 'crash')
     refuse('Only the guest agent can make more than a crash consistent point: name its socket with --qga.')
 }
@@ -99,14 +101,14 @@ function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir 
 async function backUpRunningMachine(
   { repository, descriptor }: OpenRepository,
   qmpSocketPath: string,
-  { machine, qga, consistency, strict, scratchDir, threads }: BackupCommandOptions,
+  { machine, qga, consistency, strict, scan, scratchDir, threads }: BackupCommandOptions,
   { output, signal }: CommandContext,
 ): Promise<PointRecord> {
   const { backUpRunning } = await import('#engine/transfer')
   const { systemClock, systemRandom } = await import('#runtime')
   const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
   const sockets = { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) }
-  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false }
+  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false, scan: scan ?? false }
   return backUpRunning(repository, backup, {
     store: descriptor,
     clock: systemClock,

@@ -58,6 +58,7 @@ export type ScanReason =
   | 'source_without_bitmap'
   | 'source_changed_offline'
   | 'guard_mismatch'
+  | 'asked_for'
 
 export type InstantDisk = Readonly<{
   lun: number

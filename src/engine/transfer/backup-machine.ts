@@ -32,6 +32,8 @@ export type MachineBackup = Readonly<{
   consistency: ConsistencyLevel
   strict?: boolean
   excludeLuns?: readonly number[]
+  /** Reads everything that is allocated, whatever change tracking says. */
+  scan?: boolean
   expiresAtMs?: number
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
@@ -59,7 +61,8 @@ export async function backUpMachine(
 ): Promise<PointRecord> {
   await repository.log.refresh()
   try {
-    return await backUpSince(repository, backup, landedVersions(repository.points(), backup.machine), options)
+    const parents = backup.scan === true ? new Map() : landedVersions(repository.points(), backup.machine)
+    return await backUpSince(repository, backup, parents, options)
   } catch (error) {
     // What the changes build on is not there any more: look at everything instead.
     if (!isHoldfastError(error, 'source_shrank', 'packs_deleted', 'chunk_missing', 'chunk_corrupt')) throw error
@@ -129,7 +132,13 @@ async function inputOf(
   const { instant } = guarded
   const knownDisks = new Set(repository.points().flatMap((point) => point.disks.map((disk) => disk.id)))
   const disks: BackupDisk[] = []
-  for (const disk of instant.disks) disks.push(await backupDisk(disk, guarded, parents, knownDisks.has(disk.diskId)))
+  const why = (disk: InstantDisk, reason: ScanReason): ScanReason => {
+    if (guarded.lied.has(disk.diskId)) return 'guard_mismatch'
+    // What the hypervisor sees as a first backup is one only if the repository has no version of the disk.
+    if (reason !== 'first_backup' || !knownDisks.has(disk.diskId)) return reason
+    return backup.scan === true ? 'asked_for' : 'parent_missing'
+  }
+  for (const disk of instant.disks) disks.push(await backupDisk(disk, guarded, parents, why))
   const since = disks.filter((disk) => disk.changes.kind === 'since')
   const parentPoint = newestPoint(since.flatMap(({ id }) => parents.get(id) ?? []))
   const notes = [
@@ -157,9 +166,9 @@ async function inputOf(
 
 async function backupDisk(
   disk: InstantDisk,
-  { changes, lied }: GuardedInstant,
+  { changes }: GuardedInstant,
   parents: Parents,
-  isKnown: boolean,
+  why: (disk: InstantDisk, reason: ScanReason) => ScanReason,
 ): Promise<BackupDisk> {
   const { diskId, lun, format, sizeBytes, generation } = disk
   const base = { id: diskId, lun, format, sizeBytes, ...(generation === undefined ? {} : { generation }) }
@@ -174,13 +183,7 @@ async function backupDisk(
     const believed = must(changes.get(diskId), 'Every tracked disk of an accepted instant has its changes')
     return { ...base, source, changes: { kind: 'since', ...believed, parent, parentPoint: point.id } }
   }
-  return { ...base, source, changes: { kind: 'all', reason: reasonOf(disk.changes.reason, lied.has(diskId), isKnown) } }
-}
-
-/** What the hypervisor sees as a first backup is one only if the repository has no version of the disk. */
-function reasonOf(reason: ScanReason, lied: boolean, isKnown: boolean): ScanReason {
-  if (lied) return 'guard_mismatch'
-  return reason === 'first_backup' && isKnown ? 'parent_missing' : reason
+  return { ...base, source, changes: { kind: 'all', reason: why(disk, disk.changes.reason) } }
 }
 
 /** How a thread reaches the disk: the instant's own export, or the image file whose locks the instant holds. */

@@ -28,6 +28,8 @@ export type RunningBackup = Readonly<{
   sockets: MachineMonitor
   consistency: ConsistencyLevel
   strict: boolean
+  /** Reads everything that is allocated, whatever change tracking says. */
+  scan?: boolean
   /** A note that the point carries; a point of this machine that carries it already is the result. */
   once?: string
 }>
@@ -80,12 +82,12 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, once }: RunningBackup,
+  { machine, sockets, consistency, strict, scan = false, once }: RunningBackup,
   options: RunningBackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
   for (const { path } of running.description.disks) await refuseMarked({ kind: 'image', path }, options.stateFolder)
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, wanted)
   const notes = once === undefined ? [] : [once]
-  return backUpMachine(repository, { machine, consistency, strict, attachments, notes, openInstant }, options)
+  return backUpMachine(repository, { machine, consistency, strict, scan, attachments, notes, openInstant }, options)
 }
