@@ -31,4 +31,5 @@ export {
 export type { Partition } from './files/partitions.ts'
 export { readAttachment } from './attachment.ts'
 export { type BootEnvironment, type BootPlan, bootPoint, RECONNECT_SECONDS, RunningBoot } from './boot/boot.ts'
+export { restrictedNetworks } from './boot/restricted-networks.ts'
 export { type BootRecord, readBoot } from './boot/boot-record.ts'

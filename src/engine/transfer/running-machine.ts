@@ -9,6 +9,8 @@
 import { readFile } from 'node:fs/promises'
 import { type Clock, HoldfastError } from '#base'
 import {
+  describeNetworks,
+  devicePaths,
   HypervisorError,
   type JsonObject,
   lunOfDeviceId,
@@ -44,13 +46,14 @@ export async function describeMonitored(clock: Clock, machine: string, sockets: 
     if (drives.length === 0) throw noDisk()
     const flash = all.find(({ type }) => FLASH.test(type))
     const luns = lunsOf(drives)
+    const { networks } = await describeNetworks(qmp, await devicePaths(qmp))
     const description: MachineDescription = {
       schema: 1,
       name: machine,
       ...(await properties(qmp)),
       firmware: flash === undefined ? 'bios' : 'uefi',
       disks: drives.map((drive, i) => describeDisk(machine, drive, luns[i] ?? i)),
-      networks: [],
+      networks,
       agent: sockets.agentSocketPath !== undefined,
       tags: {},
     }
