@@ -59,7 +59,8 @@ function networkFaults(network: MachineNetwork): string[] {
     : [`The MAC ${JSON.stringify(network.mac)} is not a lower-case unicast address.`]
   if (network.kind === 'user') {
     const { model } = network
-    if (model !== undefined && !CARD_MODELS.includes(model)) faults.push(`There is no network card ${String(model)}.`)
+    if (model !== undefined && !CARD_MODELS.includes(model))
+      faults.push(`There is no network card of the model ${model}.`)
     return [...faults, ...forwardFaults(network)]
   }
   if (network.kind === 'link')
