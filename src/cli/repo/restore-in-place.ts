@@ -1,11 +1,10 @@
 /** holdfast repo restore --in-place: disks of a stopped machine made into what a point says, writing only what differs. */
-import { formatBytes } from '#base'
+import { formatBytes, WRITER } from '#base'
 import type { PointRecord } from '#engine/repository'
 import type { InPlaceDisk, InPlaceReport, InPlaceTarget } from '#engine/transfer'
 import type { CommandContext } from '../command.ts'
 import { CliError } from '../errors.ts'
 import { stateFolder } from '../state-folder.ts'
-import { WRITER } from '../version.ts'
 import { chooseDisks } from './choose-disk.ts'
 import type { DiskArgument } from './disk-argument.ts'
 import type { OpenRepository } from './open.ts'

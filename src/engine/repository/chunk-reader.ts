@@ -2,7 +2,7 @@
  * Chunks by content, wherever they lie. Neighbours in a pack are read in one request, every chunk is checked against the
  * hash that the manifest names, and a copy that is damaged gives way to another copy before an error is raised.
  */
-import { isHoldfastError, KIB, MIB, must, toHex } from '#base'
+import { freeMemory, isHoldfastError, KIB, MIB, must, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
@@ -104,6 +104,7 @@ export class ChunkReader {
       const opened = (sealed && (await this.#tryOpen(chunk, sealed, open))) ?? (await this.#readAnyCopy(chunk, open))
       await sink(opened, chunk.tag)
     }
+    if (bytes !== undefined) freeMemory(bytes)
   }
 
   readonly #openPlain: Opener<Uint8Array> = (chunk, key, pack, sealed) => {

@@ -35,6 +35,7 @@ export type MachineBackup = Readonly<{
   /** Reads everything that is allocated, whatever change tracking says. */
   scan?: boolean
   expiresAtMs?: number
+  lockMs?: number
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
   attachments?: BackupInput['attachments']
@@ -161,6 +162,7 @@ async function inputOf(
     description: instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
+    ...(backup.lockMs === undefined ? {} : { lockMs: backup.lockMs }),
   }
 }
 

@@ -30,6 +30,8 @@ export type RunningBackup = Readonly<{
   strict: boolean
   /** Reads everything that is allocated, whatever change tracking says. */
   scan?: boolean
+  expiresAtMs?: number
+  lockMs?: number
   /** A note that the point carries; a point of this machine that carries it already is the result. */
   once?: string
 }>
@@ -82,12 +84,17 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, scan = false, once }: RunningBackup,
+  { machine, sockets, consistency, strict, scan = false, once, expiresAtMs, lockMs }: RunningBackup,
   options: RunningBackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
   for (const { path } of running.description.disks) await refuseMarked({ kind: 'image', path }, options.stateFolder)
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, wanted)
   const notes = once === undefined ? [] : [once]
-  return backUpMachine(repository, { machine, consistency, strict, scan, attachments, notes, openInstant }, options)
+  const keep = {
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+    ...(lockMs === undefined ? {} : { lockMs }),
+  }
+  const backup = { machine, consistency, strict, scan, attachments, notes, openInstant, ...keep }
+  return backUpMachine(repository, backup, options)
 }

@@ -58,8 +58,7 @@ export type BackupDisk = Readonly<{
   source: SourceDescriptor | Readonly<{ opened: BlockSource }>
   /**
    * all: read what is allocated; `reason` says why (first_backup makes it a full, anything else a scan).
-   * since: only `dirty` may be read; the rest is as in `parent`, a version in the input's `parentPoint` unless another
-   * is named here. `guardBytes` were read besides to see that this is so.
+   * since: only `dirty` (and `guardBytes`, to try it) is read; the rest is as in `parent`, of the `parentPoint` here or below.
    */
   changes:
     | Readonly<{ kind: 'all'; reason: string }>
@@ -85,6 +84,8 @@ export type BackupInput = Readonly<{
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
   expiresAtMs?: number
+  /** Lock the point for so long; the repository's policy may make it longer. */
+  lockMs?: number
   chunkSizeBytes?: number
 }>
 
@@ -126,6 +127,7 @@ type PlannedDisk = Readonly<{
  */
 export async function backUp(repository: Repository, input: BackupInput, options: BackupOptions): Promise<PointRecord> {
   for (const disk of input.disks) checkSize(disk)
+  if (input.lockMs !== undefined) repository.immutability.locks.assertSupported()
   const session = await repository.beginSession(`backup of ${input.machine}`)
   try {
     for (let attempt = 1; ; attempt += 1) {
@@ -381,16 +383,17 @@ async function commit(
       packs: written.flatMap(({ packs }) => packs),
       reliesOn: [...new Set([...written.flatMap(({ reliesOn }) => reliesOn), ...closuresBesides(repository, input)])],
       ...(base === undefined ? {} : { base }),
+      ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record
 }
 
-/** The packs of parents in other points than the base: an entry names one base, so theirs are named one by one. */
+/** The packs of parents in other points than the base, which an entry names one by one. */
 function closuresBesides(repository: Repository, { disks, parentPoint }: BackupInput): number[] {
   const { state } = repository.log
-  const points = disks.flatMap(({ changes }) => (changes.kind === 'since' ? (changes.parentPoint ?? []) : []))
-  return [...new Set(points)].flatMap((id) => {
+  const points = new Set(disks.flatMap(({ changes }) => (changes.kind === 'since' ? (changes.parentPoint ?? []) : [])))
+  return [...points].flatMap((id) => {
     const known = id === parentPoint ? undefined : state.everKnown(id)
     return known === undefined ? [] : [...state.closureOf(known.header)]
   })
