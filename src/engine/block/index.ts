@@ -1,4 +1,5 @@
 /** engine/block: random access to the bytes of disks, over NBD and in image files. */
+export { claimDevice, type DeviceClaim } from './claim-device.ts'
 export {
   assertInside,
   type BlockDevice,
@@ -31,6 +32,8 @@ export {
   type CreateImageOptions,
   createVhdTarget,
   exportImage,
+  growImage,
+  openImageInPlace,
   openQcow2Target,
   type Qcow2Target,
 } from './image/image-files.ts'
