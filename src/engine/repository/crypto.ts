@@ -14,7 +14,15 @@
  *   - `open` gives the sealed bytes or fails; it never gives bytes that were not authenticated.
  * Sources: RFC 5869 (HKDF), RFC 2104 (HMAC), NIST SP 800-38D (GCM).
  */
-import { createCipheriv, createDecipheriv, createHmac, hash, hkdfSync } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hash,
+  hkdfSync,
+  type KeyObject,
+} from 'node:crypto'
 import { assert, type Brand } from '#base'
 
 /** SHA-256 of plain bytes. Kept only in sealed places. */
@@ -41,11 +49,12 @@ function derive(secret: Uint8Array, salt: Uint8Array, info: string): Uint8Array 
 
 /** AES-256-GCM under one key. The caller owns the uniqueness of `nonceCounter` under this key. */
 export class SealingKey {
-  readonly #key: Uint8Array
+  /** A key object: from bytes Node would make one for every chunk, which costs more than sealing a small one. */
+  readonly #key: KeyObject
 
   constructor(key: Uint8Array) {
     assert(key.length === KEY_BYTES, 'A sealing key has 32 bytes')
-    this.#key = key
+    this.#key = createSecretKey(key)
   }
 
   /** The ciphertext parts and the tag, in order; concatenated they are the sealed bytes (plain length + 16). */
@@ -85,20 +94,20 @@ function nonceOf(counter: number): Uint8Array {
 export class KeyRing {
   readonly master: Uint8Array
   readonly repositoryId: Uint8Array
-  readonly #idKey: Uint8Array
+  readonly #idKey: KeyObject
   readonly #packKey: Uint8Array
   readonly #logKey: Uint8Array
-  readonly #macKey: Uint8Array
+  readonly #macKey: KeyObject
 
   constructor(master: Uint8Array, repositoryId: Uint8Array) {
     assert(master.length === KEY_BYTES, 'A master key has 32 bytes')
     assert(repositoryId.length === 16, 'A repository id has 16 bytes')
     this.master = master
     this.repositoryId = repositoryId
-    this.#idKey = derive(master, repositoryId, 'chunk id')
+    this.#idKey = createSecretKey(derive(master, repositoryId, 'chunk id'))
     this.#packKey = derive(master, repositoryId, 'pack')
     this.#logKey = derive(master, repositoryId, 'log seal')
-    this.#macKey = derive(master, repositoryId, 'log mac')
+    this.#macKey = createSecretKey(derive(master, repositoryId, 'log mac'))
   }
 
   chunkId(content: ContentHash): ChunkId {

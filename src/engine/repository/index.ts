@@ -49,7 +49,8 @@ export {
   threadReader,
 } from './repository.ts'
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
-export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
+export { checkPack, checkPackWithKey, type PackCheck, PackMemory, type PackRef, salvageChunks } from './pack-reader.ts'
+export { Scratch } from './scratch.ts'
 export { readConfig } from './config.ts'
 export { CommitLog } from './log/log.ts'
 export { packKeyOf } from './pack-format.ts'

@@ -1,7 +1,7 @@
 /** Bringing disks back in one thread: reads leaves and chunks, checks each, writes it where it belongs. */
 import { assert } from '#base'
 import { systemClock } from '#runtime'
-import { type BlockTarget, openNbd, openRawTarget } from '#engine/block'
+import { type BlockTarget, openNbd, openStagedTarget } from '#engine/block'
 import {
   type BlobStore,
   type ChunkReader,
@@ -10,6 +10,7 @@ import {
   emptyNode,
   FAN_OUT,
   openStore,
+  Scratch,
   type StoreDescriptor,
   type ThreadAccess,
   threadReader,
@@ -43,6 +44,7 @@ class RestoreRunner implements TaskRunner<'restore'> {
   readonly #store: BlobStore
   readonly #reader: ChunkReader
   readonly #target: BlockTarget
+  readonly #memory = new Scratch()
 
   constructor(init: RestoreInit, store: BlobStore, target: BlockTarget) {
     this.#init = init
@@ -66,12 +68,13 @@ class RestoreRunner implements TaskRunner<'restore'> {
       content === undefined ? [] : [{ content, tag: task.index * FAN_OUT + slot }],
     )
     let writtenBytes = 0
-    await this.#reader.readMany(requests, async (plain, chunk) => {
+    const write = async (plain: Uint8Array, chunk: number): Promise<void> => {
       const offset = chunk * this.#init.chunkSizeBytes
       assert(offset + plain.length <= this.#init.sizeBytes, 'A chunk lies inside its disk')
       await this.#target.write(offset, plain)
       writtenBytes += plain.length
-    })
+    }
+    await this.#reader.readMany(requests, write, this.#memory)
     if (this.#init.writeHoles) await this.#writeHoles(task.index, node.slots)
     return { writtenBytes }
   }
@@ -92,7 +95,7 @@ class RestoreRunner implements TaskRunner<'restore'> {
 }
 
 async function openTarget(target: TargetDescriptor, sizeBytes: number): Promise<BlockTarget> {
-  if (target.kind === 'raw') return openRawTarget(target.path, sizeBytes)
+  if (target.kind === 'raw') return openStagedTarget(target.path, sizeBytes)
   return openNbd({ socketPath: target.socketPath, exportName: target.exportName, clock: systemClock })
 }
 
