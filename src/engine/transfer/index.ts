@@ -4,7 +4,7 @@ export { backUpMachine, holdsGeneration, type MachineBackup, trackerOf } from '.
 export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './backup-running.ts'
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
-export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
+export { restoreDisk, restoreToQcow2, type Restored, type RestoreOptions } from './restore.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
 export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
 export { openVersion, type VersionSourceOptions } from './version-source.ts'

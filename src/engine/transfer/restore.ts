@@ -8,9 +8,10 @@
 import { type Clock, type ProgressSink, silentProgress } from '#base'
 import type { BlobStore, DiskRecord, Repository, StoreDescriptor } from '#engine/repository'
 import { FAN_OUT, walkLeaves } from '#engine/repository'
-import type { BlockTarget } from '#engine/block'
+import { type BlockTarget, createQcow2File, finishQcow2File, QCOW2_DATA_OFFSET, type Qcow2Range } from '#engine/block'
 import { NodeCache } from './node-cache.ts'
-import type { RestoreTask, TargetDescriptor } from './threads/restore-runner.ts'
+import { newQcow2Counter, qcow2DataEnd } from './qcow2-place.ts'
+import type { Qcow2Filling, RestoreTask, TargetDescriptor } from './threads/restore-runner.ts'
 import { defaultThreads, ThreadPool } from './threads/thread-pool.ts'
 
 export type RestoreOptions = Readonly<{
@@ -28,12 +29,44 @@ export type Restored = Readonly<{ writtenBytes: number }>
 /** Below this one thread is as fast as several. */
 const INLINE_BYTES_MAX = 16 * 1024 * 1024
 
-/** @throws chunk_missing, chunk_corrupt, and what store and target raise */
-export async function restoreDisk(
+/**
+ * Makes a qcow2 image of one disk of a point, whole and durable when this resolves. What fails leaves a file that is no
+ * image. @throws target_exists, chunk_missing, chunk_corrupt, and what the store raises
+ */
+export async function restoreToQcow2(
+  repository: Repository,
+  disk: DiskRecord,
+  path: string,
+  options: Omit<RestoreOptions, 'overwrite'>,
+): Promise<Restored> {
+  const { virtualSizeBytes, usedBytes, chunkSizeBytes } = disk
+  // The last chunk is cut by the disk's end, and takes whole clusters all the same.
+  const dataBytes = Math.ceil(usedBytes / chunkSizeBytes) * chunkSizeBytes
+  await createQcow2File(path, dataBytes)
+  const counter = newQcow2Counter()
+  const filling: Qcow2Filling = { kind: 'qcow2', path, fileBytes: QCOW2_DATA_OFFSET + dataBytes, counter }
+  const ranges: Qcow2Range[] = []
+  const restored = await fill(repository, disk, filling, options, (more) => ranges.push(...more))
+  await finishQcow2File(path, virtualSizeBytes, ranges, qcow2DataEnd(counter))
+  return restored
+}
+
+/** Fills a target that exists. @throws chunk_missing, chunk_corrupt, and what store and target raise */
+export function restoreDisk(
   repository: Repository,
   disk: DiskRecord,
   target: TargetDescriptor | Readonly<{ opened: BlockTarget }>,
   options: RestoreOptions,
+): Promise<Restored> {
+  return fill(repository, disk, target, options, () => undefined)
+}
+
+async function fill(
+  repository: Repository,
+  disk: DiskRecord,
+  target: TargetDescriptor | Qcow2Filling | Readonly<{ opened: BlockTarget }>,
+  options: RestoreOptions,
+  onRanges: (ranges: readonly Qcow2Range[]) => void,
 ): Promise<Restored> {
   const { progress = silentProgress, overwrite = false } = options
   const inline = 'put' in options.store || 'opened' in target || disk.usedBytes <= INLINE_BYTES_MAX
@@ -54,6 +87,7 @@ export async function restoreDisk(
     let writtenBytes = 0
     await pool.runAll(leafTasks(nodes, disk, overwrite), (result) => {
       writtenBytes += result.writtenBytes
+      onRanges(result.ranges ?? [])
       progress({ task: `Writing disk ${disk.lun}`, doneBytes: writtenBytes, totalBytes: disk.usedBytes })
     })
     await pool.runOnEach({ kind: 'flush' })

@@ -1,7 +1,7 @@
 /** Bringing disks back in one thread: reads leaves and chunks, checks each, writes it where it belongs. */
 import { assert } from '#base'
 import { systemClock } from '#runtime'
-import { type BlockTarget, openNbd, openStagedTarget } from '#engine/block'
+import { type BlockTarget, openNbd, openStagedTarget, type Qcow2Range } from '#engine/block'
 import {
   type BlobStore,
   type ChunkReader,
@@ -15,6 +15,7 @@ import {
   type ThreadAccess,
   threadReader,
 } from '#engine/repository'
+import { placeInQcow2 } from '../qcow2-place.ts'
 import { isOpened } from './backup-runner.ts'
 import type { TaskRunner } from './task-runner.ts'
 
@@ -23,10 +24,13 @@ export type TargetDescriptor =
   | Readonly<{ kind: 'raw'; path: string }>
   | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string }>
 
+/** A qcow2 file that all threads fill, and the counter of places in it (see qcow2-place.ts). */
+export type Qcow2Filling = Readonly<{ kind: 'qcow2'; path: string; fileBytes: number; counter: SharedArrayBuffer }>
+
 export type RestoreInit = Readonly<{
   store: StoreDescriptor | BlobStore
   access: ThreadAccess
-  target: TargetDescriptor | Readonly<{ opened: BlockTarget }>
+  target: TargetDescriptor | Qcow2Filling | Readonly<{ opened: BlockTarget }>
   sizeBytes: number
   chunkSizeBytes: number
   /** Whether what is absent in the manifest must be written as zeros (a target that was not empty). */
@@ -37,7 +41,8 @@ export type RestoreTask =
   /** A leaf that the manifest does not have: all zeros. Only for targets that were not empty. */
   | Readonly<{ kind: 'hole'; index: number }>
   | Readonly<{ kind: 'flush' }>
-export type RestoreResult = Readonly<{ writtenBytes: number }>
+/** `ranges`: where the chunks of a leaf lie in a qcow2 file. */
+export type RestoreResult = Readonly<{ writtenBytes: number; ranges?: readonly Qcow2Range[] }>
 
 class RestoreRunner implements TaskRunner<'restore'> {
   readonly #init: RestoreInit
@@ -65,23 +70,30 @@ class RestoreRunner implements TaskRunner<'restore'> {
     const node = decodeNode(await this.#reader.read(task.content), 0)
     assert(node !== undefined, 'walkLeaves gave a leaf')
     const requests = node.slots.flatMap((content, slot) =>
-      content === undefined ? [] : [{ content, tag: task.index * FAN_OUT + slot }],
+      content === undefined ? [] : [{ content, tag: (task.index * FAN_OUT + slot) * this.#init.chunkSizeBytes }],
     )
+    const placed = this.#place(requests.map(({ tag }) => tag))
     let writtenBytes = 0
-    const write = async (plain: Uint8Array, chunk: number): Promise<void> => {
-      const offset = chunk * this.#init.chunkSizeBytes
-      assert(offset + plain.length <= this.#init.sizeBytes, 'A chunk lies inside its disk')
-      await this.#target.write(offset, plain)
+    const write = async (plain: Uint8Array, offset: number): Promise<void> => {
+      const { sizeBytes, chunkSizeBytes } = this.#init
+      assert(plain.length === Math.min(chunkSizeBytes, sizeBytes - offset), 'A chunk is its part of the disk')
+      await this.#target.write(placed?.fileOffsets.get(offset) ?? offset, plain)
       writtenBytes += plain.length
     }
     await this.#reader.readMany(requests, write, this.#memory)
     if (this.#init.writeHoles) await this.#writeHoles(task.index, node.slots)
-    return { writtenBytes }
+    return placed === undefined ? { writtenBytes } : { writtenBytes, ranges: placed.ranges }
   }
 
   async close(): Promise<void> {
     if (!('opened' in this.#init.target)) await this.#target.close()
     if (!isOpened(this.#init.store)) await this.#store.close()
+  }
+
+  /** undefined: chunks lie in the target where they lie in the disk. */
+  #place(offsets: readonly number[]): ReturnType<typeof placeInQcow2> | undefined {
+    const { target } = this.#init
+    return 'kind' in target && target.kind === 'qcow2' ? placeInQcow2(target.counter, offsets, this.#init) : undefined
   }
 
   async #writeHoles(leafIndex: number, slots: readonly (ContentHash | undefined)[]): Promise<void> {
@@ -94,7 +106,8 @@ class RestoreRunner implements TaskRunner<'restore'> {
   }
 }
 
-async function openTarget(target: TargetDescriptor, sizeBytes: number): Promise<BlockTarget> {
+async function openTarget(target: TargetDescriptor | Qcow2Filling, sizeBytes: number): Promise<BlockTarget> {
+  if (target.kind === 'qcow2') return openStagedTarget(target.path, target.fileBytes)
   if (target.kind === 'raw') return openStagedTarget(target.path, sizeBytes)
   return openNbd({ socketPath: target.socketPath, exportName: target.exportName, clock: systemClock })
 }
