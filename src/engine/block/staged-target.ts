@@ -21,11 +21,18 @@ import { openRawTarget } from './raw-target.ts'
 const ALIGNMENT_BYTES = 4096
 const PIECE_BYTES = 2 * MIB
 
-/** @throws as openRawTarget */
-export async function openStagedTarget(path: string, sizeBytes: number): Promise<BlockTarget> {
+/** What is asked of a file that was opened with O_DIRECT. */
+export type DirectFile = Pick<FileHandle, 'write' | 'close'>
+
+/** @param openFile for tests: another way of opening `path` past the cache. @throws as openRawTarget */
+export async function openStagedTarget(
+  path: string,
+  sizeBytes: number,
+  openFile: (path: string) => Promise<DirectFile | undefined> = openDirect,
+): Promise<BlockTarget> {
   const cached = await openRawTarget(path, sizeBytes)
   try {
-    return new StagedTarget(path, cached, await openDirect(path))
+    return new StagedTarget(path, cached, await openFile(path))
   } catch (error) {
     await cached.close()
     throw error
@@ -57,15 +64,17 @@ class StagedTarget implements BlockTarget {
   readonly sizeBytes: number
   readonly #path: string
   readonly #cached: BlockTarget
-  #direct: FileHandle | undefined
+  #direct: DirectFile | undefined
   /** The piece that is being filled; the other one may be on its way. */
   #filling: Piece = { memory: pageAligned(PIECE_BYTES), offset: 0, length: 0 }
   #other: Piece = { memory: pageAligned(PIECE_BYTES), offset: 0, length: 0 }
   #underWay: Promise<void> = Promise.resolve()
   #failure: { error: unknown } | undefined
   #closing: Promise<void> | undefined
+  /** Settles, never fails, when the calls so far are done: one works at a time. */
+  #turn: Promise<unknown> = Promise.resolve()
 
-  constructor(path: string, cached: BlockTarget, direct: FileHandle | undefined) {
+  constructor(path: string, cached: BlockTarget, direct: DirectFile | undefined) {
     this.#path = path
     this.#cached = cached
     this.#direct = direct
@@ -75,6 +84,35 @@ class StagedTarget implements BlockTarget {
   /** Resolves when `data` may change; see the header for what that means. */
   async write(offset: number, data: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertInside(this, offset, data.length)
+    await this.#inTurn(() => this.#write(offset, data, signal))
+  }
+
+  async writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    assertInside(this, offset, length)
+    await this.#inTurn(async () => {
+      await this.#drain()
+      await this.#cached.writeZeroes(offset, length, signal)
+    })
+  }
+
+  async flush(): Promise<void> {
+    await this.#inTurn(async () => {
+      await this.#drain()
+      await this.#cached.flush() // one file, so its fdatasync is for what was written past the cache too
+    })
+  }
+
+  close(): Promise<void> {
+    return (this.#closing ??= this.#inTurn(() => this.#close()))
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(work)
+    this.#turn = done.catch(() => undefined) // told to the caller by `done`
+    return done
+  }
+
+  async #write(offset: number, data: Uint8Array, signal: AbortSignal | undefined): Promise<void> {
     this.#throwFailure()
     if (this.#direct === undefined) return await this.#cached.write(offset, data, signal)
     for (let at = 0; at < data.length;) {
@@ -89,21 +127,6 @@ class StagedTarget implements BlockTarget {
       } else if (piece.length > 0) await this.#sendOff()
       else return await this.#writeCached(offset + at, data.subarray(at), signal)
     }
-  }
-
-  async writeZeroes(offset: number, length: number, signal?: AbortSignal): Promise<void> {
-    assertInside(this, offset, length)
-    await this.#drain()
-    await this.#cached.writeZeroes(offset, length, signal)
-  }
-
-  async flush(): Promise<void> {
-    await this.#drain()
-    await this.#cached.flush() // one file, so its fdatasync is for what was written past the cache too
-  }
-
-  close(): Promise<void> {
-    return (this.#closing ??= this.#close())
   }
 
   async #close(): Promise<void> {
