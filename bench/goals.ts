@@ -33,20 +33,27 @@ export function judge(results: Results): Verdict[] {
   verdicts.push(judgeKeyless(results))
   verdicts.push(judgeMemory(results, 'backup of a 1 TiB disk', 'full-huge'))
   verdicts.push(judgeMemory(results, 'verify with the key', 'verify'))
-  const { sequentialBytesPerSecond: sequential, randomReadsPerSecond: random } = results.serve ?? {}
-  verdicts.push({
-    what: 'served NBD, sequential',
-    measured: sequential === undefined ? '-' : `${Math.round(sequential / 1e6)} MB/s`,
-    bound: '>= 800 MB/s',
-    reached: sequential === undefined ? undefined : sequential >= SEQUENTIAL_BYTES_MIN,
-  })
-  verdicts.push({
-    what: 'served NBD, random 4 KiB, warm',
-    measured: random === undefined ? '-' : `${Math.round(random)} per second`,
-    bound: '>= 20,000 per second',
-    reached: random === undefined ? undefined : random >= RANDOM_READS_MIN,
-  })
+  verdicts.push(...judgeServe(results.serve))
   return verdicts
+}
+
+function judgeServe(serve: Results['serve']): Verdict[] {
+  const rows = [
+    { what: 'served NBD, sequential, decoded', rate: serve?.sequentialDecoded, min: SEQUENTIAL_BYTES_MIN, of: 'GiB' },
+    { what: 'served NBD, sequential, cached', rate: serve?.sequentialCached, min: SEQUENTIAL_BYTES_MIN, of: 'GiB' },
+    { what: 'served NBD, random 4 KiB, cached', rate: serve?.randomCached, min: RANDOM_READS_MIN, of: '100,000' },
+  ]
+  return rows.map(({ what, rate, min, of }) => {
+    const show = (value: number): string =>
+      of === 'GiB' ? `${Math.round(value / 1e6)} MB/s` : `${Math.round(value)} per second`
+    return {
+      what,
+      measured:
+        rate === undefined ? '-' : `${show(rate.perSecond)}, ${rate.serverCpuSeconds.toFixed(2)} CPU s per ${of}`,
+      bound: `>= ${show(min)}`,
+      reached: rate === undefined ? undefined : rate.perSecond >= min,
+    }
+  })
 }
 
 function judgeGoal(results: Results, goal: Goal): Verdict {

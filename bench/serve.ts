@@ -1,21 +1,39 @@
 /**
- * What `holdfast repo serve` gives over NBD: sequentially with nbdcopy to nowhere, and 4 KiB reads at random places with
- * fio's nbd engine, 16 in flight, over the largest run of data, which a first pass has warmed.
+ * What `holdfast repo serve` gives over NBD. The packs are in the page cache; client and server share the cores.
+ *
+ *   sequential, decoded   nbdcopy of the whole disk to nowhere, with its own defaults (several connections): the server's
+ *                         cache is empty, so every chunk is read, opened, decompressed and checked
+ *   sequential, cached    fio's nbd engine, 256 KiB and 16 in flight, round and round in a region that the cache holds
+ *   random, cached        the same region, 4 KiB at random places, 16 in flight, one connection
+ *
+ * With each goes the server's CPU time, which depends less than the clock on what else the machine does. Reading at random over more than
+ * the cache holds is not measured: each read then costs a decoded chunk.
  */
 import { spawn } from 'node:child_process'
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { MIB } from '#base'
+import { GIB, MIB, must } from '#base'
 import { type BenchData, dataRuns } from './data.ts'
 import { measure, run } from './measure.ts'
 import { holdfast, STORE } from './tools/holdfast.ts'
 import type { Place } from './tools/tool.ts'
 
-export type ServeResult = Readonly<{ sequentialBytesPerSecond: number; randomReadsPerSecond: number }>
+type Rate = Readonly<{ perSecond: number; serverCpuSeconds: number }>
+
+export type ServeResult = Readonly<{
+  /** Bytes a second, and CPU seconds a GiB. */
+  sequentialDecoded: Rate
+  sequentialCached: Rate
+  /** Reads a second, and CPU seconds for 100,000. */
+  randomCached: Rate
+}>
 
 const LISTEN_MS_MAX = 30_000
+/** Less than the server keeps decoded. */
 const REGION_BYTES_MAX = 128 * MIB
+const RUN_SECONDS = 5
+const TICKS_PER_SECOND = 100
 
 export async function measureServe(place: Place, data: BenchData): Promise<ServeResult> {
   const socket = join(place.target, 'nbd.sock')
@@ -25,11 +43,24 @@ export async function measureServe(place: Place, data: BenchData): Promise<Serve
   try {
     await Promise.race([untilListening(socket), exited.then(() => Promise.reject(new Error('The NBD server ended.')))])
     const uri = `nbd+unix:///?socket=${socket}`
-    const copied = await measure({ program: 'nbdcopy', args: [uri, 'null:'] })
-    return {
-      sequentialBytesPerSecond: data.allocatedBytes / copied.seconds,
-      randomReadsPerSecond: await randomReads(uri, data),
-    }
+    const pid = must(server.pid, 'It listens, hence it runs')
+    const sequentialDecoded = await rated(pid, GIB, async () => {
+      const copied = await measure({ program: 'nbdcopy', args: [uri, 'null:'] })
+      return { done: data.allocatedBytes, seconds: copied.seconds }
+    })
+    const fio = await fioOnRegion(uri, data)
+    await run({ program: 'fio', args: [...fio, '--rw=read', '--bs=1m', '--iodepth=4'] })
+    const timed = ['--iodepth=16', '--time_based', `--runtime=${RUN_SECONDS}`]
+    const sequentialCached = await rated(pid, GIB, async () => {
+      const { io_bytes: done, runtime } = await read([...fio, '--rw=read', '--bs=256k', ...timed])
+      return { done, seconds: runtime / 1000 }
+    })
+    const randomCached = await rated(pid, 100_000, async () => {
+      const args = [...fio, '--rw=randread', '--bs=4k', '--norandommap', '--randseed=4', ...timed]
+      const { total_ios: done, runtime } = await read(args)
+      return { done, seconds: runtime / 1000 }
+    })
+    return { sequentialDecoded, sequentialCached, randomCached }
   } finally {
     server.kill('SIGTERM')
     await exited
@@ -43,29 +74,42 @@ async function untilListening(socket: string): Promise<void> {
   }
 }
 
-async function randomReads(uri: string, data: BenchData): Promise<number> {
+/** What was done a second, and the server's CPU time for `unit` of it. */
+async function rated(
+  pid: number,
+  unit: number,
+  work: () => Promise<Readonly<{ done: number; seconds: number }>>,
+): Promise<Rate> {
+  const before = cpuSecondsOf(pid)
+  const { done, seconds } = await work()
+  return { perSecond: done / seconds, serverCpuSeconds: ((cpuSecondsOf(pid) - before) / done) * unit }
+}
+
+/** User and system time of a process so far (proc(5), /proc/pid/stat, fields 14 and 15). */
+function cpuSecondsOf(pid: number): number {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS_PER_SECOND
+}
+
+async function fioOnRegion(uri: string, data: BenchData): Promise<string[]> {
   const largest = (await dataRuns(data.changedImage)).reduce((a, b) => (b.length > a.length ? b : a))
-  const region = [`--offset=${largest.start}`, `--size=${Math.min(largest.length, REGION_BYTES_MAX)}`]
-  const fio = [
+  return [
     '--name=bench',
     '--ioengine=nbd',
     `--uri=${uri}`,
     '--thread',
     '--readonly',
-    ...region,
+    `--offset=${largest.start}`,
+    `--size=${Math.min(largest.length, REGION_BYTES_MAX)}`,
     '--output-format=json',
   ]
-  await run({ program: 'fio', args: [...fio, '--rw=read', '--bs=1m', '--iodepth=4'] })
-  const random = [
-    '--rw=randread',
-    '--bs=4k',
-    '--iodepth=16',
-    '--time_based',
-    '--runtime=5',
-    '--norandommap',
-    '--randseed=4',
-  ]
-  const said = await run({ program: 'fio', args: [...fio, ...random] })
-  const result = JSON.parse(said.slice(said.indexOf('{'))) as { jobs: { read: { iops: number } }[] }
-  return result.jobs[0]?.read.iops ?? Number.NaN
+}
+
+type FioRead = Readonly<{ io_bytes: number; total_ios: number; runtime: number }>
+
+async function read(args: readonly string[]): Promise<FioRead> {
+  const said = await run({ program: 'fio', args })
+  const result = JSON.parse(said.slice(said.indexOf('{'))) as { jobs: { read: FioRead }[] }
+  return must(result.jobs[0], 'fio ran one job').read
 }

@@ -53,6 +53,10 @@ export class EarlyStore implements BlobStore {
     return this.#inner.lock(key, untilMs)
   }
 
+  timeMs(): Promise<number | undefined> {
+    return this.#inner.timeMs()
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -14,6 +14,8 @@ export class MachineModel {
   /** Points that somebody began to forget, acknowledged or not. */
   readonly forgetBegun = new Set<string>()
   readonly forgotten = new Set<string>()
+  /** What the log says of points that were locked when their commit was acknowledged. */
+  readonly lockedUntilMs = new Map<string, number>()
 
   constructor(random: SeededRandom) {
     const count = 1 + random.below(2)

@@ -17,6 +17,7 @@ type Context = {
   readonly process: SimulatedProcess
   readonly number: number
   readonly startedMs: number
+  readonly jumpsBefore: number
   /** The point that an incremental builds on or a reader reads, once it is chosen. */
   point?: PointRecord
 }
@@ -44,7 +45,13 @@ function choose(world: Surroundings): (typeof WORKS)[number] {
 
 export function startOperation(world: Surroundings, process: SimulatedProcess, number: number): Operation {
   const [name, , work] = choose(world)
-  const context: Context = { world, process, number, startedMs: world.clock.monotonicMs() }
+  const context: Context = {
+    world,
+    process,
+    number,
+    startedMs: world.clock.monotonicMs(),
+    jumpsBefore: world.clockJumps,
+  }
   const operation: Operation = {
     label: `#${number} ${name} by ${process.name}`,
     outcome: undefined,
@@ -66,14 +73,20 @@ export function startOperation(world: Surroundings, process: SimulatedProcess, n
 }
 
 /** Whether the operation has lasted for as long as a pin does. */
-function hasOutlivedPin({ world, startedMs }: Context): boolean {
-  return world.clock.monotonicMs() - startedMs >= PIN_MS
+function hasOutlivedPin({ world, startedMs, jumpsBefore }: Context): boolean {
+  return world.clock.monotonicMs() - startedMs >= PIN_MS || world.clockJumps > jumpsBefore || isClockWrong(world)
+}
+
+/** Then pins are not what they seem, to some. */
+function isClockWrong({ clock, trueClock }: Surroundings): boolean {
+  return clock.nowMs() !== trueClock.nowMs()
 }
 
 function mayFail(context: Context, error: unknown): boolean {
   const { world, process, point } = context
   if (process.crashed) return isHoldfastError(error)
-  if (isHoldfastError(error, 'store_unavailable', 'store_full')) return process.unreliable
+  if (isHoldfastError(error, 'store_unavailable', 'store_full', 'lock_failed')) return process.unreliable
+  if (isHoldfastError(error, 'point_locked', 'clock_doubted')) return world.locks !== undefined
   // Whoever stood still for longer than a pin lasts may find things gone; it must say so, and in one of these words.
   const pinRanOut = hasOutlivedPin(context)
   const pointWasForgotten = point !== undefined && world.model.forgetBegun.has(point.id)
@@ -109,6 +122,7 @@ async function runBackup(context: Context, incremental: boolean): Promise<void> 
       consistency: 'crash',
       notes: [note],
       disks,
+      ...lockWish(context),
       ...(parent === undefined || !usesParent ? {} : { parentPoint: parent.id }),
     },
     {
@@ -120,6 +134,14 @@ async function runBackup(context: Context, incremental: boolean): Promise<void> 
     },
   )
   world.model.acknowledged.add(record.id)
+  const untilMs = repository.immutability.lockedUntilMs(record.id)
+  if (untilMs !== undefined) world.model.lockedUntilMs.set(record.id, untilMs)
+}
+
+function lockWish({ world, process }: Context): { lockMs?: number } {
+  if (world.locks === undefined) return {}
+  const hours = process.random.pick([0, 2, 24, 100])
+  return hours === 0 ? {} : { lockMs: hours * 3600_000 }
 }
 
 async function forget({ world, process }: Context): Promise<void> {
@@ -129,7 +151,11 @@ async function forget({ world, process }: Context): Promise<void> {
   const { random } = process
   const ids = points.filter(() => random.chance(0.4)).map(({ id }) => id)
   for (const id of ids) world.model.forgetBegun.add(id)
-  await repository.forget(ids)
+  if (world.canary === 'believes-its-clock') {
+    const nowMs = world.clock.nowMs()
+    if (ids.every((id) => (repository.immutability.lockedUntilMs(id) ?? 0) <= nowMs))
+      await repository.log.append(() => ({ fields: { forgotten: ids, acceptedMs: nowMs } }))
+  } else await repository.forget(ids)
   for (const id of ids) world.model.forgotten.add(id)
 }
 
@@ -139,7 +165,13 @@ async function runPrune({ world, process }: Context): Promise<void> {
   const environment = { clock: world.clock, random }
   const options = { wasteShareMax: random.pick([0, 0.1, 0.25, 0.6]), rewriteBytesMax: random.pick([4096, 1e9]) }
   if (world.canary === 'deletes-without-entry') return pruneByForce(repository, environment, options)
-  await prune(repository, environment, options)
+  try {
+    await prune(repository, environment, options)
+  } catch (error) {
+    // An operator who looks at a clock that is right says so.
+    if (!isHoldfastError(error, 'clock_doubted') || isClockWrong(world)) throw error
+    await repository.immutability.acceptTime()
+  }
 }
 
 /** The canary's prune: right about what nobody needs now, blind to those who are at work. */

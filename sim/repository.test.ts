@@ -32,10 +32,26 @@ test(`simulated writers, readers and prunes keep every point, seeds ${first} to 
   for (const [name, count] of Object.entries(sum)) assert.ok(count > 0, `the seeds met ${name}`)
 })
 
+test(`simulated clocks that jump end no lock, seeds ${first} to ${first + seeds - 1}`, async () => {
+  const sum = { locked: 0, deletes: 0, clockJumps: 0 }
+  const failures: string[] = []
+  for (let seed = first; seed < first + seeds; seed += 1) {
+    try {
+      const report = await runWorld({ seed, operations: OPERATIONS, canary: 'none', locks: true })
+      for (const name of ['locked', 'deletes', 'clockJumps'] as const) sum[name] += report[name]
+    } catch (error) {
+      failures.push(messageOf(error))
+    }
+  }
+  assert.equal(failures.length, 0, `${failures.length} of ${seeds} seeds fail.\n${failures[0]}`)
+  if (only !== undefined) return
+  for (const [name, count] of Object.entries(sum)) assert.ok(count > 0, `the seeds met ${name}`)
+})
+
 /** The first seed that finds the planted defect. */
 async function findingSeed(canary: Canary): Promise<number | undefined> {
   for (let seed = 1; seed <= CANARY_SEEDS_MAX; seed += 1) {
-    const found = await runWorld({ seed, operations: OPERATIONS, canary }).then(
+    const found = await runWorld({ seed, operations: OPERATIONS, canary, locks: canary === 'believes-its-clock' }).then(
       () => false,
       (error: unknown) => LOSS.test(messageOf(error).split('\n')[0] ?? ''),
     )
@@ -44,7 +60,7 @@ async function findingSeed(canary: Canary): Promise<number | undefined> {
   return undefined
 }
 
-const CANARIES: readonly Canary[] = ['acknowledges-packs-early', 'deletes-without-entry']
+const CANARIES: readonly Canary[] = ['acknowledges-packs-early', 'deletes-without-entry', 'believes-its-clock']
 for (const canary of only === undefined ? CANARIES : []) {
   test(`the simulation finds a planted defect: ${canary}`, async () => {
     assert.ok((await findingSeed(canary)) !== undefined, `no seed up to ${CANARY_SEEDS_MAX} found it`)

@@ -9,12 +9,18 @@ import type { Turns } from './turns.ts'
 export const CREDENTIAL = { kind: 'passphrase', passphrase: 'simulated' } as const
 
 /** A defect that is planted on purpose, to see that the simulation would find it. */
-export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry'
+export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry' | 'believes-its-clock'
 
 export interface Surroundings {
   readonly random: SeededRandom
   readonly clock: ManualClock
   readonly store: MemoryStore
+  /** The true time; `clock` is what the hosts believe. They differ only in worlds with locks. */
+  readonly trueClock: ManualClock
+  /** Who keeps locks: a server by the true time, or the hosts by theirs; undefined in worlds without. */
+  readonly locks: 'server' | 'host' | undefined
+  /** How often the hosts' clock jumped. */
+  readonly clockJumps: number
   readonly turns: Turns
   readonly model: MachineModel
   readonly canary: Canary

@@ -98,6 +98,10 @@ export class TurnStore implements BlobStore {
     return this.#both('lock', key, () => this.#inner.lock(key, untilMs))
   }
 
+  timeMs(): Promise<number | undefined> {
+    return this.#one('time', '', () => this.#inner.timeMs())
+  }
+
   async close(): Promise<void> {
     // The store outlives the processes that use it.
   }

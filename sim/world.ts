@@ -25,13 +25,26 @@ const KDF_COST = { memoryKib: 8, passes: 1, parallelism: 1 }
 const HOUR_MS = 3600_000
 const RUNNING_MAX = 4
 
-export type WorldOptions = Readonly<{ seed: number; operations: number; canary: Canary }>
-export type WorldReport = Readonly<{ turns: number; points: number; deletes: number; crashes: number; jumps: number }>
+const DAY_MS = 24 * HOUR_MS
+
+export type WorldOptions = Readonly<{ seed: number; operations: number; canary: Canary; locks?: boolean }>
+export type WorldReport = Readonly<{
+  turns: number
+  points: number
+  deletes: number
+  crashes: number
+  jumps: number
+  clockJumps: number
+  /** Points that were locked when they were acknowledged. */
+  locked: number
+}>
 
 export class World implements Surroundings {
   readonly random: SeededRandom
   readonly clock = new ManualClock()
-  readonly store = new MemoryStore({ name: 'simulated' })
+  readonly trueClock = new ManualClock()
+  readonly locks: 'server' | 'host' | undefined
+  readonly store: MemoryStore
   readonly turns: Turns
   readonly model: MachineModel
   readonly canary: Canary
@@ -39,6 +52,7 @@ export class World implements Surroundings {
   /** How often time went on by more than a pin lasts. */
   jumps = 0
   deletes = 0
+  clockJumps = 0
   crashes = 0
   #deletesSeen = 0
   #processes: SimulatedProcess[] = []
@@ -53,6 +67,10 @@ export class World implements Surroundings {
     this.model = new MachineModel(this.random)
     this.canary = options.canary
     this.folder = folder
+    this.locks = options.locks === true ? (options.seed % 2 === 0 ? 'server' : 'host') : undefined
+    const clock = this.locks === 'server' ? this.trueClock : this.clock
+    const clockOf = this.locks === 'server' ? 'store' : 'host'
+    this.store = new MemoryStore({ name: 'simulated', ...(this.locks === undefined ? {} : { clock, clockOf }) })
   }
 
   async run(operations: number): Promise<WorldReport> {
@@ -64,7 +82,7 @@ export class World implements Surroundings {
         this.#start(started)
         await quiet()
       } else if (this.turns.waiting > 0) await this.turns.next()
-      else if (this.clock.sleeping > 0) this.clock.advance(6_000)
+      else if (this.clock.sleeping > 0) this.#advance(6_000)
       else await this.#settleOrHang()
       this.#passTime()
       await this.#afterEvent()
@@ -76,6 +94,8 @@ export class World implements Surroundings {
       deletes: this.deletes,
       crashes: this.crashes,
       jumps: this.jumps,
+      clockJumps: this.clockJumps,
+      locked: this.model.lockedUntilMs.size,
     }
   }
 
@@ -109,12 +129,38 @@ export class World implements Surroundings {
   }
 
   #passTime(): void {
-    if (this.random.chance(0.02)) this.clock.advance(this.random.below(20 * 60_000))
+    if (this.random.chance(0.02)) this.#advance(this.random.below(20 * 60_000))
     if (this.random.chance(0.004)) {
-      this.clock.advance(2 * HOUR_MS)
+      this.#advance(2 * HOUR_MS)
       this.jumps += 1
       this.events.push('two hours pass')
     }
+    if (this.locks !== undefined) this.#passDays(this.locks)
+  }
+
+  #advance(ms: number): void {
+    this.clock.advance(ms)
+    this.trueClock.advance(ms)
+  }
+
+  /** Days pass, or months of silence; the hosts' clock goes wrong, always by more than is plausible, and right again. */
+  #passDays(kind: 'server' | 'host'): void {
+    if (this.random.chance(0.01)) {
+      this.#advance(this.random.below(40) * HOUR_MS)
+      this.jumps += 1
+    }
+    if (this.random.chance(0.001)) {
+      this.#advance(45 * DAY_MS)
+      this.jumps += 1
+      this.events.push('45 days pass')
+    }
+    const isWrong = this.clock.nowMs() !== this.trueClock.nowMs()
+    const often = this.canary === 'believes-its-clock' ? 0.05 : 0.005
+    if (!this.random.chance(isWrong ? 0.02 : often)) return
+    const days = isWrong ? 0 : this.random.pick([60, 400, 4000, -2, -400])
+    this.clock.jumpTo(this.trueClock.nowMs() + days * DAY_MS)
+    this.clockJumps += 1
+    this.events.push(`the clock is ${days} days off (locks kept by the ${kind})`)
   }
 
   async #settleOrHang(): Promise<void> {
@@ -172,6 +218,9 @@ export class World implements Surroundings {
     for (const id of this.model.acknowledged) {
       if (!live.has(id) && !this.model.forgetBegun.has(id)) this.fail(`point ${id} was acknowledged and is lost`)
     }
+    const trueMs = this.trueClock.nowMs()
+    for (const [id, untilMs] of this.model.lockedUntilMs)
+      if (untilMs > trueMs && !live.has(id)) this.fail(`point ${id} was locked and is lost`)
     for (const id of this.model.forgotten) if (live.has(id)) this.fail(`point ${id} was forgotten and is there`)
     const again = this.deletes > this.#deletesSeen
     this.#deletesSeen = this.deletes
@@ -188,11 +237,23 @@ export class World implements Surroundings {
     if (different !== undefined) this.fail(`point ${point.id} (${point.notes[0]}, ${point.mode}): ${different}`)
   }
 
+  /** All locks end, after a silence that an operator has to vouch for where only the hosts have clocks. */
+  async #endLocks(last: Repository): Promise<void> {
+    await prune(last, this).catch((error: unknown) => {
+      if (!isHoldfastError(error, 'clock_doubted')) throw error
+    })
+    await this.checkTruth()
+    this.#advance(60 * DAY_MS)
+    if (this.locks === 'host') await last.immutability.acceptTime()
+  }
+
   async #end(): Promise<void> {
-    this.clock.advance(2 * HOUR_MS)
+    this.#advance(2 * HOUR_MS)
+    this.clock.jumpTo(this.trueClock.nowMs())
     const cacheFolder = join(this.folder, 'end')
     const { clock, random, store } = this
     const last = await Repository.open(store, CREDENTIAL, { clock, random, cacheFolder, writer: 'end' })
+    if (this.locks !== undefined) await this.#endLocks(last)
     for (const round of [1, 2]) {
       const { heldBack } = await prune(last, { clock, random })
       if (heldBack > 0) this.fail(`prune ${round} after the end is held back`)

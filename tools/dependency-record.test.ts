@@ -27,6 +27,24 @@ test('the record of dependencies names every package with its exact version and 
   assert.deepEqual(recorded(readFileSync('docs/decisions/0001-dependencies.md', 'utf8')), packages)
 })
 
+test('package-lock.json has a hash for every package that is installed here; only tools for other platforms lack one', () => {
+  type Locked = Readonly<{
+    integrity?: string
+    optional?: boolean
+    dev?: boolean
+    os?: string[]
+    libc?: string[]
+    cpu?: string[]
+  }>
+  const { packages } = JSON.parse(readFileSync('package-lock.json', 'utf8')) as { packages: Record<string, Locked> }
+  const unhashed = Object.entries(packages).filter(([path, { integrity }]) => path !== '' && integrity === undefined)
+  for (const [path, { optional, dev, os, libc, cpu }] of unhashed) {
+    assert.ok(optional === true && dev === true, `${path} is no optional tool`)
+    const isOurs = os?.includes('linux') === true && cpu?.includes('x64') === true && libc?.includes('musl') !== true
+    assert.ok(!isOurs, `${path} is for Linux on x64`)
+  }
+})
+
 test('a package that is not recorded, or of another version, is noticed', () => {
   const record = '| `a`, `b` | 1.0.0 | why |\n| `c` | 2.0.0 | why |\n| `d` | 3.0.0 | |'
   assert.deepEqual(recorded(record), { a: '1.0.0', b: '1.0.0', c: '2.0.0' })

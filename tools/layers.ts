@@ -58,9 +58,12 @@ export const MAY_IMPORT_PACKAGES: Readonly<Record<string, readonly string[]>> = 
   runtime: ['pino'],
   'engine/repository': ['@aws-sdk/client-s3'],
   domain: ['croner'],
+  contract: ['typebox', 'typebox/value'],
   catalog: ['kysely', 'kysely/migration'],
+  api: ['fastify', 'jose', 'prom-client', 'typebox'],
   jobs: ['croner', 'kysely'],
-  cli: ['commander', '@clack/prompts'],
+  cli: ['commander', '@clack/prompts', 'yaml', '@jmespath-community/jmespath'],
+  server: ['yaml'],
 }
 
 const PURE_PARTS = new Set(['base', 'domain', 'contract'])

@@ -45,6 +45,7 @@ function runFile(file: string): Ran {
   const verdict = ok ? `${passed} passed` : result.status === null ? `ended after ${seconds} s` : `${failed} failed`
   process.stdout.write(`${file}: ${verdict}, ${seconds} s\n`)
   if (!ok || skipped > 0) process.stdout.write(`${text.replace(/\n\d+ passed, \d+ failed, \d+ skipped\n/, '')}\n`)
+  else process.stdout.write(text.replaceAll(/^(?!\| ).*\n/gm, '')) // tables, such as the kill matrix
   return { ok, counts: { passed, failed: ok ? 0 : Math.max(1, failed), skipped }, seconds }
 }
 

@@ -1,4 +1,4 @@
-/** A test reporter: failures in full, skips with their reason, and one closing line of counts. */
+/** A test reporter: failures in full, skips with their reason, tables (diagnostics that begin with "|"), a closing line of counts. */
 import type { TestEvent } from 'node:test/reporters'
 
 type Counts = { passed: number; failed: number; skipped: number }
@@ -16,6 +16,7 @@ ${cause.stack ?? cause.message}
 export default async function* summary(source: AsyncIterable<TestEvent>): AsyncGenerator<string> {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 }
   for await (const event of source) {
+    if (event.type === 'test:diagnostic' && event.data.message.startsWith('| ')) yield `${event.data.message}\n`
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue
     if (event.data.details.type === 'suite') continue
     if (event.type === 'test:fail') {

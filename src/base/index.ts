@@ -16,6 +16,7 @@ export {
   type RetryVerdict,
 } from './errors.ts'
 export { type ErrorShape, errorShapeOf, reviveError, RevivedError } from './error-shape.ts'
+export { freeMemory } from './free-memory.ts'
 export {
   CHUNK_BYTES_DEFAULT,
   CHUNK_BYTES_MAX,
@@ -31,3 +32,5 @@ export {
 export { type Random, randomUuid, SeededRandom } from './random.ts'
 export { type Progress, type ProgressSink, silentProgress } from './progress.ts'
 export { type RetryPolicy, withRetry } from './retry.ts'
+export { isoTime } from './iso-time.ts'
+export { PROGRAM_VERSION, WRITER } from './version.ts'

@@ -23,3 +23,59 @@ export type {
   StepStatus,
 } from './schema.ts'
 export { SCHEMA_NUMBER } from './migrations/list.ts'
+export { type ActivityEvent, type ActivityFilter, forgetActivity, listActivity, recordActivity } from './activity.ts'
+export {
+  findOperation,
+  forgetOperations,
+  insertOperation,
+  listOperationsWithoutJob,
+  newestOperationOf,
+  type OperationRecord,
+  type OperationReply,
+} from './operations.ts'
+export {
+  type AssignmentFilter,
+  type Credential,
+  deleteCredential,
+  deletePrincipal,
+  deleteRoleAssignment,
+  findPrincipal,
+  findRoleAssignment,
+  insertCredential,
+  insertPrincipal,
+  insertRoleAssignment,
+  listCredentials,
+  listPrincipals,
+  listRoleAssignments,
+  type Principal,
+  type RoleAssignment,
+} from './principals.ts'
+export {
+  deletePool,
+  deleteRegion,
+  deleteStore,
+  findRegion,
+  findSetting,
+  listPools,
+  listRegions,
+  listStores,
+  type Pool,
+  putPool,
+  putRegion,
+  putSetting,
+  putStore,
+  type Region,
+  type RegionStore,
+} from './regions.ts'
+export {
+  type ChangeSource,
+  deleteResource,
+  findResource,
+  insertResource,
+  listResources,
+  type NewResource,
+  type ResourceChange,
+  type ResourceFilter,
+  type ResourceRecord,
+  updateResource,
+} from './resources.ts'

@@ -134,7 +134,133 @@ export type JobScheduleTable = {
   skipped: number
 }
 
+export type SettingTable = { name: string; value: string }
+
+/** A resource of the Azure face. Keys are ids in lower case. */
+export type ResourceTable = {
+  key: string
+  id: string
+  subscription: string
+  /** Key of its resource group; empty for what stands outside groups. */
+  group_key: string
+  type_key: string
+  type: string
+  name: string
+  /** Key of the resource that it is a child of. */
+  parent_key: string | null
+  location: string | null
+  /** JSON object. */
+  tags: string
+  /** provisioningState */
+  state: string
+  etag: string
+  /** JSON: the rest of the resource as the API shows it (sku, properties, ...). */
+  body: string
+  /** JSON: what stands behind it (files, repository points); never shown, never a secret. */
+  backing: string
+  created_ms: number
+  changed_ms: number
+}
+
+/** A long-running operation. How it goes is what its job says: the job has the operation's id. */
+export type OperationTable = {
+  id: string
+  /** The word in its URL: `DiskOperations`, `operations`. */
+  kind: string
+  subscription: string
+  location: string
+  resource_key: string
+  action: string
+  principal: string
+  /** Digest of what was asked for: the same request while it runs gets the same operation. */
+  request: string
+  /** JSON: how the Location URL answers once it has succeeded. */
+  reply: string
+  job: string
+  job_input: string
+  queue: string
+  job_key: string | null
+  created_ms: number
+}
+
+export type ActivityTable = {
+  sequence: Generated<number>
+  id: string
+  at_ms: number
+  correlation: string
+  caller: string
+  action: string
+  resource_key: string
+  resource: string
+  status: string
+  http_status: number
+  operation: string | null
+  facts: string
+}
+
+export type PrincipalTable = { id: string; client_id: string; name: string; created_ms: number }
+
+export type PrincipalCredentialTable = {
+  id: string
+  principal: string
+  kind: 'secret' | 'certificate'
+  /** SHA-256 of a random secret, or a public key: nothing from which to log in. */
+  verifier: string
+  hint: string
+  created_ms: number
+  expires_ms: number | null
+}
+
+export type RoleAssignmentTable = {
+  key: string
+  name: string
+  scope: string
+  scope_key: string
+  /** GUID of the role definition. */
+  role: string
+  principal: string
+  principal_type: string
+  description: string | null
+  created_ms: number
+  created_by: string
+}
+
+export type RegionTable = {
+  name: string
+  display_name: string
+  pair: string | null
+  geography: string
+  created_ms: number
+}
+export type PoolTable = { region: string; name: string; path: string; reserve_bytes: number; created_ms: number }
+export type StoreTable = {
+  region: string
+  name: string
+  location: string
+  repository_id: string | null
+  created_ms: number
+}
+export type HostTable = {
+  region: string
+  name: string
+  driver: string
+  address: string
+  limits: string
+  created_ms: number
+}
+
 export type CatalogSchema = {
+  setting: SettingTable
+  resource: ResourceTable
+  operation: OperationTable
+  activity: ActivityTable
+  principal: PrincipalTable
+  principal_credential: PrincipalCredentialTable
+  role_assignment: RoleAssignmentTable
+  region: RegionTable
+  pool: PoolTable
+  store: StoreTable
+  host: HostTable
   machine: MachineTable
   repository: RepositoryTable
   recovery_point: RecoveryPointTable

@@ -14,6 +14,7 @@
  *
  * docs/errors.md names the exit code of every error code; a test compares.
  */
+import { ARM_STATUS_OF, type ArmErrorCode } from '#contract'
 import { isHoldfastError } from '#base'
 
 export const EXIT = {
@@ -101,5 +102,14 @@ export function exitCodeOf(error: unknown): number {
 }
 
 export function exitCodeOfCode(code: string): number {
+  if (code in ARM_STATUS_OF) return exitCodeOfStatus(ARM_STATUS_OF[code as ArmErrorCode])
   return CODES[code] ?? ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
+}
+
+/** What the API refused, by its HTTP status. */
+function exitCodeOfStatus(status: number): number {
+  if (status === 400 || status === 413) return EXIT.usage
+  if (status === 401) return EXIT.key
+  if (status === 404) return EXIT.notFound
+  return status >= 500 ? EXIT.outside : EXIT.refused
 }

@@ -1,10 +1,12 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
+import { PROGRAM_VERSION } from '#base'
 import { Command } from 'commander'
 import { backupCommand } from './repo/backup.ts'
 import { bootCommand } from './repo/boot.ts'
 import { copyCommand } from './repo/copy.ts'
 import { filesCommand } from './repo/files.ts'
 import { forgetCommand } from './repo/forget.ts'
+import { immutabilityCommand } from './repo/immutability.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
@@ -22,7 +24,6 @@ import { serveHomeCommand } from './server/serve.ts'
 import { statusCommand } from './server/status.ts'
 import { stopCommand } from './server/stop.ts'
 import { workerCommand } from './server/worker.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 const EXIT_CODES = `
 Exit codes:
@@ -49,6 +50,7 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   repairCommand,
   statsCommand,
   keysCommand,
+  immutabilityCommand,
   rebuildIndexCommand,
 ]
 

@@ -16,6 +16,7 @@ export const JOBS_ERROR_CODES = [
   'job_cleanup_failed',
   'job_failed',
   'job_lost',
+  'group_not_empty',
   'job_over',
   'engine_stopping',
   'schedule_unknown',

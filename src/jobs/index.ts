@@ -34,3 +34,10 @@ export type {
   StepRetry,
   StepView,
 } from './port.ts'
+export {
+  type DeleteGroupParts,
+  deleteGroupJob,
+  type DeleteJobs,
+  GROUP_DELETE_JOB,
+  RESOURCE_QUEUE,
+} from './resources/delete-group.ts'

@@ -5,7 +5,14 @@
 import { readFile } from 'node:fs/promises'
 import { isAbsolute } from 'node:path'
 import { type Clock, messageOf, type Random } from '#base'
-import { type Credential, openStore, parseStoreLocation, Repository, type StoreDescriptor } from '#engine/repository'
+import {
+  type Credential,
+  openStore,
+  parseStoreLocation,
+  Repository,
+  type StoreDescriptor,
+  trimCaches,
+} from '#engine/repository'
 import { JobsError } from './errors.ts'
 
 export type RepositoryAccess = Readonly<{
@@ -75,6 +82,9 @@ export async function withRepository<T>(
     const repository = await Repository.open(store, credential, host)
     const result = await use(repository, descriptor)
     await repository.close()
+    await trimCaches(host.cacheFolder, host.clock.nowMs()).catch(() => {
+      // It is a cache: the next one trims.
+    })
     return result
   } catch (error) {
     await store.close().catch(() => {

@@ -9,12 +9,22 @@ export {
   runCommand,
 } from './command.ts'
 export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
-export { createLogger, type LogFacts, type Logger, silentLogger } from './logger.ts'
+export { createLogger, type LogFacts, type Logger, type LogTarget, silentLogger } from './logger.ts'
+export { createRotatingFile, type RotatingFile, type RotationLimits } from './rotating-file.ts'
 export { tryProcessLock, type ProcessLock } from './process-lock.ts'
 export { RpcClient, type RpcCallOptions } from './rpc/client.ts'
 export { RPC_ERROR_CODES, RpcError, type RpcErrorCode } from './rpc/errors.ts'
 export { type Hello, MESSAGE_BYTES_MAX, RPC_PROTOCOL } from './rpc/messages.ts'
 export { type RpcCall, type RpcMethods, RpcServer, type RpcServerOptions } from './rpc/server.ts'
 export { type RpcAddress, type TlsIdentity, UNIX_PATH_BYTES_MAX } from './rpc/transport.ts'
-export { identityOf, type ProcessIdentity, processState } from './process-identity.ts'
+export {
+  argumentsOf,
+  currentBootId,
+  type HostProcess,
+  identityOf,
+  isAlive,
+  type ProcessIdentity,
+  processState,
+  signalProcess,
+} from './process-identity.ts'
 export { systemClock, systemRandom } from './system.ts'

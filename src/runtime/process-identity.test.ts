@@ -6,8 +6,27 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { must } from '#base'
-import { identityOf, processState } from './process-identity.ts'
+import { identityOf, isAlive, processState, signalProcess, startTicksOf } from './process-identity.ts'
 import { tryProcessLock } from './process-lock.ts'
+
+const STAT = (name: string, state: string): string =>
+  `77 (${name}) ${state} 1 77 77 0 -1 4194560 1 0 0 0 1 2 0 0 20 0 1 0 123456 2500000 200 18446744073709551615`
+
+test('startTicksOf() is not led astray by the name of the program, and takes a zombie for gone', () => {
+  for (const name of ['qemu-system-x86', 'a) S 1 2 3 (b', ') Z 0', 'x y']) {
+    assert.equal(startTicksOf(STAT(name, 'S')), '123456')
+  }
+  assert.equal(startTicksOf(STAT('qemu', 'Z')), undefined)
+})
+
+test('isAlive() and signalProcess() know a process that has got the number of another', () => {
+  const self = must(identityOf(), 'We live')
+  assert.ok(isAlive(self))
+  const earlier = { ...self, startTicks: `${Number(self.startTicks) - 1}` }
+  assert.ok(!isAlive(earlier))
+  assert.ok(!isAlive({ ...self, bootId: 'another boot' }))
+  signalProcess(earlier, 'SIGKILL') // would end this test
+})
 
 test('processState() says alive of this process, and dead of one whose pid is another’s now', () => {
   const self = must(identityOf(), 'We live')

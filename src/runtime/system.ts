@@ -5,7 +5,8 @@ import { BaseError, type Clock, type Random } from '#base'
 
 export const systemClock: Clock = {
   nowMs: () => Date.now(),
-  monotonicMs: () => performance.now(),
+  // CLOCK_MONOTONIC (clock_gettime(2)): one clock for all processes of a boot, so a lease that one wrote another may judge.
+  monotonicMs: () => Number(process.hrtime.bigint()) / 1e6,
   async sleep(ms, signal) {
     try {
       await delay(ms, undefined, signal === undefined ? {} : { signal })

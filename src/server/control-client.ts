@@ -1,11 +1,10 @@
 /** The way to a running `serve`: its socket in the home. */
-import { type Clock, isHoldfastError } from '#base'
+import { type Clock, isHoldfastError, PROGRAM_VERSION } from '#base'
 import { processState, type ProcessIdentity, RpcClient, type RpcCallOptions } from '#runtime'
 import { ServerError } from './errors.ts'
 import type { Home } from './home.ts'
 import type { Health } from './serve.ts'
-import { isIdentity } from './supervisor.ts'
-import { PROGRAM_VERSION } from './version.ts'
+import { isIdentity } from './start-process.ts'
 
 export type ControlClient = Readonly<{
   /** The serving process; undefined when it did not say. */

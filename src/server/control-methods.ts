@@ -16,11 +16,11 @@ import { BACKUP_JOB, type JobEngine, JobsError, type JobView } from '#jobs'
 import type { RpcCall, RpcMethods } from '#runtime'
 import { ServerError } from './errors.ts'
 import { BACKUP_QUEUE } from './jobs-of-serve.ts'
+import { parameterReader } from './parameters.ts'
 
 export type JobSummary = Omit<JobView, 'input' | 'output'>
 export type ControlParts = Readonly<{ engine: JobEngine; catalog: Catalog; clock: Clock }>
 
-const TEXT_LENGTH_MAX = 1000
 const LIST_MAX = 1000
 const WATCH_MS = 250
 /** A point has some hundred bytes for each of its disks. */
@@ -30,15 +30,10 @@ function invalid(what: string): ServerError {
   return new ServerError('request_invalid', `The request has no valid ${what}.`, { facts: { what } })
 }
 
-function fieldsOf(params: unknown): Record<string, unknown> {
-  if (typeof params !== 'object' || params === null) throw invalid('parameters')
-  return params as Record<string, unknown>
-}
+const { fields: fieldsOf, text } = parameterReader(invalid)
 
 function textOf(fields: Record<string, unknown>, name: string): string {
-  const value = fields[name]
-  if (typeof value === 'string' && value !== '' && value.length <= TEXT_LENGTH_MAX) return value
-  throw invalid(name)
+  return text(fields[name], name)
 }
 
 function optionalText(fields: Record<string, unknown>, name: string): string | undefined {

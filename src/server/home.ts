@@ -5,8 +5,10 @@
  *   catalog.sqlite         the catalog (src/catalog)
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
  *   run/serve.sock         the sockets that they answer on
- *   run/worker.json        which process was started as worker; the same for the watchdog
- *   log/*.log              what the processes that outlive `serve` have to say
+ *   run/worker.json        which process was started as worker, and why the last one was replaced; the same for the watchdog
+ *   log/worker.log, .1, …  the worker's log, bounded (WORKER_LOG); the watchdog's lies with the journals
+ *   log/*.out, *.out.old   what these processes print besides: mostly nothing
+ *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -22,6 +24,8 @@ export type Home = Readonly<{
   socket: (name: string) => RpcAddress
   record: (name: string) => string
   log: (name: string) => string
+  /** What a process prints besides its log, such as its last words. */
+  output: (name: string) => string
 }>
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -69,5 +73,6 @@ export function openHome(folder: string): Home {
     socket: (name) => ({ kind: 'unix', path: checkSocketPath(join(folder, 'run', `${name}.sock`)) }),
     record: (name) => join(folder, 'run', `${name}.json`),
     log: (name) => join(folder, 'log', `${name}.log`),
+    output: (name) => join(folder, 'log', `${name}.out`),
   }
 }

@@ -1,24 +1,42 @@
 /** The jobs that `serve` knows and the tasks that its worker does, put together for one home. */
 import { join } from 'node:path'
-import type { Clock, Random } from '#base'
-import { BACKUP_TASK, backupJob, backupTask, listRepositoryJob, type RepositoryHost, type TaskHandler } from '#jobs'
+import { type Clock, type Random, randomUuid, WRITER } from '#base'
+import type { ChangeSource } from '#catalog'
+import {
+  BACKUP_TASK,
+  backupJob,
+  backupTask,
+  deleteGroupJob,
+  listRepositoryJob,
+  RESOURCE_QUEUE,
+  type RepositoryHost,
+  type TaskHandler,
+} from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
 import type { Home } from './home.ts'
 import type { ServeParts } from './serve.ts'
-import { PROGRAM_VERSION } from './version.ts'
 
 export const BACKUP_QUEUE = 'backup'
 /** Machines backed up at once: each reads and stores with as many threads as the host bears. */
 const BACKUPS_AT_ONCE = 2
+/** Operations on resources: most of them wait for a worker. */
+const RESOURCE_JOBS_AT_ONCE = 32
+
+const changeSource: ChangeSource = {
+  nowMs: () => systemClock.nowMs(),
+  newEtag: () => `W/"${randomUuid(systemRandom)}"`,
+}
 
 function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
-  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: `holdfast ${PROGRAM_VERSION}` }
+  return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: WRITER }
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
 export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): void {
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
+  engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map() }))
   engine.define(listRepositoryJob(catalog, repositoryHost(home, systemClock, systemRandom)))
 }
 

@@ -7,16 +7,19 @@
  * worker that goes on with its tasks; their results wait there until they are asked for again and recorded.
  */
 import type { Clock, Random } from '#base'
-import { messageOf, must } from '#base'
+import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
 import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, RpcServer, tryProcessLock } from '#runtime'
 import { controlMethods } from './control-methods.ts'
 import { ServerError } from './errors.ts'
+import { type Face, type FaceOptions, type FaceParts, openFace } from './face/open-face.ts'
 import type { Home } from './home.ts'
-import { type ProcessEntry, Supervised, type SupervisedState } from './supervisor.ts'
-import { PROGRAM_VERSION } from './version.ts'
+import { childrenOf, journalsFolder } from './children.ts'
+import type { ProcessEntry } from './start-process.ts'
+import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
 import { WorkerClient } from './worker/worker-client.ts'
 
 export type ServeParts = Readonly<{ engine: JobEngine; catalog: Catalog; tasks: TaskRunner }>
@@ -27,10 +30,12 @@ export type ServeOptions = Readonly<{
   random: Random
   logger: Logger
   workerEntry: ProcessEntry
-  watchdogEntry?: ProcessEntry
+  supervision?: Partial<SupervisionTiming>
   /** Defines queues and jobs, and puts schedules, before the engine runs. */
   prepare: (parts: ServeParts) => Promise<void> | void
   timing?: Partial<EngineTiming>
+  /** Where the Azure face listens; without it there is none. */
+  face?: FaceOptions
 }>
 
 export type Health = Readonly<{
@@ -41,7 +46,8 @@ export type Health = Readonly<{
   processes: readonly SupervisedState[]
 }>
 
-export type Served = ServeParts & Readonly<{ health: () => Promise<Health>; stop: () => Promise<void> }>
+export type Served = ServeParts &
+  Readonly<{ face: Face | undefined; health: () => Promise<Health>; stop: () => Promise<void> }>
 
 function lockHome(home: Home) {
   const lock = tryProcessLock(home.lock('serve'))
@@ -83,10 +89,16 @@ async function reconcile(engine: JobEngine, client: WorkerClient, logger: Logger
   }
 }
 
-function childrenOf({ home, clock, logger, workerEntry, watchdogEntry }: ServeOptions): Supervised[] {
-  const specs = [{ name: 'worker', entry: workerEntry, address: home.socket('worker') }]
-  const all = watchdogEntry === undefined ? specs : [...specs, { name: 'watchdog', entry: watchdogEntry }]
-  return all.map((spec) => new Supervised(spec, home, clock, logger))
+function openFaceOf(
+  { face }: ServeOptions,
+  parts: Omit<FaceParts, 'health'> & Readonly<{ health: () => Promise<Health> }>,
+): Promise<Face> | undefined {
+  if (face === undefined) return undefined
+  const health: FaceParts['health'] = async () => {
+    const { version, processes } = await parts.health()
+    return { healthy: true, facts: { version, processes: processes.length } }
+  }
+  return openFace(face, { ...parts, health })
 }
 
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
@@ -103,13 +115,13 @@ export async function serve(options: ServeOptions): Promise<Served> {
     undo.push(() => catalog.close())
     const self = must(identityOf(), 'This process has an identity')
     const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, ...(timing && { timing }) })
-    const tasks = new WorkerClient(home.socket('worker'), logger)
+    const tasks = new WorkerClient(home.socket('worker'), logger, clock)
     await options.prepare({ engine, catalog, tasks })
-    const children = childrenOf(options)
-    for (const child of children) {
-      await child.begin()
-      undo.push(() => child.leave())
-    }
+    await keepWatchdog(journalsFolder(home), self)
+    const children = childrenOf({ ...options, tasks })
+    const begun = await Promise.allSettled(children.map((child) => child.begin()))
+    for (const child of children) undo.push(() => child.leave())
+    for (const one of begun) if (one.status === 'rejected') throw one.reason
     await reconcile(engine, tasks, logger)
     engine.run()
     undo.push(() => engine.stop())
@@ -122,7 +134,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), health },
     })
     undo.push(() => rpc.close())
-    return { engine, catalog, tasks, health, stop }
+    const face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health })
+    if (face !== undefined) undo.push(() => face.close())
+    return { engine, catalog, tasks, face, health, stop }
   } catch (error) {
     await stop()
     throw error

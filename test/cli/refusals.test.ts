@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { GIB } from '#base'
 import { checkCommand } from '#runtime'
-import { type PointJson, runFailing, runJson, testFolder } from './command-line.ts'
+import { type PointJson, run, runFailing, runJson, testFolder } from './command-line.ts'
 import { makeImages, writeRaw } from './images.ts'
 import { startMachine } from './machine.ts'
 
@@ -146,6 +146,24 @@ test('A cache folder that cannot be used is named, with the way out', async () =
   const refused = await runFailing(folder, ['repo', 'list', 'store', '--cache-dir', 'file/cache'])
   assert.deepEqual([refused.code, refused.exitCode], ['cache_folder_unusable', 2])
   assert.match(refused.hint ?? '', /--cache-dir/)
+})
+
+test('Where the usual cache folder cannot be used, a private one serves with a warning, and is gone afterwards', async () => {
+  const folder = await testFolder()
+  await writeFile(join(folder, 'file'), '')
+  const temporary = join(folder, 'tmp')
+  await mkdir(temporary)
+  const env = { XDG_CACHE_HOME: join(folder, 'file', 'cache'), TMPDIR: temporary }
+  for (const args of [
+    ['init', 'store'],
+    ['list', 'store'],
+    ['rebuild-index', 'store'],
+  ]) {
+    const ran = await run(folder, ['repo', ...args], { env })
+    assert.equal(ran.code, 0, ran.stderr)
+    assert.equal(ran.stderr.match(/Warning: the cache folder .* cannot be used/g)?.length, 1, 'it warns, once')
+    assert.deepEqual(await readdir(temporary), [])
+  }
 })
 
 test('A block device is backed up, but not while the host has it mounted', async (t) => {

@@ -138,7 +138,7 @@ describe('An instant whose owner is killed', () => {
       assert.equal(await runOwner(vm, { dieAt, end: 'commit', tracking }, 'start'), 'SIGKILL')
       const diedMs = systemClock.monotonicMs()
       const { journalFolder } = vm.host()
-      watchdogPid = (await findWatchdog(journalFolder))?.pid
+      watchdogPid = (await findWatchdog(systemClock, journalFolder))?.pid
       assert.ok(watchdogPid !== undefined, 'A watchdog watches')
       await until('the machine runs', async () => (await vm.status()) === 'running', 5_000)
       await until(
@@ -174,7 +174,7 @@ describe('An instant whose owner is killed', () => {
     const exit = once(child, 'exit')
     await until('the owner paused the machine', async () => (await vm.status()) === 'paused')
     const pausedMs = systemClock.monotonicMs()
-    watchdogPid = (await findWatchdog(host.journalFolder))?.pid
+    watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
     const freedMs = systemClock.monotonicMs() - pausedMs
     assert.ok(freedMs > 2_500, `A living owner has its three seconds, not ${freedMs} ms`)
@@ -203,7 +203,7 @@ describe('An instant whose owner is killed', () => {
     child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()))
     const exit = once(child, 'close')
     await until('the owner paused the machine', async () => (await vm.status()) === 'paused')
-    watchdogPid = (await findWatchdog(host.journalFolder))?.pid
+    watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
     child.kill('SIGCONT')
     assert.deepEqual(await exit, [1, null])

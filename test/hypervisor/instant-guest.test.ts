@@ -167,7 +167,7 @@ describe('An instant of a machine with a guest', () => {
       })
       assert.deepEqual(await once(child, 'exit'), [null, 'SIGKILL'])
       const diedMs = systemClock.monotonicMs()
-      const watchdog = await findWatchdog(host.journalFolder)
+      const watchdog = await findWatchdog(systemClock, host.journalFolder)
       assert.ok(watchdog !== undefined)
       await until('the guest is thawed', async () => !(await isFrozen(guest).catch(() => true)), 10_000)
       console.log(`thawed ${(systemClock.monotonicMs() - diedMs).toFixed(0)} ms after death at ${dieAt}`)

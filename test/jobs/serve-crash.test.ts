@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
-import { must } from '#base'
+import { must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
+import { beatingWatchdog } from '#engine/hypervisor'
 import { EmbeddedEngine, type JobView } from '#jobs'
 import {
   identityOf,
@@ -19,7 +20,7 @@ import {
   systemClock,
   systemRandom,
 } from '#runtime'
-import { type Health, PROGRAM_VERSION, WorkerClient } from '#server'
+import { type Health, type SupervisedState, WorkerClient } from '#server'
 import { killHard, until } from './processes.ts'
 
 let home = ''
@@ -46,13 +47,18 @@ afterEach(async () => {
   await rm(home, { recursive: true })
 })
 
-/** The worker that is on record, remembered so that it is ended with the test. */
-function noteWorker(): ProcessIdentity | undefined {
-  const path = join(home, 'run', 'worker.json')
+/** The process that is on record, remembered so that it is ended with the test. */
+function noteProcess(name: 'worker' | 'watchdog'): ProcessIdentity | undefined {
+  const path = join(home, 'run', `${name}.json`)
   if (!existsSync(path)) return undefined
-  const worker = JSON.parse(readFileSync(path, 'utf8')) as ProcessIdentity
-  workers.set(worker.pid, worker)
-  return worker
+  const noted = JSON.parse(readFileSync(path, 'utf8')) as ProcessIdentity
+  workers.set(noted.pid, noted)
+  return noted
+}
+
+function noteWorker(): ProcessIdentity | undefined {
+  noteProcess('watchdog')
+  return noteProcess('worker')
 }
 
 type Output = { out: string; err: string }
@@ -193,6 +199,91 @@ test('a worker that is asked to retire ends its task first, and serve starts the
   assert.equal(begins().length, 1)
 })
 
+/** What the running serve says of itself. */
+async function healthOf(): Promise<Health> {
+  const client = await RpcClient.open({ kind: 'unix', path: join(home, 'run', 'serve.sock') }, 'test', PROGRAM_VERSION)
+  try {
+    return (await client.call('health', null)) as Health
+  } finally {
+    client.close()
+  }
+}
+
+async function stateOf(name: 'worker' | 'watchdog'): Promise<SupervisedState> {
+  noteWorker()
+  const { processes } = await healthOf()
+  return must(
+    processes.find((one) => one.name === name),
+    `There is a ${name}`,
+  )
+}
+
+test('a worker that hangs is ended while the watchdog is well; another does its task, and the health says why', async () => {
+  await ready()
+  const id = await startBackup()
+  const worker = workerOf()
+  process.kill(worker.pid, 'SIGSTOP')
+  await until('the task begins again', () => begins().length === 2)
+  letGo()
+  assert.equal((await ended(id)).status, 'succeeded')
+  const state = await until('the new one is well', async () => {
+    const state = await stateOf('worker')
+    return state.health === 'well' && state
+  })
+  assert.equal(processState(worker), 'dead')
+  assert.notEqual(state.identity?.pid, worker.pid)
+  assert.match(state.lastRestart?.reason ?? '', /did not answer 3 times/)
+})
+
+test('a watchdog that hangs or dies is replaced', async () => {
+  await ready()
+  for (const signal of ['SIGSTOP', 'SIGKILL'] as const) {
+    const first = await until('it is well', async () => {
+      const state = await stateOf('watchdog')
+      return state.health === 'well' && state
+    })
+    const identity = must(first.identity, 'It runs')
+    process.kill(identity.pid, signal)
+    const second = await until('another one is well', async () => {
+      const state = await stateOf('watchdog')
+      return state.starts > first.starts && state.health === 'well' && state
+    })
+    assert.notEqual(second.identity?.pid, identity.pid)
+    await until('the old one is gone', () => processState(identity) === 'dead')
+    assert.match(second.lastRestart?.reason ?? '', signal === 'SIGSTOP' ? /did not answer/ : /SIGKILL|it died/)
+    assert.deepEqual((await beatingWatchdog(systemClock, join(home, 'instants')))?.pid, second.identity?.pid)
+  }
+})
+
+test('a worker of another version ends its task and makes way; a job that came meanwhile waits for the next one', async () => {
+  writeFileSync(join(home, 'version'), '0.0.9')
+  const path = new URL('./serve-process.ts', import.meta.url).pathname
+  const old = spawn(process.execPath, [path, 'worker', home], { stdio: 'ignore' })
+  serves.push(old)
+  const address = { kind: 'unix', path: join(home, 'run', 'worker.sock') } as const
+  const client = await until('the old worker answers', () =>
+    existsSync(address.path) ? RpcClient.open(address, 'test', PROGRAM_VERSION).catch(() => undefined) : undefined,
+  )
+  const key = { job: 'earlier', step: 'copy', epoch: 1 }
+  const earlier = client.call('task.run', { key, task: 'hold', input: null })
+  await until('its task begins', () => begins().length === 1)
+  rmSync(join(home, 'version'))
+  await ready()
+  await until('it is asked to make way', async () => (await stateOf('worker')).retiring)
+  assert.equal((await stateOf('worker')).version, '0.0.9')
+  const id = await engine.start('backup', { machine: 'db-1' })
+  await until('the job runs', async () => (await engine.get(id))?.status === 'running')
+  assert.equal(begins().length, 1, 'the old worker takes no new task')
+  letGo()
+  assert.equal(((await earlier) as { pid: number }).pid, old.pid, 'the task of the old one was not disturbed')
+  client.close()
+  const job = await ended(id)
+  assert.equal(job.status, 'succeeded')
+  const state = await stateOf('worker')
+  assert.equal((job.output as { pid: number }).pid, state.identity?.pid)
+  assert.deepEqual([state.version, state.lastRestart?.reason], [PROGRAM_VERSION, 'it made way when its work was done'])
+})
+
 test('a second serve of one home refuses by name; health is answered on a socket of mode 0600', async () => {
   const first = await ready()
   const { child, output } = startServe()
@@ -200,12 +291,13 @@ test('a second serve of one home refuses by name; health is answered on a socket
   assert.notEqual(code, 0)
   assert.match(output.err, /Another Holdfast serves the home/)
   for (const name of ['serve.sock', 'worker.sock']) assert.equal(statSync(join(home, 'run', name)).mode & 0o777, 0o600)
-  const client = await RpcClient.open({ kind: 'unix', path: join(home, 'run', 'serve.sock') }, 'test', PROGRAM_VERSION)
-  const health = (await client.call('health', null)) as Health
-  client.close()
+  const health = await healthOf()
   assert.equal(health.pid, first.pid)
   assert.deepEqual(
     health.processes.map(({ name, alive }) => [name, alive]),
-    [['worker', true]],
+    [
+      ['watchdog', true],
+      ['worker', true],
+    ],
   )
 })

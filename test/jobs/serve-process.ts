@@ -3,8 +3,9 @@
  *
  * The task `hold` appends "began <pid>" to <home>/task.log and stays until <home>/go exists or it is cancelled; then it
  * appends "ended <pid>" or "stopped <pid>" and gives its pid. The job `backup` has it as its one step on the worker.
+ * A worker says that it is of the version that <home>/version holds, if there is one.
  */
-import { appendFileSync, existsSync } from 'node:fs'
+import { appendFileSync, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TaskHandler } from '#jobs'
 import { systemClock } from '#runtime'
@@ -30,13 +31,15 @@ const hold: TaskHandler = async (input, { signal, progress, epoch }) => {
 }
 
 if (role === 'worker') {
-  await runWorker({ home, handlers: new Map([['hold', hold]]) })
+  const version = existsSync(join(folder, 'version')) ? { version: readFileSync(join(folder, 'version'), 'utf8') } : {}
+  await runWorker({ home, handlers: new Map([['hold', hold]]), ...version })
 } else {
   await runServe({
     home,
     workerEntry: { program: process.execPath, args: [import.meta.filename, 'worker', folder] },
     say: (line) => process.stdout.write(`${line}\n`),
     timing: { pollMs: 50, leaseMs: 600_000 },
+    supervision: { watchMs: 50, lookEveryMs: 200, looksMissedMax: 3, answerMs: 1_000 },
     prepare: ({ engine, tasks }) => {
       engine.define({
         name: 'backup',

@@ -4,17 +4,18 @@
  * A state fits only the QEMU version and the command line that it was saved with, so its folder in the cache is named after
  * a hash of both (paths left out) and of the guest's image. It holds `state` and `os.qcow2`, the system disk of that moment,
  * which resumed guests use through overlays and never write. (A resumed guest has a file /run/saved.) Two tests that make the same state at once do the work twice;
- * the first to rename its folder into place wins. A crash leaves a folder `warm-*.tmp-*`, which nobody reads.
+ * the first to rename its folder into place wins. A crash leaves a folder `warm-*.tmp-*`, which nobody reads; it goes when the
+ * next state is made. At most WARM_STATES_MAX are kept, the last used ones: a test may use one that was used within an hour.
  */
 import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { createWriteStream, existsSync } from 'node:fs'
-import { copyFile, mkdir, mkdtemp, rename, rm, stat } from 'node:fs/promises'
+import { copyFile, mkdir, mkdtemp, readdir, rename, rm, stat, utimes } from 'node:fs/promises'
 import { createServer, type Socket } from 'node:net'
 import { basename, join } from 'node:path'
 import { pipeline } from 'node:stream/promises'
 import { isObject } from '#engine/hypervisor'
-import { checkCommand } from '#runtime'
+import { checkCommand, systemClock } from '#runtime'
 import { eventually } from './deadline.ts'
 import { type GuestCommand, guestArguments } from './guest-command.ts'
 import { RunningGuest } from './guest-process.ts'
@@ -23,6 +24,9 @@ import { CACHE_FOLDER, microImage } from './micro-image.ts'
 export type WarmState = Readonly<{ stateFile: string; osDisk: string }>
 
 const SAVE_MS_MAX = 60_000
+/** Each has about 90 MiB. */
+const WARM_STATES_MAX = 12
+const IN_USE_MS = 60 * 60_000
 
 async function keyOf(command: GuestCommand, sizesMib: readonly number[]): Promise<string> {
   const version = await checkCommand('qemu-system-x86_64', ['--version'])
@@ -70,6 +74,25 @@ async function save(guest: RunningGuest, file: string): Promise<void> {
   await guest.waitExit()
 }
 
+/** Makes room for one more: leftovers of crashes go, and the states used longest ago. */
+async function evict(folder: string): Promise<void> {
+  const names = (await readdir(folder)).filter((name) => name.startsWith('warm-'))
+  const states = await Promise.all(
+    names.map(async (name) => ({
+      name,
+      usedMs: (await stat(join(folder, name)).catch(() => undefined))?.mtimeMs ?? 0,
+    })),
+  )
+  const idle = states.filter(({ usedMs }) => systemClock.nowMs() - usedMs > IN_USE_MS)
+  const [broken, whole] = [
+    idle.filter(({ name }) => name.includes('.tmp-')),
+    idle.filter(({ name }) => !name.includes('.tmp-')),
+  ]
+  const kept = states.filter(({ name }) => !name.includes('.tmp-')).length
+  const oldest = whole.toSorted((a, b) => a.usedMs - b.usedMs).slice(0, Math.max(0, kept - WARM_STATES_MAX + 1))
+  for (const { name } of [...broken, ...oldest]) await rm(join(folder, name), { recursive: true, force: true })
+}
+
 /**
  * The saved state that fits `command`, made now (one cold boot) if there is none.
  * @param command a guest whose disk 0 is a fresh overlay and whose other disks, of `sizesMib`, are blank. Its folder is used
@@ -78,8 +101,13 @@ async function save(guest: RunningGuest, file: string): Promise<void> {
 export async function warmState(command: GuestCommand, sizesMib: readonly number[]): Promise<WarmState> {
   const folder = join(CACHE_FOLDER, 'guest', `warm-${await keyOf(command, sizesMib)}`)
   const found = { stateFile: join(folder, 'state'), osDisk: join(folder, 'os.qcow2') }
-  if (existsSync(folder)) return found
+  if (existsSync(folder)) {
+    const now = systemClock.nowMs() / 1000
+    await utimes(folder, now, now)
+    return found
+  }
   await mkdir(join(CACHE_FOLDER, 'guest'), { recursive: true })
+  await evict(join(CACHE_FOLDER, 'guest'))
   const making = await mkdtemp(`${folder}.tmp-`)
   const guest = await RunningGuest.launch(command)
   guest.keepFolder()

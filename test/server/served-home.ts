@@ -8,7 +8,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { must } from '#base'
-import { findWatchdog } from '#engine/hypervisor'
+import { recordedWatchdog } from '#engine/hypervisor'
 import { type ProcessIdentity, processState } from '#runtime'
 import type { Health } from '#server'
 import { runFailing, runJson } from '../cli/command-line.ts'
@@ -53,7 +53,7 @@ export class ServedHome {
   /** Starts a server and waits until it says that it is ready. */
   async serve(): Promise<void> {
     const env = { PATH: process.env['PATH'], HOME: this.folder, ...this.env }
-    const child = spawn(PROGRAM, ['serve'], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
+    const child = spawn(PROGRAM, ['serve', '--port', '0'], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
     this.#serve = child
     let said = ''
     let complained = ''
@@ -86,7 +86,9 @@ export class ServedHome {
 
   async journals(): Promise<string[]> {
     const folder = join(this.home, 'instants')
-    return existsSync(folder) ? (await readdir(folder)).map((name) => join(folder, name)) : []
+    if (!existsSync(folder)) return []
+    const entries = await readdir(folder, { withFileTypes: true })
+    return entries.filter((entry) => entry.isDirectory()).map(({ name }) => join(folder, name))
   }
 
   /** The steps at which the instants on record are. */
@@ -104,12 +106,14 @@ export class ServedHome {
 
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#serve !== undefined) await killHard(this.#serve)
-    const record = join(this.home, 'run', 'worker.json')
-    if (existsSync(record)) this.#note(JSON.parse(readFileSync(record, 'utf8')) as ProcessIdentity)
+    for (const name of ['worker', 'watchdog']) {
+      const record = join(this.home, 'run', `${name}.json`)
+      if (existsSync(record)) this.#note(JSON.parse(readFileSync(record, 'utf8')) as ProcessIdentity)
+    }
     for (const worker of this.#workers) if (processState(worker) === 'alive') process.kill(worker.pid, 'SIGKILL')
     for (const worker of this.#workers) await until('the worker is gone', () => processState(worker) === 'dead')
     for (const journal of await this.journals()) {
-      const watchdog = await findWatchdog(journal)
+      const watchdog = await recordedWatchdog(journal)
       if (watchdog !== undefined) process.kill(watchdog.pid, 'SIGKILL')
     }
     await rm(this.folder, { recursive: true, force: true })

@@ -1,7 +1,8 @@
 /** Every migration, in order. The last one's number is the schema that this program writes. */
 import { inventory } from './0001-inventory.ts'
 import { jobs } from './0002-jobs.ts'
+import { controlPlane } from './0003-control-plane.ts'
 import type { Migration } from './migration.ts'
 
-export const MIGRATIONS: readonly Migration[] = [inventory, jobs]
+export const MIGRATIONS: readonly Migration[] = [inventory, jobs, controlPlane]
 export const SCHEMA_NUMBER = MIGRATIONS.length

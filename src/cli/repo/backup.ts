@@ -1,15 +1,15 @@
 /** holdfast repo backup: one recovery point of a machine's disks. */
+import { WRITER } from '#base'
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { PointRecord } from '#engine/repository'
 import { CliError } from '../errors.ts'
 import { type CommandContext, runCommandHandler } from '../command.ts'
 import { printable } from '../printable.ts'
 import { stateFolder } from '../state-folder.ts'
-import { WRITER } from '../version.ts'
 import { collectDisk, type DiskArgument } from './disk-argument.ts'
 import { type HeldDisk, holdDisks } from './disk-sources.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
-import { pointJson, sumOf } from './point-json.ts'
+import { lockText, pointJson, sumOf } from './point-json.ts'
 import { parseCount } from '../count.ts'
 
 type BackupCommandOptions = RepoOptions &
@@ -23,8 +23,11 @@ type BackupCommandOptions = RepoOptions &
     strict?: boolean
     scratchDir?: string
     threads?: number
+    keepUntil?: number
+    lockDays?: number
   }>
 
+const DAY_MS = 24 * 60 * 60_000
 const CONSISTENCY = { app: 'application', fs: 'filesystem', crash: 'crash' } as const
 
 export function backupCommand(): Command {
@@ -65,6 +68,12 @@ export function backupCommand(): Command {
     )
     .option('--strict', 'fail instead of making a point of lesser consistency')
     .option('--scratch-dir <folder>', 'where what the guest overwrites meanwhile is kept (default: the state folder)')
+    .option('--keep-until <date>', 'when the point expires: no rule of "forget" gives it up before', parseDate)
+    .option(
+      '--lock-days <count>',
+      'lock the point: nobody can give it up or delete its data before, nor undo this (see "immutability")',
+      parseCount,
+    )
     .option('--threads <count>', 'threads that read and store (default: by the number of processors)', parseCount)
     .action((location: string, options: BackupCommandOptions) =>
       runCommandHandler(options, async (context) => {
@@ -74,7 +83,8 @@ export function backupCommand(): Command {
             options.qmp === undefined
               ? await backUpNamed(opened, options, context)
               : await backUpRunningMachine(opened, options.qmp, options, context)
-          context.output.result(pointJson(point), () => summary(point))
+          const lockedUntilMs = opened.repository.immutability.lockedUntilMs(point.id)
+          context.output.result(pointJson(point, lockedUntilMs), () => summary(point, lockedUntilMs))
         })
       }),
     )
@@ -99,14 +109,15 @@ function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir 
 async function backUpRunningMachine(
   { repository, descriptor }: OpenRepository,
   qmpSocketPath: string,
-  { machine, qga, consistency, strict, scratchDir, threads }: BackupCommandOptions,
+  options: BackupCommandOptions,
   { output, signal }: CommandContext,
 ): Promise<PointRecord> {
+  const { machine, qga, consistency, strict, scratchDir, threads } = options
   const { backUpRunning } = await import('#engine/transfer')
   const { systemClock, systemRandom } = await import('#runtime')
   const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
   const sockets = { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) }
-  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false }
+  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false, ...keeping(options) }
   return backUpRunning(repository, backup, {
     store: descriptor,
     clock: systemClock,
@@ -162,6 +173,7 @@ async function backUpImages(
     takenAtMs: systemClock.nowMs(),
     consistency: 'crash',
     notes: [],
+    ...keeping(options),
     disks: disks.map((disk) => {
       const id = derivedDiskId(machine, disk.lun)
       const reason = known.has(id) ? 'source_without_bitmap' : 'first_backup'
@@ -179,11 +191,29 @@ async function backUpImages(
   })
 }
 
-function summary(point: PointRecord): string {
+function keeping({ keepUntil, lockDays }: BackupCommandOptions): { expiresAtMs?: number; lockMs?: number } {
+  return {
+    ...(keepUntil === undefined ? {} : { expiresAtMs: keepUntil }),
+    ...(lockDays === undefined ? {} : { lockMs: lockDays * DAY_MS }),
+  }
+}
+
+/** A day (its end, in UTC) or an instant, in ISO 8601. @throws InvalidArgumentError */
+function parseDate(text: string): number {
+  const isDay = /^\d{4}-\d{2}-\d{2}$/.test(text)
+  const isInstant = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})$/.test(text)
+  const atMs = isDay || isInstant ? globalThis.Date.parse(text) : Number.NaN
+  if (Number.isNaN(atMs))
+    throw new InvalidArgumentError('Give a day like 2027-01-31, or an instant like 2027-01-31T12:00Z.')
+  return isDay ? atMs + DAY_MS : atMs
+}
+
+function summary(point: PointRecord, lockedUntilMs: number | undefined): string {
   const reasons = [...new Set(point.disks.flatMap(({ reason }) => reason ?? []))]
   const why = reasons.length === 0 ? '' : ` (${reasons.join(', ')})`
   return (
     `Point ${point.id} of ${point.machine}: ${point.mode}${why}, ${point.consistency} consistent.\n` +
-    `Read ${sumOf(point, 'readBytes')}; new ${sumOf(point, 'newBytes')}, stored in ${sumOf(point, 'storedBytes')}.`
+    `Read ${sumOf(point, 'readBytes')}; new ${sumOf(point, 'newBytes')}, stored in ${sumOf(point, 'storedBytes')}.` +
+    (lockedUntilMs === undefined ? '' : `\nLocked until ${lockText(lockedUntilMs)} UTC.`)
   )
 }

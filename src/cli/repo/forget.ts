@@ -7,12 +7,12 @@ import { parseCount } from '../count.ts'
 import { CliError } from '../errors.ts'
 import { textTable } from '../text-table.ts'
 import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
-import { shortId, timeText } from './point-json.ts'
+import { lockText, shortId, timeText } from './point-json.ts'
 
 const RULES = ['last', 'hourly', 'daily', 'weekly', 'monthly', 'yearly'] as const
 type Rule = (typeof RULES)[number]
 type ForgetCommandOptions = RepoOptions &
-  Readonly<{ machine?: string; timeZone: string; dryRun?: boolean }> &
+  Readonly<{ machine?: string; timeZone: string; dryRun?: boolean; expired?: boolean }> &
   Readonly<Partial<Record<`keep${Capitalize<Rule>}`, number>>>
 type Verdict = Readonly<{ point: PointRecord; forget: boolean; reasons: readonly string[] }>
 
@@ -23,7 +23,8 @@ export function forgetCommand(): Command {
     description:
       'Gives the named points up, or with --keep-... all that no rule keeps, machine by machine. A rule "--keep-daily 7" keeps ' +
       'the newest point of each of the newest seven days that have one. The newest point of a machine is never dropped by ' +
-      'rules. Space is freed by the next "holdfast repo prune".',
+      'rules, nor is one that is locked or has not expired. --expired gives up what has. Naming a locked point is an ' +
+      'error. Space is freed by the next "holdfast repo prune".',
     examples: [
       'holdfast repo forget /srv/backup 4f1c 8d20',
       'holdfast repo forget /srv/backup --keep-daily 7 --keep-weekly 5 --keep-monthly 12 --dry-run',
@@ -34,22 +35,30 @@ export function forgetCommand(): Command {
     command.option(`--keep-${rule} <count>`, `keep ${what}`, parseCount)
   }
   return command
+    .option('--expired', 'give up the points whose expiry ("backup --keep-until") has passed')
     .option('--machine <name>', 'only points of this machine')
     .option('--time-zone <name>', 'whose days, weeks and months the rules mean', 'UTC')
     .option('-n, --dry-run', 'only say what would be given up')
     .action((location: string, selectors: string[], options: ForgetCommandOptions) =>
       runCommandHandler(options, async (context) => {
         const rules = rulesOf(options)
-        if ((rules === undefined) === (selectors.length === 0)) {
-          throw new CliError('usage_invalid', 'Name the points to give up, or rules by which points are kept.', {
-            hint: 'As in "holdfast repo forget STORE 4f1c" or "holdfast repo forget STORE --keep-daily 7".',
-          })
+        const ways = [rules !== undefined, selectors.length > 0, options.expired === true]
+        if (ways.filter((way) => way).length !== 1) {
+          throw new CliError(
+            'usage_invalid',
+            'Name the points to give up, or rules by which points are kept, or --expired.',
+            {
+              hint: 'As in "holdfast repo forget STORE 4f1c" or "holdfast repo forget STORE --keep-daily 7".',
+            },
+          )
         }
         await withRepository(location, options, context, async ({ repository }) => {
           const verdicts =
-            rules === undefined
-              ? named(repository, selectors, options.machine)
-              : await ruled(repository, rules, options.machine)
+            options.expired === true
+              ? await expired(repository, options.machine)
+              : rules === undefined
+                ? named(repository, selectors, options.machine)
+                : await ruled(repository, rules, options.machine)
           const ids = verdicts.filter(({ forget }) => forget).map(({ point }) => point.id)
           const dryRun = options.dryRun === true
           if (!dryRun && ids.length > 0) await repository.forget(ids)
@@ -85,12 +94,36 @@ function named(repository: Repository, selectors: readonly string[], machine: st
   return [...points].map((point) => ({ point, forget: true, reasons: ['named'] }))
 }
 
+/** @throws clock_doubted: no point expires by a clock that is not believed */
+async function expired(repository: Repository, machine: string | undefined): Promise<Verdict[]> {
+  const hold = await holder(repository)
+  return repository
+    .points()
+    .filter((point) => point.expiresAtMs !== undefined && (machine === undefined || point.machine === machine))
+    .map((point) => {
+      const held = hold(point)
+      return { point, forget: held === undefined, reasons: [held ?? 'expired'] }
+    })
+}
+
+/** Why no rule may give a point up, if there is a reason. */
+async function holder(repository: Repository): Promise<(point: PointRecord) => string | undefined> {
+  const { immutability } = repository
+  const passedMs = await immutability.passedMs()
+  return ({ id, expiresAtMs = 0 }) => {
+    const lockedMs = immutability.lockedUntilMs(id) ?? 0
+    if (lockedMs > passedMs) return `locked until ${lockText(lockedMs)}`
+    return expiresAtMs > passedMs ? `expires ${lockText(expiresAtMs)}` : undefined
+  }
+}
+
 async function ruled(repository: Repository, rules: RetentionRules, machine: string | undefined): Promise<Verdict[]> {
   const { planRetention } = await import('#domain')
   const { systemClock } = await import('#runtime')
   const points = repository.points().map((point, sequence) => ({ point, sequence }))
   const machines = Map.groupBy(points, ({ point }) => point.machine)
   const verdicts: Verdict[] = []
+  const hold = await holder(repository)
   for (const [name, own] of machines) {
     if (machine !== undefined && name !== machine) continue
     const given = own.map(({ point, sequence }) => ({
@@ -103,7 +136,9 @@ async function ruled(repository: Repository, rules: RetentionRules, machine: str
     for (const { action, point, reasons } of decisions.toReversed()) {
       const found = own.find((candidate) => candidate.point.id === point.id)
       if (found === undefined) continue
-      verdicts.push({ point: found.point, forget: action === 'drop', reasons: reasons.map(reasonText) })
+      const held = action === 'drop' ? hold(found.point) : undefined
+      const why = held === undefined ? reasons.map(reasonText) : [held]
+      verdicts.push({ point: found.point, forget: action === 'drop' && held === undefined, reasons: why })
     }
   }
   return verdicts

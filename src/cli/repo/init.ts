@@ -33,7 +33,7 @@ export function initCommand(): Command {
         const store = await openStore(location, { create: true })
         try {
           const init = { credential, chunkSizeBytes: chunkSize, ...(label === undefined ? {} : { label }) }
-          const config = await Repository.init(store, init, await makeEnvironment(options))
+          const config = await Repository.init(store, init, await makeEnvironment(options, { output }))
           const { id, createdAt, chunkSizeBytes } = config
           output.result(
             { schema: 1, id, location: store.location, createdAt, chunkSizeBytes },

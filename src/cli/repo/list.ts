@@ -3,7 +3,7 @@ import type { Command } from 'commander'
 import { runCommandHandler } from '../command.ts'
 import { textTable } from '../text-table.ts'
 import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
-import { pointJson, shortId, sumOf, timeText } from './point-json.ts'
+import { lockText, pointJson, shortId, sumOf, timeText } from './point-json.ts'
 
 export function listCommand(): Command {
   return makeRepoCommand({
@@ -17,7 +17,17 @@ export function listCommand(): Command {
         withRepository(location, options, context, async ({ repository }) => {
           const { machine } = options
           const points = repository.points().filter((point) => machine === undefined || point.machine === machine)
-          const headings = ['POINT', 'MACHINE', 'TAKEN AT (UTC)', 'CONSISTENCY', 'MODE', 'DISKS', 'USED', 'STORED']
+          const headings = [
+            'POINT',
+            'MACHINE',
+            'TAKEN AT (UTC)',
+            'CONSISTENCY',
+            'MODE',
+            'DISKS',
+            'USED',
+            'STORED',
+            'LOCKED UNTIL',
+          ]
           const rows = points.map((point) => [
             shortId(point),
             point.machine,
@@ -27,9 +37,11 @@ export function listCommand(): Command {
             String(point.disks.length),
             sumOf(point, 'usedBytes'),
             sumOf(point, 'storedBytes'),
+            lockText(repository.immutability.lockedUntilMs(point.id)),
           ])
-          context.output.result(points.map(pointJson), () =>
-            points.length === 0 ? 'The repository holds no point yet.' : textTable(headings, rows),
+          context.output.result(
+            points.map((point) => pointJson(point, repository.immutability.lockedUntilMs(point.id))),
+            () => (points.length === 0 ? 'The repository holds no point yet.' : textTable(headings, rows)),
           )
         }),
       ),

@@ -1,14 +1,10 @@
 /** Opening the repository that a command names, and closing it whatever happens. */
-import { access, constants, mkdir } from 'node:fs/promises'
-import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { messageOf } from '#base'
+import { WRITER } from '#base'
 import type { BlobStore, Repository, RepositoryEnvironment, StoreDescriptor } from '#engine/repository'
-import { cachesFolder } from '../cache-folder.ts'
 import { askCredential, type CredentialRequest } from '../credential.ts'
 import { type CommandContext, type CommandText, makeCommand, type SharedOptions } from '../command.ts'
-import { CliError } from '../errors.ts'
-import { WRITER } from '../version.ts'
+import { openCacheFolder } from './cache.ts'
 
 export type RepoOptions = SharedOptions & Readonly<{ cacheDir?: string }>
 
@@ -22,24 +18,21 @@ export function makeRepoCommand(text: CommandText): Command {
 
 export type OpenRepository = Readonly<{ repository: Repository; descriptor: StoreDescriptor; store: BlobStore }>
 
-export async function makeEnvironment(options: RepoOptions): Promise<RepositoryEnvironment> {
+export async function makeEnvironment(
+  options: RepoOptions,
+  { output }: Pick<CommandContext, 'output'>,
+): Promise<RepositoryEnvironment> {
   const { systemClock, systemRandom } = await import('#runtime')
-  const cacheFolder = resolve(options.cacheDir ?? cachesFolder())
-  await makeCacheFolder(cacheFolder)
+  const cacheFolder = await openCacheFolder(options.cacheDir, (sentence) => output.note(sentence))
   return { clock: systemClock, random: systemRandom, cacheFolder, writer: WRITER }
 }
 
-async function makeCacheFolder(folder: string): Promise<void> {
-  try {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    await access(folder, constants.W_OK)
-  } catch (cause) {
-    throw new CliError('cache_folder_unusable', `The cache folder ${folder} cannot be used: ${messageOf(cause)}`, {
-      facts: { folder },
-      hint: 'Name another with --cache-dir; an empty one on a temporary file system will do.',
-      cause,
-    })
-  }
+/** Keeps the cache within its bound. It is a cache: what fails here must not fail a command that did its work. */
+async function trim({ cacheFolder, clock }: RepositoryEnvironment): Promise<void> {
+  const { trimCaches } = await import('#engine/repository')
+  await trimCaches(cacheFolder, clock.nowMs()).catch(() => {
+    // The next command trims.
+  })
 }
 
 /**
@@ -48,7 +41,7 @@ async function makeCacheFolder(folder: string): Promise<void> {
 export async function withRepository<T>(
   location: string,
   options: RepoOptions,
-  { output }: CommandContext,
+  context: CommandContext,
   use: (opened: OpenRepository) => Promise<T>,
   request: CredentialRequest = {},
 ): Promise<T> {
@@ -56,11 +49,17 @@ export async function withRepository<T>(
   const descriptor = parseStoreLocation(location)
   const store = await openStore(descriptor)
   try {
-    const environment = await makeEnvironment(options)
+    const environment = await makeEnvironment(options, context)
     const repository = await Repository.open(store, await credentialFor(store, request), environment)
+    const { output } = context
     if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
+    const { immutability } = repository
+    const clock = await immutability.judge()
+    if (!clock.plausible && immutability.isUsed)
+      output.note(`Warning: the clock of this host is not believed; see "holdfast repo immutability ${location}".`)
     const result = await use({ repository, descriptor, store })
     await repository.close()
+    await trim(environment)
     return result
   } catch (error) {
     await store.close().catch(() => {

@@ -11,7 +11,8 @@ export function pruneCommand(): Command {
     summary: 'delete what no point needs any more',
     description:
       'Deletes packs that no point needs and rewrites those that are mostly waste. Backups, restores and other prunes may run ' +
-      'meanwhile: what they rely on is held back for the next prune.',
+      'meanwhile: what they rely on is held back for the next prune. What is locked is not touched, and a clock that is ' +
+      'further ahead of the log than is plausible stops it.',
     examples: ['holdfast repo prune /srv/backup --dry-run', 'holdfast repo prune /srv/backup'],
   })
     .option('-n, --dry-run', 'only say what would be deleted')
@@ -35,12 +36,13 @@ export function pruneCommand(): Command {
 }
 
 function planJson(plan: PrunePlan): unknown {
-  const { drop, rewrite, strays, straysKept, leftovers, freedBytes, rewrittenBytes, keptBytes } = plan
-  return { drop, rewrite, strays, straysKept, leftovers, freedBytes, rewrittenBytes, keptBytes }
+  const { drop, rewrite, strays, straysKept, leftovers, locked, lockedBytes, freedBytes, rewrittenBytes, keptBytes } =
+    plan
+  return { drop, rewrite, strays, straysKept, leftovers, locked, lockedBytes, freedBytes, rewrittenBytes, keptBytes }
 }
 
-function reportJson({ plan, deleted, freedBytes, heldBack, heldBy }: PruneReport): unknown {
-  return { schema: 1, dryRun: false, deleted, freedBytes, heldBack, heldBy, plan: planJson(plan) }
+function reportJson({ plan, deleted, freedBytes, heldByStore, heldBack, heldBy }: PruneReport): unknown {
+  return { schema: 1, dryRun: false, deleted, freedBytes, heldByStore, heldBack, heldBy, plan: planJson(plan) }
 }
 
 function planText(plan: PrunePlan): string {
@@ -48,12 +50,21 @@ function planText(plan: PrunePlan): string {
     `${plan.drop.length} packs that nobody needs would go; ${plan.rewrite.length} would be rewritten (${formatBytes(plan.rewrittenBytes)} to copy).`,
     `${plan.strays.length} packs of broken-off backups would go; ${plan.straysKept.length} may belong to running ones.`,
     `${formatBytes(plan.freedBytes)} would be freed, ${formatBytes(plan.keptBytes)} are kept as they are.`,
+    ...lockedText(plan),
   ].join('\n')
+}
+
+function lockedText({ locked, lockedBytes }: PrunePlan): string[] {
+  return locked.length === 0
+    ? []
+    : [
+        `${locked.length} packs that hold ${formatBytes(lockedBytes)} nobody needs are locked; they go when their locks have ended.`,
+      ]
 }
 
 function reportText({ plan, deleted, freedBytes, heldBack, heldBy }: PruneReport): string {
   const held =
     heldBack === 0 ? [] : [`${heldBack} more are held back until these end: ${heldBy.join('; ')}. Prune again then.`]
   const done = `${deleted} packs were deleted and ${plan.rewrite.length} rewritten: ${formatBytes(freedBytes)} freed.`
-  return [done, ...held].join('\n')
+  return [done, ...held, ...lockedText(plan)].join('\n')
 }

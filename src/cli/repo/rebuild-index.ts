@@ -16,7 +16,7 @@ export function rebuildIndexCommand(): Command {
   }).action((location: string, options: RepoOptions) =>
     runCommandHandler(options, (context) =>
       withRepository(location, options, context, async ({ repository }) => {
-        const { cacheFolder } = await makeEnvironment(options)
+        const { cacheFolder } = await makeEnvironment(options, context)
         await rm(join(cacheFolder, repository.config.id, 'index'), { recursive: true, force: true })
         await repository.index()
         const packs = repository.log.state.packs.filter(({ status }) => status !== 'deleted').length

@@ -5,7 +5,7 @@ import type { PointRecord } from '#engine/repository'
 import { runCommandHandler } from '../command.ts'
 import { textTable } from '../text-table.ts'
 import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
-import { pointJson, timeText } from './point-json.ts'
+import { isoTime, pointJson, timeText } from './point-json.ts'
 
 export function showCommand(): Command {
   return makeRepoCommand({
@@ -18,23 +18,27 @@ export function showCommand(): Command {
       runCommandHandler(options, (context) =>
         withRepository(location, options, context, async ({ repository }) => {
           const point = repository.findPoint(selector, options.machine)
-          context.output.result(detailsJson(point), () => detailsText(point))
+          const lockedUntilMs = repository.immutability.lockedUntilMs(point.id)
+          context.output.result(detailsJson(point, lockedUntilMs), () => detailsText(point, lockedUntilMs))
         }),
       ),
     )
 }
 
-function detailsJson(point: PointRecord): unknown {
+function detailsJson(point: PointRecord, lockedUntilMs: number | undefined): unknown {
   const { description, attachments, writer } = point
   return {
-    ...pointJson(point),
+    ...pointJson(point, lockedUntilMs),
     attachments: attachments.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
     writer,
     ...(description === undefined ? {} : { description }),
   }
 }
 
-function detailsText(point: PointRecord): string {
+const dateFact = (name: string, atMs: number | undefined): [string, string][] =>
+  atMs === undefined ? [] : [[name, `${timeText(isoTime(atMs))} UTC`]]
+
+function detailsText(point: PointRecord, lockedUntilMs: number | undefined): string {
   const facts: [string, string][] = [
     ['Point', point.id],
     ['Machine', point.machineUuid === undefined ? point.machine : `${point.machine} (${point.machineUuid})`],
@@ -42,6 +46,8 @@ function detailsText(point: PointRecord): string {
     ['Consistency', point.consistency],
     ['Mode', point.mode],
     ...(point.parent === undefined ? [] : ([['Parent', point.parent]] as [string, string][])),
+    ...dateFact('Expires at', point.expiresAtMs),
+    ...dateFact('Locked until', lockedUntilMs),
     ...point.notes.map((note): [string, string] => ['Note', note]),
     ...point.attachments.map(({ name, sizeBytes }): [string, string] => [
       'Attachment',
@@ -61,5 +67,5 @@ function detailsText(point: PointRecord): string {
     disk.id,
   ])
   const table = textTable(['LUN', 'FORMAT', 'MODE', 'SIZE', 'USED', 'READ', 'NEW', 'STORED', 'DISK'], disks)
-  return `${facts.map(([name, value]) => `${`${name}:`.padEnd(13)}${value}`).join('\n')}\n\n${table}`
+  return `${facts.map(([name, value]) => `${`${name}:`.padEnd(14)}${value}`).join('\n')}\n\n${table}`
 }

@@ -46,14 +46,15 @@ export function verifyCommand(): Command {
 async function verifyBlind(
   location: string,
   options: VerifyCommandOptions,
-  { output, signal }: CommandContext,
+  context: CommandContext,
 ): Promise<VerifyReport> {
+  const { output, signal } = context
   const { openStore, parseStoreLocation } = await import('#engine/repository')
   const { verifyWithoutKey } = await import('#engine/transfer')
   const descriptor = parseStoreLocation(location)
   const store = await openStore(descriptor)
   try {
-    return await verifyWithoutKey(store, await makeEnvironment(options), {
+    return await verifyWithoutKey(store, await makeEnvironment(options, context), {
       store: descriptor,
       progress: output.progress,
       signal,

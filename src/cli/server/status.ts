@@ -1,7 +1,8 @@
 /** holdfast status: how the server of a home is. */
 import type { Command } from 'commander'
-import type { Health } from '#server'
+import type { Health, SupervisedState } from '#server'
 import { runCommandHandler } from '../command.ts'
+import { timeText } from '../time-text.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from './home-option.ts'
 
 export function statusCommand(): Command {
@@ -20,10 +21,27 @@ export function statusCommand(): Command {
   )
 }
 
+const HEALTH = {
+  well: 'runs',
+  silent: 'runs and has not answered yet',
+  hung: 'HANGS: it lives and does not answer',
+  dead: 'does not run; it is started again',
+} as const satisfies Record<SupervisedState['health'], string>
+
+function describeProcess({ name, identity, health, version, retiring, lastRestart }: SupervisedState): string {
+  const facts = [
+    ...(identity === undefined ? [] : [`process ${identity.pid}`]),
+    ...(version === undefined ? [] : [`version ${version}`]),
+  ]
+  const notes = [
+    ...(retiring ? [' It makes way for a new one as soon as its work is done.'] : []),
+    ...(lastRestart === undefined ? [] : [` Last replaced ${timeText(lastRestart.atMs)} UTC: ${lastRestart.reason}.`]),
+  ]
+  return `The ${name} ${HEALTH[health]}${facts.length > 0 ? ` (${facts.join(', ')})` : ''}.${notes.join('')}`
+}
+
 function describe({ version, pid, home, jobs, processes }: Health): string {
-  const children = processes.map(
-    ({ name, identity, alive }) => `The ${name} ${alive ? `runs (process ${identity?.pid})` : 'does not run'}.`,
-  )
+  const children = processes.map(describeProcess)
   const counts = Object.entries(jobs).map(([status, count]) => `${count} ${status}`)
   const line = counts.length === 0 ? 'There was no job yet.' : `Jobs: ${counts.join(', ')}.`
   return [`Holdfast ${version} serves ${home} (process ${pid}).`, ...children, line].join('\n')

@@ -11,9 +11,8 @@ export function workerCommand(): Command {
   }).action((options: HomeOptions) =>
     runCommandHandler(options, async () => {
       const home = await homeOf(options)
-      const { runWorker, workerTasks } = await import('#server')
-      const { createLogger } = await import('#runtime')
-      const logger = createLogger('worker')
+      const { runWorker, workerLogger, workerTasks } = await import('#server')
+      const logger = workerLogger(home)
       await runWorker({ home, logger, handlers: workerTasks(home, logger) })
     }),
   )

@@ -8,6 +8,9 @@
 import { assert } from '#base'
 import type { Extent } from './extent.ts'
 
+/** Bytes that lie in a source's memory, in order; they do not change until `release`, which is called once. */
+export type Loan = Readonly<{ parts: readonly Uint8Array[]; release: () => void }>
+
 export interface BlockSource {
   readonly sizeBytes: number
   /** Largest number of reads worth having in flight; 1 for a plain file read synchronously. */
@@ -17,6 +20,12 @@ export interface BlockSource {
    * @throws BlockError, or `cancelled` when `signal` aborted first.
    */
   read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void>
+  /**
+   * The bytes of [offset, offset + length) where the source keeps them, so that nothing is copied: at once when they are
+   * in memory, a promise when they must be fetched, undefined when the source lends no more at present: then `read` serves.
+   * A promise rejects as `read` does, and then nothing is lent.
+   */
+  lend?(offset: number, length: number, signal?: AbortSignal): Loan | Promise<Loan> | undefined
   /** The states of [offset, offset + length), ascending, covering it completely. @throws BlockError */
   extents(offset: number, length: number, signal?: AbortSignal): Promise<Extent[]>
   close(): Promise<void>

@@ -6,6 +6,7 @@ export {
   type BlockTarget,
   type FileMap,
   type FileRun,
+  type Loan,
   type SourceDescriptor,
 } from './device.ts'
 export { type FileShape, fileShape } from './device-size.ts'

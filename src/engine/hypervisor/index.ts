@@ -38,7 +38,16 @@ export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
-export { ensureWatchdog, findWatchdog } from './instant/watchdog-process.ts'
+export {
+  BEAT_AGE_MS_MAX,
+  beatingWatchdog,
+  ensureWatchdog,
+  findWatchdog,
+  keepWatchdog,
+  recordedWatchdog,
+  watchdogEntry,
+  type WatchdogProcess,
+} from './instant/watchdog-process.ts'
 export type {
   ConsistencyLevel,
   MachineDescription,

@@ -6,9 +6,11 @@
  *      When it resolves, `created` or `exists`, the object is durable and whole; a crash before that leaves it whole or
  *      absent. After a lost reply a second `put` says `exists` of the caller's own object: whoever must know compares bytes.
  *   2. `get` and `getRange` give exactly the stored bytes or fail; a range past the end is `blob_range_invalid`, never short.
+ *      The bytes are the caller's own, in memory that nobody else sees: it may change them, or free them.
  *   3. `list` gives every object that existed before the call and was not deleted, in ascending byte order of key, or fails.
  *      It never silently ends early. Objects created meanwhile may or may not appear.
- *   4. `delete` of an absent object succeeds, of a locked one fails with `blob_locked`. Nothing here deletes on its own.
+ *   4. `delete` of an absent object succeeds, of a locked one fails with `blob_locked`. A lock only ever extends,
+ *      whoever asks at the same time. Nothing here deletes on its own.
  *
  * Keys are made of [a-z0-9/.-], at most 200 characters, no segment empty or beginning with a dot: safe as a path and as a
  * URL. No key may be a folder of another (`a` beside `a/b`): a folder store cannot hold both.
@@ -19,8 +21,11 @@ export type BlobKey = string
 export type BlobInfo = Readonly<{ key: BlobKey; sizeBytes: number }>
 
 export type StoreCapabilities = Readonly<{
-  /** Whether `lock` is enforced by the store against everyone, its owner included. */
-  objectLock: boolean
+  /**
+   * Who keeps a `lock`: the store, against everyone and its owner too; this program alone, so that whoever can write to the
+   * place by other means, its owner and root, is outside the promise; or nobody.
+   */
+  lock: 'store' | 'program' | 'none'
 }>
 
 export interface BlobStore {
@@ -45,5 +50,7 @@ export interface BlobStore {
   delete(key: BlobKey): Promise<void>
   /** Forbids deletion until `untilMs` (Unix epoch); only ever extends. @throws StoreError `lock_unsupported`, `blob_not_found` */
   lock(key: BlobKey, untilMs: number): Promise<void>
+  /** The store's own clock, Unix ms; undefined where it has none but this host's. */
+  timeMs(): Promise<number | undefined>
   close(): Promise<void>
 }

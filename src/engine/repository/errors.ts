@@ -36,6 +36,10 @@ export const REPOSITORY_ERROR_CODES = [
   'point_not_found',
   'point_ambiguous',
   'disk_not_found',
+  'point_locked',
+  'lock_failed',
+  'immutability_locked',
+  'clock_doubted',
 ] as const
 export type RepositoryErrorCode = (typeof REPOSITORY_ERROR_CODES)[number]
 export class RepositoryError extends HoldfastError<RepositoryErrorCode> {}

@@ -63,3 +63,12 @@ export { IndexReader } from './index/chunk-index.ts'
 export { PackDirectory } from './index/pack-directory.ts'
 export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'
+export { Immutability, type ImmutabilityStatus } from './immutability/immutability.ts'
+export {
+  IMMUTABILITY_STATES,
+  type ImmutabilityPolicy,
+  type ImmutabilityState,
+  LOCK_DAYS_MAX,
+} from './immutability/policy.ts'
+export { DAY_MS, type Judgement } from './immutability/observed-time.ts'
+export { CACHE_BYTES_MAX, trimCaches } from './trim-caches.ts'

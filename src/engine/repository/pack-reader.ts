@@ -2,7 +2,7 @@
  * Reads packs out of a store: tables, single chunks, runs of neighbouring chunks, and the check of a whole pack.
  * Bytes that come out were authenticated; anything else is `pack_corrupt` or `chunk_corrupt`, never bytes.
  */
-import { isHoldfastError, toHex } from '#base'
+import { freeMemory, isHoldfastError, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import { decompressChunk } from './chunk.ts'
 import { Scratch } from './scratch.ts'
@@ -129,7 +129,9 @@ export function openPlain(
   sealed: Uint8Array,
   memory?: Scratch,
 ): { plain: Uint8Array; content: ContentHash } {
-  const plain = decompressChunk(chunk.codec, openChunk(keys, key, pack, chunk, sealed), chunk.plainBytes, memory)
+  const stored = openChunk(keys, key, pack, chunk, sealed)
+  const plain = decompressChunk(chunk.codec, stored, chunk.plainBytes, memory)
+  if (plain !== stored) freeMemory(stored)
   if (plain === undefined) throw chunkCorrupt(pack, chunk.id, 'it does not decompress to its length')
   const content = contentHash(plain)
   return { plain, content }

@@ -13,6 +13,8 @@
  *      restore, verify      sees the log as it opened  nothing shared            pin keeps live packs; another copy or a clear error without
  *      prune                waits for pins to delete   waits for pins to delete  deletions take a log number: each pack goes once
  *      forget               tombstones a point only    point's packs stay pinned next prune sees it
+ *   5. A point that is locked (immutability/) is neither given up nor loses a pack before its lock has ended, by the time
+ *      that the log has observed.
  *
  * It knows chunks and points; it knows nothing of images, hypervisors or policies.
  */
@@ -24,6 +26,7 @@ import { CONFIG_KEY, encodeConfig, FORMAT_VERSION, readConfig, type RepositoryCo
 import { KEY_BYTES, KeyRing } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.ts'
+import { Immutability, refuseLocked } from './immutability/immutability.ts'
 import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
 import { CommitLog } from './log/log.ts'
 import type { PointId, PointRecord } from './point.ts'
@@ -54,6 +57,7 @@ export class Repository {
   readonly config: RepositoryConfig
   readonly keys: KeyRing
   readonly log: CommitLog
+  readonly immutability: Immutability
   readonly #environment: RepositoryEnvironment
   readonly #cache: string
   /** Set when the log went back behind what this user has seen: reading goes on, writing is refused. */
@@ -75,6 +79,7 @@ export class Repository {
     this.#environment = environment
     this.#cache = join(environment.cacheFolder, config.id)
     this.rollback = rollback
+    this.immutability = new Immutability({ store, log, clock: environment.clock, cacheFolder: this.#cache })
   }
 
   /** Makes a repository in an empty store. @throws repository_exists, and what the store throws */
@@ -191,7 +196,8 @@ export class Repository {
   /** Begins a stay: pins what is live. @throws log_rolled_back, log_damaged, store_read_only */
   async beginSession(purpose: string): Promise<Session> {
     this.#assertWritable()
-    return Session.begin(this.log, this.#environment.clock, this.#environment.writer, purpose)
+    const { clock, writer } = this.#environment
+    return Session.begin({ log: this.log, clock, holder: writer, purpose, locks: this.immutability.locks })
   }
 
   /** As beginSession, for readers: undefined where the store cannot be written, since reading must still be possible. */
@@ -204,11 +210,20 @@ export class Repository {
     }
   }
 
-  /** Gives points up. Their packs stay until prune finds that nothing else needs them. */
+  /**
+   * Gives points up, all of them or none. Their packs stay until prune finds that nothing else needs them.
+   * @throws point_locked
+   */
   async forget(ids: readonly PointId[]): Promise<void> {
     this.#assertWritable()
     const wanted = new Set(ids)
-    await this.log.append((state) => ({ fields: { forgotten: [...wanted].filter((id) => state.points.has(id)) } }))
+    await this.log.refresh()
+    const judged = await this.immutability.judge()
+    await this.log.append((state) => {
+      const forgotten = [...wanted].filter((id) => state.points.has(id))
+      refuseLocked(state, forgotten, judged)
+      return { fields: { forgotten } }
+    })
     await this.#remember()
   }
 

@@ -7,6 +7,7 @@
  */
 import { type Clock, HoldfastError } from '#base'
 import { RepositoryError } from './errors.ts'
+import type { CommitLocks, LockWish, PreparedLocks } from './immutability/commit-locks.ts'
 import { deletedUnder } from './log/commit-check.ts'
 import type { PackAdded, PointHeader } from './log/entry.ts'
 import type { CommitLog } from './log/log.ts'
@@ -25,26 +26,41 @@ export type CommitInput = Readonly<{
   reliesOn: readonly number[]
   /** The point whose trees this one shares without having looked at every chunk. */
   base?: PointId
+  /** Lock the point for so long, or for as long as the repository's policy says if that is longer. */
+  lockMs?: number
 }>
+
+export type SessionParts = Readonly<{
+  log: CommitLog
+  clock: Clock
+  holder: string
+  purpose: string
+  locks: CommitLocks
+}>
+
+/** The locks were taken for a closure, or a policy, that has grown since. */
+class LocksBehind extends Error {}
 
 export class Session {
   readonly #log: CommitLog
   readonly #clock: Clock
   readonly #purpose: string
   readonly #holder: string
+  readonly #locks: CommitLocks
   /** Log numbers of our pins, the newest last. */
   #pins: number[] = []
   #pinnedAtMs = 0
 
-  private constructor(log: CommitLog, clock: Clock, holder: string, purpose: string) {
+  private constructor({ log, clock, holder, purpose, locks }: SessionParts) {
     this.#log = log
     this.#clock = clock
     this.#holder = holder
     this.#purpose = purpose
+    this.#locks = locks
   }
 
-  static async begin(log: CommitLog, clock: Clock, holder: string, purpose: string): Promise<Session> {
-    const session = new Session(log, clock, holder, purpose)
+  static async begin(parts: SessionParts): Promise<Session> {
+    const session = new Session(parts)
     await session.renew()
     return session
   }
@@ -77,16 +93,36 @@ export class Session {
     return this.#pins.includes(number)
   }
 
-  /** Commits points, and ends the session with the same entry. @throws packs_deleted, log_damaged, log_contended */
+  /**
+   * Commits points, and ends the session with the same entry. What a point needs is locked before it is committed.
+   * @throws packs_deleted, log_damaged, log_contended; lock_failed, before the commit or (by the facts) right after it
+   */
   async commit(inputs: readonly CommitInput[]): Promise<number> {
+    for (;;) {
+      const prepared = await this.#locks.prepare(inputs.map(wishOf))
+      const number = await this.#append(inputs, prepared)
+      if (number === undefined) continue
+      this.#pins = []
+      const untilMs = Math.max(...prepared.untils.map((until) => until ?? 0))
+      if (untilMs > 0) await this.#locks.lockEntry(number, untilMs)
+      return number
+    }
+  }
+
+  /** Undefined when the locks have to be taken again. */
+  async #append(inputs: readonly CommitInput[], { untils, hold }: PreparedLocks): Promise<number | undefined> {
     const packs = inputs.flatMap((input) => input.packs)
-    const number = await this.#log.append((state) => {
-      for (const input of inputs) this.#refuseDeleted(state, input)
-      const points = inputs.map((input) => headerOf(state, packs, input))
-      return { fields: { packs, points, unpin: this.#pins }, body: { points: inputs.map((input) => input.record) } }
-    })
-    this.#pins = []
-    return number
+    try {
+      return await this.#log.append((state) => {
+        for (const input of inputs) this.#refuseDeleted(state, input)
+        if (!hold()) throw new LocksBehind()
+        const points = inputs.map((input, i) => headerOf(state, packs, input, untils[i]))
+        return { fields: { packs, points, unpin: this.#pins }, body: { points: inputs.map((input) => input.record) } }
+      })
+    } catch (error) {
+      if (error instanceof LocksBehind) return undefined
+      throw error
+    }
   }
 
   /** Drops the pin. Harmless after a commit. */
@@ -110,12 +146,28 @@ export class Session {
   }
 }
 
-function headerOf(state: LogState, packs: readonly PackAdded[], input: CommitInput): PointHeader {
+function wishOf({ record, base, reliesOn, packs, lockMs }: CommitInput): LockWish {
+  const { id, expiresAtMs } = record
+  return {
+    header: { id, ...(base === undefined ? {} : { base }), uses: encodeOrdinals(reliesOn) },
+    packs,
+    ...(lockMs === undefined ? {} : { lockMs }),
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+  }
+}
+
+function headerOf(
+  state: LogState,
+  packs: readonly PackAdded[],
+  input: CommitInput,
+  lockedUntilMs: number | undefined,
+): PointHeader {
   const own = input.packs.map((pack) => state.packs.length + packs.indexOf(pack))
   const { record, base, reliesOn } = input
   return {
     id: record.id,
     ...(record.expiresAtMs === undefined ? {} : { expiresAtMs: record.expiresAtMs }),
+    ...(lockedUntilMs === undefined ? {} : { lockedUntilMs }),
     ...(base === undefined ? {} : { base }),
     uses: encodeOrdinals([...reliesOn, ...own]),
   }

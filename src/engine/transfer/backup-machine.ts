@@ -24,6 +24,7 @@ export type MachineBackup = Readonly<{
   strict?: boolean
   excludeLuns?: readonly number[]
   expiresAtMs?: number
+  lockMs?: number
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
   attachments?: BackupInput['attachments']
@@ -121,6 +122,7 @@ async function inputOf(
     description: instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
+    ...(backup.lockMs === undefined ? {} : { lockMs: backup.lockMs }),
   }
 }
 

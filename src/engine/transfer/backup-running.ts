@@ -27,6 +27,8 @@ export type RunningBackup = Readonly<{
   sockets: MachineMonitor
   consistency: ConsistencyLevel
   strict: boolean
+  expiresAtMs?: number
+  lockMs?: number
   /** A note that the point carries; a point of this machine that carries it already is the result. */
   once?: string
 }>
@@ -79,7 +81,7 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, once }: RunningBackup,
+  { machine, sockets, consistency, strict, once, expiresAtMs, lockMs }: RunningBackup,
   options: BackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
@@ -87,7 +89,12 @@ async function backUpOn(
   const same = sameImages(running.description, parent)
   const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))
   const notes = once === undefined ? [] : [once]
-  return backUpMachine(repository, { machine, consistency, strict, attachments, notes, openInstant }, options)
+  const keep = {
+    ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
+    ...(lockMs === undefined ? {} : { lockMs }),
+  }
+  const backup = { machine, consistency, strict, attachments, notes, openInstant, ...keep }
+  return backUpMachine(repository, backup, options)
 }
 
 /** Offers as committed only what is known to be of the image that the disk has now. */

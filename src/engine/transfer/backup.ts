@@ -78,6 +78,8 @@ export type BackupInput = Readonly<{
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
   expiresAtMs?: number
+  /** Lock the point for so long; the repository's policy may make it longer. */
+  lockMs?: number
   chunkSizeBytes?: number
 }>
 
@@ -117,6 +119,7 @@ type PlannedDisk = Readonly<{
  */
 export async function backUp(repository: Repository, input: BackupInput, options: BackupOptions): Promise<PointRecord> {
   for (const disk of input.disks) checkSize(disk)
+  if (input.lockMs !== undefined) repository.immutability.locks.assertSupported()
   const session = await repository.beginSession(`backup of ${input.machine}`)
   try {
     for (let attempt = 1; ; attempt += 1) {
@@ -370,6 +373,7 @@ async function commit(
       packs: written.flatMap(({ packs }) => packs),
       reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
       ...(base === undefined ? {} : { base }),
+      ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record

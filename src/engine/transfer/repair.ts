@@ -105,8 +105,13 @@ class Rescue {
       const { packs } = await writer.flush()
       const hurt = [...this.#injuries.keys()]
       const names = hurt.map((ordinal) => repository.log.state.packs[ordinal]?.name ?? '')
+      await repository.immutability.locks.lockMoved(hurt, packs)
       await repository.log.replacePacks(hurt, packs)
-      for (const name of names) await store.delete(packKeyOf(name))
+      for (const name of names) {
+        await store.delete(packKeyOf(name)).catch((error: unknown) => {
+          if (!isHoldfastError(error, 'blob_locked')) throw error // it stays as a leftover until its lock has ended
+        })
+      }
     } finally {
       await session.end()
     }

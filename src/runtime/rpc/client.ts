@@ -42,12 +42,17 @@ export class RpcClient {
   }
 
   /** Connects and exchanges hellos. @throws RpcError */
-  static async open(address: RpcAddress, role: string, version: string): Promise<RpcClient> {
+  static async open(
+    address: RpcAddress,
+    role: string,
+    version: string,
+    helloTimeoutMs = HELLO_TIMEOUT_MS,
+  ): Promise<RpcClient> {
     const socket = await dial(address)
     const waiting = new Map<number, Waiting>()
     const peer = await new Promise<Hello>((resolve, reject) => {
       const silent = new RpcError('rpc_unreachable', 'The other side does not say hello.', { retry: 'later' })
-      const timer = setTimeout(() => socket.destroy(silent), HELLO_TIMEOUT_MS)
+      const timer = setTimeout(() => socket.destroy(silent), helloTimeoutMs)
       timer.unref()
       receive(
         socket,

@@ -3,23 +3,14 @@ import type { Progress } from '#base'
 import type { TaskKey } from '#jobs'
 import type { RpcMethods } from '#runtime'
 import { ServerError } from '../errors.ts'
+import { parameterReader } from '../parameters.ts'
 import type { TaskTable } from './task-table.ts'
-
-const NAME_LENGTH_MAX = 1000
 
 function invalid(what: string): ServerError {
   return new ServerError('task_invalid', `The request has no valid ${what}.`, { facts: { what } })
 }
 
-function objectOf(params: unknown): Record<string, unknown> {
-  if (typeof params !== 'object' || params === null) throw invalid('parameters')
-  return params as Record<string, unknown>
-}
-
-function textOf(value: unknown, what: string): string {
-  if (typeof value === 'string' && value !== '' && value.length <= NAME_LENGTH_MAX) return value
-  throw invalid(what)
-}
+const { fields: objectOf, text: textOf } = parameterReader(invalid)
 
 /** @throws ServerError `task_invalid` */
 export function readKey(params: unknown): TaskKey {

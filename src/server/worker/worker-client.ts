@@ -2,12 +2,15 @@
  * Steps that run on a worker. Each task has a connection of its own; a broken one means that the worker is gone (or out of
  * reach), and the step is retried: its next attempt finds the task still running, or begins it again on a fresh worker.
  */
-import { isHoldfastError, messageOf, type Progress } from '#base'
+import { type Clock, isHoldfastError, messageOf, PROGRAM_VERSION, type Progress } from '#base'
 import type { StepContext, TaskKey, TaskRunner } from '#jobs'
-import { type Logger, type RpcAddress, RpcClient } from '#runtime'
+import { type Logger, type RpcAddress, RpcClient, systemClock } from '#runtime'
 import { ServerError } from '../errors.ts'
-import { PROGRAM_VERSION } from '../version.ts'
 import type { TaskView } from './task-table.ts'
+
+type Request = Readonly<{ key: TaskKey; task: string; input: unknown }>
+
+const RETIRING_POLL_MS = 500
 
 function lost(cause: unknown): ServerError {
   return new ServerError('worker_lost', `The worker cannot be reached: ${messageOf(cause)}.`, {
@@ -24,21 +27,35 @@ function isProgress(event: unknown): event is Progress {
 export class WorkerClient implements TaskRunner {
   readonly #address: RpcAddress
   readonly #logger: Logger
+  readonly #clock: Clock
 
-  constructor(address: RpcAddress, logger: Logger) {
+  constructor(address: RpcAddress, logger: Logger, clock: Clock = systemClock) {
     this.#address = address
     this.#logger = logger
+    this.#clock = clock
   }
 
+  /** Waits while the worker makes way for its successor, however long its tasks take: that is no failed attempt. */
   async run(step: StepContext, task: string, input: unknown): Promise<unknown> {
     const key: TaskKey = { job: step.jobId, step: step.stepName, epoch: step.epoch }
     step.signal.throwIfAborted()
+    step.afterRecorded(() => this.#acknowledge(key))
+    for (;;) {
+      try {
+        return await this.#runOnce(step, { key, task, input })
+      } catch (error) {
+        if (!isHoldfastError(error, 'worker_retiring')) throw error
+        await this.#clock.sleep(RETIRING_POLL_MS, step.signal)
+      }
+    }
+  }
+
+  async #runOnce(step: StepContext, request: Request): Promise<unknown> {
     const client = await this.#open()
     if (step.signal.aborted) client.close() // It aborted while we connected: nothing was asked for yet.
     step.signal.throwIfAborted()
-    step.afterRecorded(() => this.#acknowledge(key))
     try {
-      return await this.#attend(client, step, { key, task, input })
+      return await this.#attend(client, step, request)
     } catch (error) {
       if (isHoldfastError(error, 'rpc_closed', 'rpc_unreachable')) throw lost(error)
       throw error
@@ -62,11 +79,7 @@ export class WorkerClient implements TaskRunner {
     await this.#once('worker.retire', null)
   }
 
-  async #attend(
-    client: RpcClient,
-    step: StepContext,
-    request: Readonly<{ key: TaskKey; task: string; input: unknown }>,
-  ): Promise<unknown> {
+  async #attend(client: RpcClient, step: StepContext, request: Request): Promise<unknown> {
     const leave = new AbortController()
     const heed = (): void => {
       const { reason } = step.signal as { reason: unknown }

@@ -4,12 +4,12 @@
  *
  * Crash story: kill -9 leaves the socket's file and its record; the lock is free at once, so the next worker takes both.
  */
+import { PROGRAM_VERSION } from '#base'
 import type { Logger, RpcAddress } from '#runtime'
 import { identityOf, RpcServer, tryProcessLock } from '#runtime'
 import type { TaskHandler } from '#jobs'
 import { ServerError } from '../errors.ts'
 import type { Home } from '../home.ts'
-import { PROGRAM_VERSION } from '../version.ts'
 import { taskMethods } from './task-methods.ts'
 import { TaskTable } from './task-table.ts'
 
@@ -19,6 +19,8 @@ export type WorkerOptions = Readonly<{
   handlers: ReadonlyMap<string, TaskHandler>
   /** Where it listens besides its unix socket. */
   alsoAt?: readonly RpcAddress[]
+  /** What it says of itself; a server asks one of another version than its own to make way. */
+  version?: string
 }>
 
 export type Worker = Readonly<{
@@ -31,7 +33,7 @@ export type Worker = Readonly<{
 
 /** Starts to answer. @throws ServerError `home_in_use` when this home has a worker, RpcError */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { home, logger } = options
+  const { home, logger, version = PROGRAM_VERSION } = options
   const lock = tryProcessLock(home.lock('worker'))
   if (lock === undefined) {
     throw new ServerError('home_in_use', `The home ${home.folder} has a worker already.`, {
@@ -43,7 +45,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const facts = { identity: identityOf(), home: home.folder }
   const servers: RpcServer[] = []
   for (const address of [home.socket('worker'), ...(options.alsoAt ?? [])]) {
-    servers.push(await RpcServer.open({ address, role: 'worker', version: PROGRAM_VERSION, facts, methods }))
+    servers.push(await RpcServer.open({ address, role: 'worker', version, facts, methods }))
   }
   const stop = async (): Promise<void> => {
     await tasks.stop()

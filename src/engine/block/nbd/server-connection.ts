@@ -7,9 +7,11 @@
  * when it is full), never the end of the server.
  */
 import { isHoldfastError, messageOf, MIB } from '#base'
+import type { Loan } from '../device.ts'
 import { BlockError } from '../errors.ts'
 import type { BufferPool } from './buffer-pool.ts'
 import type { ByteChannel } from './byte-channel.ts'
+import { ReplyWriter } from './reply-writer.ts'
 import { RequestReader, type RequestReceiver } from './request-reader.ts'
 import type { Agreement } from './server-handshake.ts'
 import { statusChunks } from './status-reply.ts'
@@ -21,11 +23,13 @@ import {
   encodeSimpleReply,
   ERRNO,
   PAYLOAD_BYTES_MAX,
+  READ_CHUNK_HEADER_BYTES,
   REPLY,
   REPLY_FLAG_DONE,
   type Request,
-  STRUCTURED_REPLY_BYTES,
-  writeU64,
+  SIMPLE_REPLY_BYTES,
+  writeReadChunkHeader,
+  writeSimpleReply,
 } from './wire.ts'
 
 const REQUESTS_MAX = 128
@@ -49,6 +53,7 @@ export class ServerConnection implements RequestReceiver {
   readonly #channel: ByteChannel
   readonly #agreement: Agreement
   readonly #pool: BufferPool
+  readonly #writer: ReplyWriter
   readonly #gone = new AbortController()
   readonly #onEnd: (error: Error | undefined) => void
   #requests = 0
@@ -61,6 +66,7 @@ export class ServerConnection implements RequestReceiver {
     this.#pool = pool
     this.#onEnd = onEnd
     this.reader = new RequestReader(this, pool)
+    this.#writer = new ReplyWriter(channel, pool, this.#taken)
   }
 
   hasRoom(): boolean {
@@ -73,21 +79,13 @@ export class ServerConnection implements RequestReceiver {
       this.#leaveWhenIdle()
       return false
     }
-    const held = payloadBytes(request)
     this.#requests += 1
-    this.#bytes += held
+    this.#bytes += payloadBytes(request)
     const refusal = this.#refusalOf(request)
-    const work = refusal === undefined ? this.#run(request, data) : this.#refuse(request, refusal)
-    work.then(
-      () => {
-        if (data !== undefined) this.#pool.give(data)
-        this.#done(held)
-      },
-      (error: unknown) => {
-        // Only our own failure to answer comes here: what the device throws is answered in #run.
-        this.#channel.destroy(error instanceof Error ? error : new Error(messageOf(error)))
-      },
-    )
+    if (refusal !== undefined) this.#refuse(request, refusal)
+    else if (request.type === CMD.READ && request.length > 0) this.#read(request)
+    else void this.#run(request, data)
+    if (refusal !== undefined && data !== undefined) this.#pool.give(data)
     return true
   }
 
@@ -96,9 +94,9 @@ export class ServerConnection implements RequestReceiver {
     this.#onEnd(error)
   }
 
-  #done(held: number): void {
-    this.#requests -= 1
-    this.#bytes -= held
+  readonly #taken = (count: number, bytes: number): void => {
+    this.#requests -= count
+    this.#bytes -= bytes
     if (this.#leaving) this.#leaveWhenIdle()
     else this.#channel.resume()
   }
@@ -131,39 +129,58 @@ export class ServerConnection implements RequestReceiver {
     return undefined
   }
 
-  /** Validated by #refusalOf. Resolves when the client's kernel has the reply. */
+  /** Validated by #refusalOf. What is not a read: its reply is short. */
   async #run(request: Request, data: Buffer | undefined): Promise<void> {
     try {
-      if (request.type === CMD.READ) return await this.#read(request)
       if (request.type === CMD.BLOCK_STATUS) {
         const chunks = await statusChunks(this.#agreement, request, this.#gone.signal)
-        return await this.#send(...chunks)
+        return this.#writer.sendWhole(chunks, 0)
       }
       await this.#change(request, data)
+      this.#writer.sendWhole([this.#success(request)], payloadBytes(request))
     } catch (error) {
-      return await this.#refuse(request, refusalFor(error))
+      this.#refuse(request, refusalFor(error))
+    } finally {
+      if (data !== undefined) this.#pool.give(data)
     }
-    await this.#send(this.#success(request))
   }
 
-  async #read(request: Request): Promise<void> {
-    if (request.length === 0) return await this.#send(this.#success(request))
+  /** Bytes that the source has in memory are answered in the same turn; the others when they are there. */
+  #read(request: Request): void {
+    let loan: Loan | Promise<Loan>
+    try {
+      const { source } = this.#agreement.export
+      loan = source.lend?.(request.offset, request.length, this.#gone.signal) ?? this.#copyOf(request)
+    } catch (error) {
+      return this.#refuse(request, refusalFor(error))
+    }
+    if (!(loan instanceof Promise)) return this.#sendRead(request, loan)
+    loan.then(
+      (ready) => this.#sendRead(request, ready),
+      (error: unknown) => this.#refuse(request, refusalFor(error)),
+    )
+  }
+
+  /** Of a source that lends nothing: a copy of ours. */
+  async #copyOf(request: Request): Promise<Loan> {
     const payload = this.#pool.take(request.length)
+    const release = (): void => this.#pool.give(payload)
     try {
       await this.#agreement.export.source.read(request.offset, payload, this.#gone.signal)
     } catch (error) {
-      this.#pool.give(payload)
+      release()
       throw error
     }
-    await this.#send(this.#readHeader(request), payload)
-    this.#pool.give(payload)
+    return { parts: [payload], release }
   }
 
-  #readHeader(request: Request): Buffer {
-    if (!this.#agreement.structured) return encodeSimpleReply(request, 0)
-    const header = encodeChunkHeader(request, REPLY.OFFSET_DATA, REPLY_FLAG_DONE, 8 + request.length, 8)
-    writeU64(header, request.offset, STRUCTURED_REPLY_BYTES)
-    return header
+  #sendRead(request: Request, loan: Loan): void {
+    const payload = { parts: loan.parts, length: request.length, release: loan.release }
+    if (this.#agreement.structured) {
+      this.#writer.sendPayload(READ_CHUNK_HEADER_BYTES, (into, at) => writeReadChunkHeader(into, at, request), payload)
+    } else {
+      this.#writer.sendPayload(SIMPLE_REPLY_BYTES, (into, at) => writeSimpleReply(into, at, request, 0), payload)
+    }
   }
 
   async #change(request: Request, data: Buffer | undefined): Promise<void> {
@@ -183,23 +200,12 @@ export class ServerConnection implements RequestReceiver {
     return chunked ? encodeChunkHeader(request, REPLY.NONE, REPLY_FLAG_DONE, 0) : encodeSimpleReply(request, 0)
   }
 
-  #refuse(request: Request, refusal: Refusal): Promise<void> {
+  #refuse(request: Request, refusal: Refusal): void {
     const { structured } = this.#agreement
-    return this.#send(
-      structured
-        ? encodeErrorChunk(request, refusal.errno, refusal.message)
-        : encodeSimpleReply(request, refusal.errno),
-    )
-  }
-
-  /** Resolves when the last part was taken by the kernel, or the connection ended. */
-  #send(...parts: readonly Uint8Array[]): Promise<void> {
-    return new Promise((resolve) => {
-      for (const [index, part] of parts.entries()) {
-        if (index === parts.length - 1) this.#channel.send(part, resolve)
-        else this.#channel.send(part)
-      }
-    })
+    const reply = structured
+      ? encodeErrorChunk(request, refusal.errno, refusal.message)
+      : encodeSimpleReply(request, refusal.errno)
+    this.#writer.sendWhole([reply], payloadBytes(request))
   }
 }
 

@@ -102,6 +102,7 @@ export const STATE_ZERO = 2
 export const REQUEST_BYTES = 28
 export const SIMPLE_REPLY_BYTES = 16
 export const STRUCTURED_REPLY_BYTES = 20
+export const READ_CHUNK_HEADER_BYTES = STRUCTURED_REPLY_BYTES + 8
 export const OPTION_HEADER_BYTES = 16
 export const OPTION_REPLY_HEADER_BYTES = 20
 
@@ -176,23 +177,44 @@ type Cookie = Readonly<{ cookieHigh: number; cookieLow: number }>
 
 export function encodeSimpleReply(cookie: Cookie, error: number): Buffer {
   const buffer = Buffer.allocUnsafe(SIMPLE_REPLY_BYTES)
-  buffer.writeUInt32BE(SIMPLE_REPLY_MAGIC, 0)
-  buffer.writeUInt32BE(error, 4)
-  buffer.writeUInt32BE(cookie.cookieHigh, 8)
-  buffer.writeUInt32BE(cookie.cookieLow, 12)
+  writeSimpleReply(buffer, 0, cookie, error)
   return buffer
+}
+
+export function writeSimpleReply(buffer: Buffer, at: number, cookie: Cookie, error: number): void {
+  buffer.writeUInt32BE(SIMPLE_REPLY_MAGIC, at)
+  buffer.writeUInt32BE(error, at + 4)
+  buffer.writeUInt32BE(cookie.cookieHigh, at + 8)
+  buffer.writeUInt32BE(cookie.cookieLow, at + 12)
+}
+
+/** The header of the one chunk that carries a whole read: READ_CHUNK_HEADER_BYTES, the payload comes right behind it. */
+export function writeReadChunkHeader(buffer: Buffer, at: number, request: Request): void {
+  writeChunkHeader(buffer, at, request, REPLY.OFFSET_DATA, REPLY_FLAG_DONE, 8 + request.length)
+  writeU64(buffer, request.offset, at + STRUCTURED_REPLY_BYTES)
 }
 
 /** The header of a chunk with room for `extraBytes` of its own payload behind it; `length` counts the whole payload. */
 export function encodeChunkHeader(cookie: Cookie, type: number, flags: number, length: number, extraBytes = 0): Buffer {
   const buffer = Buffer.allocUnsafe(STRUCTURED_REPLY_BYTES + extraBytes)
-  buffer.writeUInt32BE(STRUCTURED_REPLY_MAGIC, 0)
-  buffer.writeUInt16BE(flags, 4)
-  buffer.writeUInt16BE(type, 6)
-  buffer.writeUInt32BE(cookie.cookieHigh, 8)
-  buffer.writeUInt32BE(cookie.cookieLow, 12)
-  buffer.writeUInt32BE(length, 16)
+  writeChunkHeader(buffer, 0, cookie, type, flags, length)
   return buffer
+}
+
+function writeChunkHeader(
+  buffer: Buffer,
+  at: number,
+  cookie: Cookie,
+  type: number,
+  flags: number,
+  length: number,
+): void {
+  buffer.writeUInt32BE(STRUCTURED_REPLY_MAGIC, at)
+  buffer.writeUInt16BE(flags, at + 4)
+  buffer.writeUInt16BE(type, at + 6)
+  buffer.writeUInt32BE(cookie.cookieHigh, at + 8)
+  buffer.writeUInt32BE(cookie.cookieLow, at + 12)
+  buffer.writeUInt32BE(length, at + 16)
 }
 
 /** A whole ERROR chunk, which ends its reply. */

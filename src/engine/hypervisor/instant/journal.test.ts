@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { isHoldfastError, must } from '#base'
+import { identityOf } from '#runtime'
 import { InstantJournal, type StoppedRecord } from './journal.ts'
-import { isAlive, ownerOf } from './owner.ts'
 import { verdictOf } from './recover.ts'
 
 let folder: string
 
 async function record(id: string, more: Partial<StoppedRecord> = {}): Promise<StoppedRecord> {
-  const owner = must(await ownerOf(process.pid), 'This process is alive')
+  const owner = must(identityOf(), 'This process is alive')
   return {
     schema: 1,
     kind: 'stopped',
@@ -75,15 +75,5 @@ describe('verdictOf()', () => {
     )
     assert.deepEqual(verdicts, ['abort', 'abort', 'abort', 'abort', 'undecided', 'commit', 'abort', 'undecided'])
     assert.equal(verdictOf(await record('01', { step: 'open', tracking: undefined })), 'abort')
-  })
-})
-
-describe('isAlive()', () => {
-  it('knows a process by more than its id', async () => {
-    const self = must(await ownerOf(process.pid), 'This process is alive')
-    assert.ok(await isAlive(self))
-    assert.ok(!(await isAlive({ ...self, startTicks: `${self.startTicks}0` })))
-    assert.ok(!(await isAlive({ ...self, bootId: 'another boot' })))
-    assert.equal(await ownerOf(2 ** 22 + 1), undefined)
   })
 })

@@ -19,11 +19,10 @@
 import { readdir, readFile, unlink } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errnoOf, messageOf } from '#base'
-import { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from '#runtime'
+import { createFileOnce, type HostProcess, makeFolderDurable, replaceFile, syncFolder } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
 import { isObject } from '../qmp/shape.ts'
-import { NOBODY, type Owner } from './owner.ts'
 import type { DiskPlan } from './plan.ts'
 import type { TrackingDecision } from './tracking.ts'
 
@@ -46,7 +45,7 @@ type RecordOfAny = Readonly<{
   id: string
   machine: string
   machineUuid: string
-  owner: Owner
+  owner: HostProcess
   step: InstantStep
   nbdSocketPath: string
   tracking: Readonly<{ tracker: TrackerId; next: Generation }> | undefined
@@ -66,7 +65,7 @@ export type StoppedRecord = RecordOfAny &
   Readonly<{
     kind: 'stopped'
     /** The storage daemon that holds the images' locks, once it runs. */
-    daemon: Owner | undefined
+    daemon: HostProcess | undefined
     images: readonly StoppedImage[]
   }>
 
@@ -91,6 +90,8 @@ export type MachineSockets = Readonly<{
 }>
 
 const ENDING = '.instant.json'
+/** An owner that is never alive. */
+const NOBODY: HostProcess = { pid: 0, startTicks: '', bootId: '' }
 
 function encode(record: InstantRecord): Uint8Array[] {
   return [Buffer.from(`${JSON.stringify(record)}\n`)]

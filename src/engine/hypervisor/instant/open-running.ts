@@ -5,7 +5,7 @@
 import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert, BaseError, isHoldfastError, must, toHex } from '#base'
-import { makeFolderDurable } from '#runtime'
+import { identityOf, makeFolderDurable } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import { askCapabilities } from '../qmp/capabilities.ts'
@@ -16,7 +16,6 @@ import { findDrive, type Inventory, readInventory } from './inventory.ts'
 import { InstantJournal, type RunningRecord } from './journal.ts'
 import { takeMoment } from './moment.ts'
 import { startNbdServer } from './nbd-server.ts'
-import { ownerOf } from './owner.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
@@ -122,7 +121,7 @@ async function recordOf(
     id: plan.id,
     machine: machine.description.name,
     machineUuid: machine.description.uuid,
-    owner: must(await ownerOf(process.pid), 'This process is alive'),
+    owner: must(identityOf(), 'This process is alive'),
     step: 'prepare',
     access: machine.sockets,
     wasRunning,

@@ -10,12 +10,12 @@ import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machi
 import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
 import { chown } from 'node:fs/promises'
 import { must, toHex } from '#base'
-import { makeFolderDurable } from '#runtime'
+import { identityOf, isAlive, makeFolderDurable } from '#runtime'
 import { type InstantHost, socketPathIn } from './access.ts'
 import { InstantJournal, type StoppedImage, type StoppedRecord } from './journal.ts'
 import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from './offline-image.ts'
-import { isAlive, ownerOf } from './owner.ts'
 import { takeOver } from './recover.ts'
+import { ensureWatchdog } from './watchdog-process.ts'
 import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
 import { decideTracking } from './tracking.ts'
 
@@ -84,7 +84,7 @@ class StoppedInstant implements Instant {
 
   async check(): Promise<void> {
     const { daemon } = this.#record
-    if (this.#ended === undefined && daemon !== undefined && (await isAlive(daemon))) return
+    if (this.#ended === undefined && daemon !== undefined && isAlive(daemon)) return
     throw new HypervisorError('instant_broken', 'The images are no longer held: the machine may have been started.', {
       retry: 'later',
     })
@@ -188,7 +188,7 @@ export async function openStoppedInstant(
     id,
     machine: machine.description.name,
     machineUuid: machine.description.uuid,
-    owner: must(await ownerOf(process.pid), 'This process is alive'),
+    owner: must(identityOf(), 'This process is alive'),
     step: 'prepare',
     nbdSocketPath: socketPathIn(host.runFolder, id),
     tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
@@ -198,6 +198,8 @@ export async function openStoppedInstant(
   const journal = new InstantJournal(host.journalFolder)
   await journal.create(record)
   try {
+    // There is no guest to free; but a daemon that outlives us would keep the machine from starting.
+    if (host.watchdog === 'start') await ensureWatchdog(host.clock, host.journalFolder)
     const open = await carryOut(host, journal, record, found, options)
     return new StoppedInstant(host, open, machine, found, options.consistency)
   } catch (error) {

@@ -6,12 +6,12 @@
  * log decides. Repeating is harmless. A second recoverer waits for the monitor and then finds the record gone.
  */
 import { type Clock, errnoOf, type HoldfastError, isHoldfastError } from '#base'
+import { isAlive } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { continueIfLeftPaused, dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
 import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
-import { isAlive } from './owner.ts'
 import { dismantleStopped } from './storage-daemon.ts'
 
 /** Whether the repository's log holds this generation. */
@@ -96,7 +96,7 @@ export async function takeOver(
 ): Promise<Recovered['outcome']> {
   const record = await journal.read(id)
   if (record === undefined) return 'aborted' // another recoverer was faster
-  if (await isAlive(record.owner)) return 'owned'
+  if (isAlive(record.owner)) return 'owned'
   const verdict = await decide(record, isCommitted)
   if (record.kind === 'running') {
     await cleanRunning(clock, record, verdict)

@@ -9,6 +9,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { readdir, readFile } from 'node:fs/promises'
 import { type Clock, errnoOf, must } from '#base'
+import { type HostProcess, identityOf, isAlive } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import { QmpClient } from '../qmp/client.ts'
 import type { InstantHost } from './access.ts'
@@ -16,7 +17,6 @@ import type { Verdict } from './dismantle.ts'
 import { removeFile } from './files.ts'
 import type { StoppedImage, StoppedRecord } from './journal.ts'
 import { settleImage } from './offline-image.ts'
-import { isAlive, type Owner, ownerOf } from './owner.ts'
 
 const START_MS_MAX = 20_000
 const END_MS_MAX = 5_000
@@ -72,7 +72,7 @@ export async function startStorageDaemon(
   host: Pick<InstantHost, 'clock' | 'processUser'>,
   record: StoppedRecord,
   sizesBytes: readonly number[],
-): Promise<Owner> {
+): Promise<HostProcess> {
   const monitor = `${record.nbdSocketPath}.qmp`
   const args = ['--chardev', `socket,id=monitor,path=${monitor},server=on,wait=off`, '--monitor', 'chardev=monitor']
   args.push('--nbd-server', `addr.type=unix,addr.path=${record.nbdSocketPath}`)
@@ -92,7 +92,7 @@ export async function startStorageDaemon(
   }
   child.unref()
   await removeFile(monitor)
-  return must(await ownerOf(must(child.pid, 'A started daemon has an id')), 'A daemon that answers is alive')
+  return must(identityOf(must(child.pid, 'A started daemon has an id')), 'A daemon that answers is alive')
 }
 
 /** Its monitor answers only after all images are open and all exports are there. */
@@ -112,9 +112,9 @@ async function listens(clock: Clock, monitor: string): Promise<boolean> {
   return false
 }
 
-async function signalUntilGone(clock: Clock, daemon: Owner, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
+async function signalUntilGone(clock: Clock, daemon: HostProcess, signal: 'SIGTERM' | 'SIGKILL'): Promise<boolean> {
   const endMs = clock.monotonicMs() + END_MS_MAX
-  while (await isAlive(daemon)) {
+  while (isAlive(daemon)) {
     if (clock.monotonicMs() > endMs) return false
     try {
       process.kill(daemon.pid, signal)
@@ -127,7 +127,7 @@ async function signalUntilGone(clock: Clock, daemon: Owner, signal: 'SIGTERM' | 
 }
 
 /** Ends the daemon, which gives the locks back. Idempotent. */
-export async function stopStorageDaemon(clock: Clock, daemon: Owner | undefined): Promise<void> {
+export async function stopStorageDaemon(clock: Clock, daemon: HostProcess | undefined): Promise<void> {
   if (daemon === undefined || (await signalUntilGone(clock, daemon, 'SIGTERM'))) return
   if (await signalUntilGone(clock, daemon, 'SIGKILL')) return
   throw new HypervisorError('instant_failed', 'The storage daemon does not end.', {
@@ -137,12 +137,12 @@ export async function stopStorageDaemon(clock: Clock, daemon: Owner | undefined)
 }
 
 /** The daemon of an instant whose owner died before it wrote down which process that is: its command line names the socket. */
-async function findDaemon(nbdSocketPath: string): Promise<Owner | undefined> {
+async function findDaemon(nbdSocketPath: string): Promise<HostProcess | undefined> {
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue
     const words = await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '') // it ended meanwhile: not the one
     if (!words.startsWith('qemu-storage-daemon\0') || !words.includes(`addr.path=${nbdSocketPath}\0`)) continue
-    return ownerOf(Number(name))
+    return identityOf(Number(name))
   }
   return undefined
 }

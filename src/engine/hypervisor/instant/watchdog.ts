@@ -13,8 +13,8 @@
  * counted from when it saw them. Its only memory is the journal; killing and restarting it loses nothing.
  */
 import { type Clock, messageOf } from '#base'
+import { isAlive } from '#runtime'
 import { InstantJournal, type InstantRecord, STEP_MS_MAX } from './journal.ts'
-import { isAlive } from './owner.ts'
 import { continueForOwner, takeOver } from './recover.ts'
 
 /** The guest waits at most this long beyond the step's limit. */
@@ -64,7 +64,7 @@ export class Watchdog {
     const record = await this.#journal.read(id)
     if (record === undefined || record.step === 'dismantled') return false
     if ((this.#retryAtMs.get(id) ?? 0) > this.#options.clock.monotonicMs()) return true
-    if (await isAlive(record.owner)) {
+    if (isAlive(record.owner)) {
       if (!this.#isOverdue(record)) return true
       if (record.step === 'pause' && (await continueForOwner(this.#options.clock, record))) {
         this.#seen.delete(id)
@@ -94,7 +94,7 @@ export class Watchdog {
     this.#options.report({ id: record.id, did: 'ended_owner', detail: `process ${pid} hung in step ${record.step}` })
     this.#options.endProcess(pid)
     const endMs = this.#options.clock.monotonicMs() + RETRY_AFTER_MS
-    while (await isAlive(record.owner)) {
+    while (isAlive(record.owner)) {
       if (this.#options.clock.monotonicMs() > endMs) throw new Error(`Process ${pid} does not end`)
       await this.#options.clock.sleep(LOOK_EVERY_MS / 10)
     }

@@ -10,10 +10,9 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { type Clock, errnoOf, messageOf } from '#base'
-import { checkCommand, replaceFile, runCommand } from '#runtime'
+import { checkCommand, currentBootId, replaceFile, runCommand } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Accelerator } from './command-line.ts'
-import { currentBootId } from './process-identity.ts'
 
 export type AcceleratorChoice = Readonly<{
   accelerator: Accelerator
@@ -132,9 +131,7 @@ export async function chooseAccelerator(
   clock: Clock,
 ): Promise<AcceleratorChoice> {
   const qemuVersion = await qemuVersionOf(program)
-  const key = createHash('sha256')
-    .update(`${await currentBootId()} ${program} ${qemuVersion}`)
-    .digest('hex')
+  const key = createHash('sha256').update(`${currentBootId()} ${program} ${qemuVersion}`).digest('hex')
   const path = join(runtimeFolder, `accelerator-${key.slice(0, 16)}.json`)
   const known = await cached(path)
   if (known !== undefined) return known

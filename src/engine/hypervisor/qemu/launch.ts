@@ -7,6 +7,7 @@
  */
 import { readFile, rename } from 'node:fs/promises'
 import { type Clock, errnoOf, type Random, isHoldfastError, messageOf, randomUuid } from '#base'
+import { currentBootId, type HostProcess, signalProcess } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { MachineDescription } from '../machine.ts'
 import type { AcceleratorChoice } from './accelerator.ts'
@@ -14,7 +15,6 @@ import { buildCommandLine, type LaunchCapabilities } from './command-line.ts'
 import { findFirmware } from './firmware.ts'
 import type { MachineFolder } from './machine-folder.ts'
 import { withMonitor } from './monitor.ts'
-import { currentBootId, killProcess, type ProcessIdentity } from './process-identity.ts'
 import { giveTo, groupOfDevice, ROOT_NOTE } from './process-user.ts'
 import type { RunRecord } from './run-record.ts'
 import { type ProcessUser, startSupervised } from './supervisor.ts'
@@ -68,7 +68,7 @@ async function waitForMonitor(
   machine: MachineDescription,
   record: StartingRecord,
   clock: Clock,
-): Promise<ProcessIdentity> {
+): Promise<HostProcess> {
   const endMs = clock.monotonicMs() + START_MS_MAX
   for (;;) {
     const { verdict } = await folder.judgeNow(record)
@@ -81,7 +81,7 @@ async function waitForMonitor(
       } catch (error) {
         const isEarly = isHoldfastError(error, 'qmp_unreachable', 'qmp_busy', 'qmp_disconnected')
         if (!isEarly || clock.monotonicMs() >= endMs) {
-          await killProcess(verdict.process, 'SIGKILL')
+          signalProcess(verdict.process, 'SIGKILL')
           throw error
         }
       }
@@ -143,7 +143,7 @@ export async function launchMachine(
   await folder.clearRuntime()
   await keepAsOld(folder.paths.serialLog)
   await keepAsOld(folder.paths.qemuLog)
-  const bootId = await currentBootId()
+  const bootId = currentBootId()
   const starting: StartingRecord = { schema: 1, runId, phase: 'starting', bootId, startedAtMs: clock.nowMs() }
   await folder.writeRun(starting)
   try {

@@ -3,10 +3,9 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
-import { systemClock } from '#runtime'
+import { currentBootId, identityOf, systemClock } from '#runtime'
 import type { MachineDescription } from '../machine.ts'
 import { listMachines, MachineFolder } from './machine-folder.ts'
-import { currentBootId, identityOf } from './process-identity.ts'
 import type { RunRecord } from './run-record.ts'
 
 let root: string
@@ -30,11 +29,11 @@ const roots = (): { machinesFolder: string; runtimeFolder: string } => ({
   runtimeFolder: join(root, 'r'),
 })
 
-async function running(startTicks: (mine: number) => number): Promise<RunRecord> {
-  const mine = await identityOf(process.pid)
+function running(startTicks: (mine: string) => string): RunRecord {
+  const mine = identityOf()
   assert.ok(mine)
-  const identity = { pid: mine.pid, startTicks: startTicks(mine.startTicks) }
-  const run = { schema: 1, runId: 'r1', bootId: await currentBootId(), startedAtMs: 1 } as const
+  const identity = { ...mine, startTicks: startTicks(mine.startTicks) }
+  const run = { schema: 1, runId: 'r1', bootId: currentBootId(), startedAtMs: 1 } as const
   return { ...run, phase: 'running', process: identity, accelerator: 'tcg', notes: [] }
 }
 
@@ -53,9 +52,9 @@ describe('MachineFolder', () => {
   })
 
   it('takes a process that got the number of a dead QEMU for a stranger', async () => {
-    await folder.writeRun(await running((mine) => mine))
+    await folder.writeRun(running((mine) => mine))
     assert.equal((await folder.judge()).verdict.power, 'running')
-    await folder.writeRun(await running((mine) => mine - 1))
+    await folder.writeRun(running((mine) => `${Number(mine) - 1}`))
     assert.equal((await folder.adopt()).power, 'crashed')
     const record = await folder.readRun()
     assert.ok(record?.phase === 'ended')
@@ -65,7 +64,7 @@ describe('MachineFolder', () => {
   it('does not adopt a process that a pid file names and that has not our monitor', async () => {
     await folder.clearRuntime()
     writeFileSync(folder.paths.pid, `${process.pid}\n`)
-    const bootId = await currentBootId()
+    const bootId = currentBootId()
     await folder.writeRun({ schema: 1, runId: 'r1', phase: 'starting', bootId, startedAtMs: 1 })
     assert.deepEqual((await folder.judge()).verdict, { power: 'stopped', end: { cause: 'start_interrupted' } })
   })

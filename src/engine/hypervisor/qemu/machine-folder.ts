@@ -8,12 +8,19 @@
 import { mkdir, readdir, readFile, rm, rmdir, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { type Clock, errnoOf, messageOf } from '#base'
-import { makeFolderDurable, replaceFile, syncFolder } from '#runtime'
+import {
+  argumentsOf,
+  currentBootId,
+  type HostProcess,
+  identityOf,
+  makeFolderDurable,
+  replaceFile,
+  syncFolder,
+} from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { MachineDescription } from '../machine.ts'
 import { isObject } from '../qmp/shape.ts'
 import { type MachinePaths, machinePaths, type QemuRoots } from './machine-paths.ts'
-import { argumentsOf, currentBootId, identityOf, type ProcessIdentity } from './process-identity.ts'
 import { type EndIntent, type ExitRecord, judge, parseExitRecord, type RunRecord, type Verdict } from './run-record.ts'
 import { isMachineName, requireValidMachine } from './validate.ts'
 
@@ -100,7 +107,11 @@ export class MachineFolder {
   async readRun(): Promise<RunRecord | undefined> {
     const text = await readText(this.paths.run)
     if (text === undefined) return undefined
-    return parseFile(this.paths.run, text) as RunRecord // only Holdfast writes it; a torn write is impossible
+    const record = parseFile(this.paths.run, text) as RunRecord // only Holdfast writes it; a torn write is impossible
+    if (record.phase !== 'running') return record
+    // Version 0.1.0 wrote the start time as a number, and the boot only beside it.
+    const { pid, startTicks } = record.process as { pid: number; startTicks: string | number }
+    return { ...record, process: { bootId: record.bootId, pid, startTicks: String(startTicks) } }
   }
 
   async writeRun(record: RunRecord): Promise<void> {
@@ -116,7 +127,7 @@ export class MachineFolder {
 
   /** As `judge`, for a record that is known. */
   async judgeNow(record: Exclude<RunRecord, { phase: 'ended' }>, exitWaitMs = 0): Promise<Judgement> {
-    const bootId = await currentBootId()
+    const bootId = currentBootId()
     // The process first, the exit record after it: the other way round an end in between would look like vanishing.
     const process = await this.findProcess(record)
     const mayComeSoon = process === undefined && record.bootId === bootId
@@ -135,13 +146,13 @@ export class MachineFolder {
   }
 
   /** The live QEMU of this run: the recorded process, or while starting the one that was given our monitor socket. */
-  async findProcess(record: Exclude<RunRecord, { phase: 'ended' }>): Promise<ProcessIdentity | undefined> {
+  async findProcess(record: Exclude<RunRecord, { phase: 'ended' }>): Promise<HostProcess | undefined> {
     const pid = record.phase === 'running' ? record.process.pid : Number((await readText(this.paths.pid))?.trim())
     if (!Number.isSafeInteger(pid) || pid <= 1) return undefined
-    const found = await identityOf(pid)
+    const found = identityOf(pid)
     if (found === undefined) return undefined
     if (record.phase === 'running') return found.startTicks === record.process.startTicks ? found : undefined
-    const isOurs = (await argumentsOf(pid)).some((arg) => arg.includes(`path=${this.paths.controlSocket},`))
+    const isOurs = argumentsOf(pid).some((arg) => arg.includes(`path=${this.paths.controlSocket},`))
     return isOurs ? found : undefined
   }
 
@@ -165,7 +176,7 @@ export class MachineFolder {
     if (verdict.power !== 'running') {
       if (verdict.end !== undefined) await this.writeRun({ schema: 1, runId, phase: 'ended', end: verdict.end })
     } else if (record.phase === 'starting') {
-      const isKvm = (await argumentsOf(verdict.process.pid)).includes('kvm')
+      const isKvm = argumentsOf(verdict.process.pid).includes('kvm')
       const accelerator = isKvm ? 'kvm' : 'tcg'
       await this.writeRun({ ...record, phase: 'running', process: verdict.process, accelerator, notes: [] })
     }
@@ -173,7 +184,7 @@ export class MachineFolder {
   }
 
   /** Writes down that the machine is to end, and returns its process; undefined when it does not run. */
-  async intend(intent: EndIntent): Promise<ProcessIdentity | undefined> {
+  async intend(intent: EndIntent): Promise<HostProcess | undefined> {
     if ((await this.adopt()).power !== 'running') return undefined
     const record = await this.readRun()
     if (record?.phase !== 'running') return undefined

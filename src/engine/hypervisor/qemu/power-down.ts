@@ -9,12 +9,12 @@ import type { ShutdownOptions, ShutdownOutcome } from '../driver.ts'
 import type { MachineDescription } from '../machine.ts'
 import type { MachinePaths } from './machine-paths.ts'
 import { withMonitor } from './monitor.ts'
-import { isAlive, killProcess, type ProcessIdentity } from './process-identity.ts'
+import { type HostProcess, isAlive, signalProcess } from '#runtime'
 
 export type RunningMachine = Readonly<{
   machine: MachineDescription
   paths: MachinePaths
-  process: ProcessIdentity
+  process: HostProcess
   clock: Clock
 }>
 
@@ -29,7 +29,7 @@ const ACPI_EVERY_MS = 10_000
 /** Whether the process ended within `timeoutMs`. @throws BaseError `cancelled`. */
 async function endsWithin(running: RunningMachine, timeoutMs: number, signal?: AbortSignal): Promise<boolean> {
   const endMs = running.clock.monotonicMs() + timeoutMs
-  while (await isAlive(running.process)) {
+  while (isAlive(running.process)) {
     if (running.clock.monotonicMs() >= endMs) return false
     await running.clock.sleep(POLL_MS, signal)
   }
@@ -69,7 +69,7 @@ export async function powerOffNow(running: RunningMachine): Promise<void> {
     // Whether `quit` arrived shows in the process; an unresponsive QEMU is killed next.
   }
   if (await endsWithin(running, QUIT_MS_MAX)) return
-  await killProcess(running.process, 'SIGKILL')
+  signalProcess(running.process, 'SIGKILL')
   if (await endsWithin(running, KILL_MS_MAX)) return
   throw new BaseError('timed_out', `The process of ${machine.name} does not end, not even killed.`, {
     facts: { processId: running.process.pid },

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { type ExitRecord, judge, parseExitRecord, type RunRecord, type Verdict } from './run-record.ts'
 
 const BOOT = 'boot-1'
-const PROCESS = { pid: 4711, startTicks: 99 }
+const PROCESS = { bootId: 'b1', pid: 4711, startTicks: '99' }
 const STARTING: RunRecord = { schema: 1, runId: 'r1', phase: 'starting', bootId: BOOT, startedAtMs: 1 }
 const RUNNING: RunRecord = { ...STARTING, phase: 'running', process: PROCESS, accelerator: 'tcg', notes: [] }
 const exited = (exitCode: number, runId = 'r1'): ExitRecord => ({ runId, exitCode, endedAtMs: 5_000 })

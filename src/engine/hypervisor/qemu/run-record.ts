@@ -13,7 +13,7 @@
  *   `running` written                the recorded process                 running
  *   `intent` written                 process, or an exit record           running; or stopped as intended
  */
-import type { ProcessIdentity } from './process-identity.ts'
+import type { HostProcess } from '#runtime'
 
 export type EndCause =
   /** QEMU ended by itself with exit code 0: the guest powered off. */
@@ -46,7 +46,7 @@ export type RunRecord = Readonly<
         phase: 'running'
         bootId: string
         startedAtMs: number
-        process: ProcessIdentity
+        process: HostProcess
         accelerator: 'kvm' | 'tcg'
         notes: readonly string[]
         intent?: EndIntent
@@ -61,12 +61,12 @@ export type Witnesses = Readonly<{
   record: RunRecord | undefined
   exit: ExitRecord | undefined
   /** running: whether the recorded process lives; starting: the process that holds our monitor socket, if any. */
-  process: ProcessIdentity | undefined
+  process: HostProcess | undefined
   bootId: string
 }>
 
 export type Verdict =
-  | Readonly<{ power: 'running'; process: ProcessIdentity }>
+  | Readonly<{ power: 'running'; process: HostProcess }>
   | Readonly<{ power: 'stopped' | 'crashed'; end?: RunEnd }>
 
 const CRASHES: ReadonlySet<EndCause> = new Set(['process_died', 'host_restarted', 'vanished'])

@@ -9,6 +9,7 @@
  */
 import { toHex } from '#base'
 import { type KeyRing, sha256, TAG_BYTES } from '../crypto.ts'
+import { type ImmutabilityPolicy, isPolicy } from '../immutability/policy.ts'
 import { parseObject, toJsonBytes } from '../json.ts'
 import type { PointId, PointRecord } from '../point.ts'
 
@@ -24,7 +25,14 @@ export type PackAdded = Readonly<{ name: string; lengthBytes: number }>
  * What the outside may know of a point. Its closure (the packs that it may need) is that of `base` and those that `uses`
  * names by ordinal, as ranges: "0-12,40". An upper bound: a pack stays named although later points replaced its chunks.
  */
-export type PointHeader = Readonly<{ id: PointId; expiresAtMs?: number; base?: PointId; uses: string }>
+export type PointHeader = Readonly<{
+  id: PointId
+  expiresAtMs?: number
+  /** The point cannot be given up before; its whole closure is locked in the store at least until then. */
+  lockedUntilMs?: number
+  base?: PointId
+  uses: string
+}>
 
 /** `session`: the number of the first pin of the stay that this one renews; absent in the first. */
 export type Pin = Readonly<{ holder: string; purpose: string; expiresAtMs: number; session?: number }>
@@ -37,7 +45,12 @@ export type Envelope = Readonly<{
   entry: string
   /** SHA-256 of the whole entry before this one, hex; empty in entry 1. */
   previous: string
+  /** The writer's clock, as it was. What is believed of it: immutability/observed-time.ts. */
   atMs: number
+  /** The store's own clock; stated when the writer's alone would be doubted. */
+  storeMs?: number
+  /** An operator said that it is as late as this, however far ahead. */
+  acceptedMs?: number
   writer: string
   packs?: readonly PackAdded[]
   points?: readonly PointHeader[]
@@ -46,6 +59,7 @@ export type Envelope = Readonly<{
   deletions?: readonly string[]
   /** A repack: chunks of the packs `from` stand in the packs `to` as well, which join every closure that holds one of `from`. */
   moved?: Readonly<{ from: string; to: string }>
+  immutability?: ImmutabilityPolicy
   pin?: Pin
   unpin?: readonly number[]
 }>
@@ -88,6 +102,7 @@ const isText = (value: unknown, pattern: RegExp): boolean => typeof value === 's
 const isList = (value: unknown, item: (value: unknown) => boolean): boolean =>
   value === undefined || (Array.isArray(value) && value.every(item))
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+const isMaybe = (value: unknown, check: (value: unknown) => boolean): boolean => value === undefined || check(value)
 const isField = (value: unknown, check: (field: Record<string, unknown>) => boolean): boolean =>
   typeof value === 'object' && value !== null && check(value as Record<string, unknown>)
 
@@ -103,7 +118,8 @@ function isEnvelope(value: Record<string, unknown> | undefined): boolean {
       (p) =>
         isText(p['id'], POINT_ID) &&
         isText(p['uses'], USES) &&
-        (p['base'] === undefined || isText(p['base'], POINT_ID)),
+        (p['base'] === undefined || isText(p['base'], POINT_ID)) &&
+        isMaybe(p['lockedUntilMs'], isCount),
     ),
   )
   const packs = isList(value['packs'], (item) =>
@@ -121,6 +137,9 @@ function isEnvelope(value: Record<string, unknown> | undefined): boolean {
     names &&
     isList(value['forgotten'], (id) => isText(id, POINT_ID)) &&
     isList(value['unpin'], isCount) &&
+    isMaybe(value['storeMs'], isCount) &&
+    isMaybe(value['acceptedMs'], isCount) &&
+    isMaybe(value['immutability'], (policy) => isField(policy, isPolicy)) &&
     (value['moved'] === undefined ||
       isField(value['moved'], (moved) => isText(moved['from'], USES) && isText(moved['to'], USES))) &&
     (value['pin'] === undefined ||

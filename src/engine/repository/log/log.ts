@@ -15,6 +15,7 @@ import { type Clock, isHoldfastError, must, type Random, toHex } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import type { KeyRing } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
+import { judge } from '../immutability/observed-time.ts'
 import type { PointId, PointRecord } from '../point.ts'
 import {
   type DecodedEntry,
@@ -121,7 +122,8 @@ export class CommitLog {
         number,
         entry: toHex(random.bytes(32)),
         previous: this.state.headHash,
-        atMs: Math.max(clock.nowMs(), this.state.observedMs),
+        atMs: clock.nowMs(),
+        ...(await this.#storeTime(clock.nowMs())),
       }
       const outcome = await store.put(logKey(number), [encodeEntry(keys, envelope, body)])
       if (outcome === 'created' || (await this.#isOurs(number, envelope.entry))) {
@@ -159,6 +161,14 @@ export class CommitLog {
     )
   }
 
+  /** The store's own clock, asked only when ours alone would be doubted. */
+  async #storeTime(nowMs: number): Promise<{ storeMs?: number }> {
+    const { time } = this.state
+    if (time.observedMs > 0 && judge(time, { nowMs }).plausible) return {}
+    const storeMs = await this.#parts.store.timeMs()
+    return storeMs === undefined ? {} : { storeMs }
+  }
+
   async #isOurs(number: number, entryId: string): Promise<boolean> {
     const found = decodeEntry(await this.#parts.store.get(logKey(number)))
     return found?.envelope.entry === entryId
@@ -194,7 +204,7 @@ export class CommitLog {
     this.state.apply(entry.envelope, entry.hash)
     this.#hashes.set(number, entry.hash)
     for (const record of body.points ?? []) this.#records.set(record.id, record)
-    for (const id of entry.envelope.forgotten ?? []) this.#records.delete(id)
+    for (const id of entry.envelope.forgotten ?? []) if (!this.state.points.has(id)) this.#records.delete(id)
     return true
   }
 

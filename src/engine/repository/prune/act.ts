@@ -8,6 +8,9 @@
  *   4 deletions     one entry: packs that are gone      objects without a meaning; the next prune removes them (leftovers)
  *   5 delete        nothing; objects go                 likewise
  *
+ * What is locked is not touched: neither doomed, nor rewritten, nor deleted; and where locks are in use nothing is deleted by
+ * a clock that is not believed (immutability/).
+ *
  * Between reading and steps 3 and 4 others may commit. Both entries are decided again under the number that they take:
  * what a newer point names is not doomed, what was revived is not deleted, and nothing is deleted while a pin older than
  * the tombstones lasts. After step 4 no entry may name these packs (commit-check.ts), so step 5 needs no care.
@@ -31,26 +34,32 @@ export type PruneReport = Readonly<{
   /** Packs whose objects were deleted. */
   deleted: number
   freedBytes: number
+  /** Objects that the store's own lock still holds, although no point was promised it: a later prune deletes them. */
+  heldByStore: number
   /** Doomed, but held by sessions that are at work: the next prune deletes them. */
   heldBack: number
   heldBy: readonly string[]
 }>
 
+/** `passedMs`: the time by which locks were judged. */
+type Prepared = Readonly<{ plan: PrunePlan; marks: Marks; head: number; passedMs: number }>
+
 export type PruneEnvironment = Readonly<{ clock: Clock; random: Random; progress?: ProgressSink; signal?: AbortSignal }>
 
-/** Plans without writing anything. @throws chunk_missing, log_damaged, and what the store throws */
+/** Plans without writing anything. @throws clock_doubted, chunk_missing, log_damaged, and what the store throws */
 export async function preparePrune(
   repository: Repository,
   environment: PruneEnvironment,
   options: Partial<PruneOptions> = {},
-): Promise<{ plan: PrunePlan; marks: Marks; head: number }> {
+): Promise<Prepared> {
   await repository.log.refresh()
   repository.log.assertWritable()
+  const passedMs = await repository.immutability.passedMs()
   const head = repository.log.state.head
   const marks = await mark(repository, environment.signal)
   const strays = await findStrays(repository.store, repository.log)
-  const full = { ...PRUNE_DEFAULTS, ...options, nowMs: environment.clock.nowMs(), head }
-  return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head }
+  const full = { ...PRUNE_DEFAULTS, ...options, passedMs, head }
+  return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head, passedMs }
 }
 
 /** Plans and carries out. @throws as preparePrune */
@@ -61,14 +70,15 @@ export async function prune(
 ): Promise<PruneReport> {
   const session = await repository.beginSession('prune')
   try {
-    const { plan, marks, head } = await preparePrune(repository, environment, options)
-    const act = new PruneAct(repository, session, environment, plan, marks)
+    const prepared = await preparePrune(repository, environment, options)
+    const { plan, head } = prepared
+    const act = new PruneAct(repository, session, environment, prepared)
     await act.rewrite()
     const doomedAt = await act.writeTombstones(head)
     const decided = await act.writeDeletions(doomedAt)
     await session.end()
-    const { freedBytes, deleted } = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
-    return { plan, deleted, freedBytes, heldBack: decided.heldBack, heldBy: decided.heldBy }
+    const gone = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
+    return { plan, ...gone, heldBack: decided.heldBack, heldBy: decided.heldBy }
   } catch (error) {
     await session.end().catch(() => {
       // The first error is what matters, and the pin runs out by itself.
@@ -86,16 +96,19 @@ class PruneAct {
   readonly #environment: PruneEnvironment
   readonly #plan: PrunePlan
   readonly #marks: Marks
+  readonly #passedMs: number
   readonly #rewritten: ReadonlySet<string>
   /** Packs that this prune stored. */
   readonly #stored: PackAdded[] = []
 
-  constructor(repository: Repository, session: Session, environment: PruneEnvironment, plan: PrunePlan, marks: Marks) {
+  constructor(repository: Repository, session: Session, environment: PruneEnvironment, prepared: Prepared) {
+    const { plan, marks, passedMs } = prepared
     this.#repository = repository
     this.#session = session
     this.#environment = environment
     this.#plan = plan
     this.#marks = marks
+    this.#passedMs = passedMs
     this.#rewritten = new Set(plan.rewrite)
   }
 
@@ -168,15 +181,16 @@ class PruneAct {
   }
 
   #decide(state: LogState, doomedAt: number): Decision {
-    // Asked once more of every pack, however it came to be doomed: what a live point needs is not deleted.
+    // Asked once more of every pack, however it came to be doomed: what a live point needs is not deleted, nor what is locked.
+    const locked = state.lockedPacks(this.#passedMs)
     const isGivenUp = ({ ordinal, name }: PackState): boolean =>
-      (this.#marks.neededBytes.get(ordinal) ?? 0) === 0 || this.#rewritten.has(name)
+      !locked.has(ordinal) && ((this.#marks.neededBytes.get(ordinal) ?? 0) === 0 || this.#rewritten.has(name))
     const doomed = [
       ...state.packs.filter((pack) => pack.status === 'doomed' && isGivenUp(pack)).map(({ name }) => name),
       ...state.doomedStrays,
     ]
     const pins = state
-      .activePins(this.#environment.clock.nowMs())
+      .activePins(this.#passedMs)
       .filter(
         ([number, { session }]) => !this.#session.owns(number) && (doomedAt === 0 || (session ?? number) < doomedAt),
       )
@@ -223,8 +237,8 @@ function namedSince(state: LogState, head: number): Set<string> {
 async function deleteObjects(
   { store }: Repository,
   names: readonly string[],
-): Promise<{ freedBytes: number; deleted: number }> {
-  let [freedBytes, deleted] = [0, 0]
+): Promise<{ freedBytes: number; deleted: number; heldByStore: number }> {
+  let [freedBytes, deleted, heldByStore] = [0, 0, 0]
   for (const name of names) {
     const sizeBytes = (await store.head(packKeyOf(name))) ?? 0
     try {
@@ -233,7 +247,8 @@ async function deleteObjects(
       deleted += 1
     } catch (error) {
       if (!isHoldfastError(error, 'blob_locked')) throw error
+      heldByStore += 1
     }
   }
-  return { freedBytes, deleted }
+  return { freedBytes, deleted, heldByStore }
 }

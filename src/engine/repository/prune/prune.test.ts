@@ -28,7 +28,7 @@ function stateOf(...entries: Partial<Envelope>[]): LogState {
 
 const packs = (...digits: string[]): { name: string; lengthBytes: number }[] =>
   digits.map((digit) => ({ name: NAME(digit), lengthBytes: 1000 }))
-const options = { ...PRUNE_DEFAULTS, nowMs: 5_000, head: 100 }
+const options = { ...PRUNE_DEFAULTS, passedMs: 5_000, head: 100 }
 
 test('planPrune() drops what nobody needs, rewrites what is mostly waste, and leaves the rest alone', () => {
   const state = stateOf({ packs: packs('a', 'b', 'c') })

@@ -59,6 +59,6 @@ export function blobLocked(key: BlobKey, location: string, untilMs: number | und
 export function lockUnsupported(location: string): StoreError {
   return new StoreError('lock_unsupported', `${location} cannot lock objects against deletion.`, {
     facts: { location },
-    hint: 'Use a bucket with object lock (retention in compliance mode), or do without immutability.',
+    hint: 'Use a bucket with object lock (retention in compliance mode) or a folder, or do without immutability.',
   })
 }

@@ -108,6 +108,10 @@ export class FaultyStore implements BlobStore {
     return this.#call('lock', key, () => this.#inner.lock(key, untilMs))
   }
 
+  timeMs(): Promise<number | undefined> {
+    return this.#inner.timeMs()
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rename, rm, symlink, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, statfs, symlink, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { ManualClock } from '#base'
+import { systemClock } from '#runtime'
 import { describeBlobStore, listAll, positionedBytes, rejectsWith } from '../blob-store.contract.ts'
+import { fileServerTime } from './folder-locks.ts'
 import { FolderStore, SWEEP_AGE_MS_MIN } from './folder-store.ts'
 import { sweepStore } from './open-store.ts'
 
@@ -15,9 +17,45 @@ async function temporaryFolder(t: TestContext): Promise<string> {
   return folder
 }
 
-describeBlobStore('a folder store', async (t) => FolderStore.open(await temporaryFolder(t)))
+const lockClock = new ManualClock()
+describeBlobStore('a folder store', async (t) => FolderStore.open(await temporaryFolder(t), { clock: lockClock }), {
+  nowMs: () => lockClock.nowMs(),
+})
 
 describe('FolderStore', () => {
+  it('a lock ends by the clock, outlives the store object, and its markers go with the object', async (t) => {
+    const folder = await temporaryFolder(t)
+    const clock = new ManualClock()
+    const store = await FolderStore.open(folder, { clock })
+    await store.put('packs/aa/1', [positionedBytes(1, 10)])
+    await store.lock('packs/aa/1', clock.nowMs() + 1000)
+    await store.lock('packs/aa/1', clock.nowMs() + 3000)
+    await store.close()
+    const again = await FolderStore.open(folder, { clock })
+    clock.advance(2000)
+    await rejectsWith(again.delete('packs/aa/1'), 'blob_locked')
+    assert.deepEqual(await listAll(again, ''), [{ key: 'packs/aa/1', sizeBytes: 10 }])
+    clock.advance(1000)
+    await again.delete('packs/aa/1')
+    assert.deepEqual(await listAll(again, ''), [])
+    const left = await readdir(join(folder, '.locks'), { withFileTypes: true, recursive: true })
+    assert.deepEqual(
+      left.filter((entry) => entry.isFile()),
+      [],
+    )
+    await again.put('packs/aa/1', [positionedBytes(2, 10)])
+    await again.delete('packs/aa/1')
+  })
+
+  it('a folder of this host has no clock of its own; one of a file server tells that of a fresh file', async (t) => {
+    const folder = await temporaryFolder(t)
+    assert.equal(await (await FolderStore.open(folder)).timeMs(), undefined)
+    const { type } = await statfs(folder)
+    const timeMs = await fileServerTime(folder, new Set([type]))
+    assert.ok(timeMs !== undefined && Math.abs(timeMs - systemClock.nowMs()) < 60_000)
+    assert.deepEqual(await readdir(folder), [])
+  })
+
   it('open() tells a folder that is missing, or is a file, unless it may create it', async (t) => {
     const folder = await temporaryFolder(t)
     await rejectsWith(FolderStore.open(join(folder, 'none')), 'store_location_invalid')

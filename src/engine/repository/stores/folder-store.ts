@@ -7,19 +7,20 @@
  *   - Symbolic links inside are not followed: a listing that meets one fails rather than pass over objects.
  *
  * Any number of threads and processes may use one folder. Limits: what another process deletes may still be read by range
- * where it is open; needs hard links; whoever owns the folder can delete
- * from it (no lock); durability is what fsync of the file system and its disk give.
+ * where it is open; needs hard links; locks (folder-locks.ts) bind this program, not whoever owns the folder, nor root;
+ * durability is what fsync of the file system and its disk give.
  */
 import { close, constants, fstat, open, read, type Stats } from 'node:fs'
 import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
-import { createFileOnce, syncFolder } from '#runtime'
+import { createFileOnce, syncFolder, systemClock } from '#runtime'
 import type { BlobInfo, BlobKey, BlobStore } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
-import { blobNotFound, checkKey, checkPrefix, checkRange, lockUnsupported } from './blob-rules.ts'
+import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
+import { fileServerTime, FolderLocks } from './folder-locks.ts'
 import { listFolder, sweepFolder } from './folder-walk.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 
@@ -34,18 +35,24 @@ const [openFile, statFile, readFile, closeFile] = [promisify(open), promisify(fs
 export type FolderStoreOptions = Readonly<{
   /** Create the folder (not its parent) when it is missing. */
   create?: boolean
+  /** What locks are held against. Default: the host's. */
+  clock?: Clock
 }>
 
 export class FolderStore implements BlobStore {
   readonly location: string
-  readonly capabilities = { objectLock: false }
+  readonly capabilities = { lock: 'program' } as const
   readonly #identity: string
+  readonly #locks: FolderLocks
+  readonly #clock: Clock
   readonly #durableFolders = new Set<string>()
   readonly #files = new OpenFiles(OPEN_FILES_MAX)
 
-  private constructor(path: string, identity: string) {
+  private constructor(path: string, identity: string, clock: Clock) {
     this.location = path
     this.#identity = identity
+    this.#clock = clock
+    this.#locks = new FolderLocks(path)
   }
 
   /** @throws StoreError `store_location_invalid` when there is no such folder */
@@ -53,7 +60,7 @@ export class FolderStore implements BlobStore {
     const location = resolve(path)
     if (options.create === true) await createFolder(location)
     const found = await statFolder(location)
-    return new FolderStore(location, identityOf(found))
+    return new FolderStore(location, identityOf(found), options.clock ?? systemClock)
   }
 
   async put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'> {
@@ -118,6 +125,8 @@ export class FolderStore implements BlobStore {
     const path = this.#pathOf(key)
     await this.#guard('write', key, async () => {
       await this.#checkIdentity()
+      const untilMs = await this.#locks.untilMs(key, this.#clock.nowMs())
+      if (untilMs !== undefined) throw blobLocked(key, this.location, untilMs)
       await this.#files.forget(key)
       try {
         await unlink(path)
@@ -126,11 +135,22 @@ export class FolderStore implements BlobStore {
         throw error
       }
       await syncFolder(dirname(path))
+      await this.#locks.forget(key)
     })
   }
 
-  async lock(): Promise<void> {
-    throw lockUnsupported(this.location)
+  async lock(key: BlobKey, untilMs: number): Promise<void> {
+    checkKey(key)
+    await this.#guard('write', key, async () => {
+      await this.#checkIdentity()
+      if ((await this.#sizeOf(key)) !== undefined) await this.#locks.add(key, untilMs)
+      if ((await this.#sizeOf(key)) === undefined) throw blobNotFound(key, this.location)
+    })
+  }
+
+  /** Where the folder lies on a file server: its clock, by a fresh file. */
+  timeMs(): Promise<number | undefined> {
+    return this.#guard('read', undefined, () => fileServerTime(this.location))
   }
 
   close(): Promise<void> {

@@ -11,6 +11,8 @@ type Stored = { bytes: Uint8Array; lockedUntilMs: number }
 export type MemoryStoreOptions = Readonly<{
   /** Given: locks are enforced by it. Absent: the store has no locks. */
   clock?: Clock
+  /** Whose clock that is: the store's own (default), as of a server, or the host's, as of a folder. */
+  clockOf?: 'store' | 'host'
   name?: string
 }>
 
@@ -18,12 +20,14 @@ export class MemoryStore implements BlobStore {
   readonly location: string
   readonly capabilities: StoreCapabilities
   readonly #clock: Clock | undefined
+  readonly #ownsClock: boolean
   readonly #objects = new Map<BlobKey, Stored>()
 
   constructor(options: MemoryStoreOptions = {}) {
     this.location = `memory:${options.name ?? ''}`
     this.#clock = options.clock
-    this.capabilities = { objectLock: options.clock !== undefined }
+    this.#ownsClock = options.clockOf !== 'host'
+    this.capabilities = { lock: options.clock === undefined ? 'none' : this.#ownsClock ? 'store' : 'program' }
   }
 
   async put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'> {
@@ -70,7 +74,16 @@ export class MemoryStore implements BlobStore {
     stored.lockedUntilMs = Math.max(stored.lockedUntilMs, untilMs)
   }
 
+  async timeMs(): Promise<number | undefined> {
+    return this.#ownsClock ? this.#clock?.nowMs() : undefined
+  }
+
   async close(): Promise<void> {}
+
+  /** Until when an object is locked; 0 when it is not. For tests. */
+  lockedUntilMs(key: BlobKey): number {
+    return this.#stored(key).lockedUntilMs
+  }
 
   /** What an attacker or a rotting disk would do: replaces the bytes behind the contract's back. For tests of damage. */
   overwrite(key: BlobKey, bytes: Uint8Array): void {

@@ -76,6 +76,10 @@ export class RetryingStore implements BlobStore {
     return this.#retry(() => this.#inner.lock(key, untilMs))
   }
 
+  timeMs(): Promise<number | undefined> {
+    return this.#retry(() => this.#inner.timeMs())
+  }
+
   close(): Promise<void> {
     return this.#inner.close()
   }

@@ -1,5 +1,5 @@
 /** The S3 client as the store wants it: one try, bounded connections, idle time-outs, quiet; and reading its bodies. */
-import { type GetObjectCommandOutput, S3Client } from '@aws-sdk/client-s3'
+import { type GetObjectCommandOutput, HeadBucketCommand, S3Client } from '@aws-sdk/client-s3'
 import { GIB } from '#base'
 import { StoreError } from '../errors.ts'
 import type { S3Descriptor } from './store-location.ts'
@@ -37,6 +37,23 @@ export function createS3Client(where: S3Descriptor, timeouts: S3Timeouts): S3Cli
       logger: silent,
     },
   })
+}
+
+/** The server's clock, Unix ms, by the Date of an answer (whole seconds); undefined when it states none. */
+export async function askServerTime(client: S3Client, bucket: string): Promise<number | undefined> {
+  const command = new HeadBucketCommand({ Bucket: bucket })
+  let stated: string | undefined
+  command.middlewareStack.add(
+    (next) => async (args) => {
+      const result = await next(args)
+      stated = (result.response as { headers?: Readonly<Record<string, string>> }).headers?.['date']
+      return result
+    },
+    { step: 'deserialize', name: 'holdfastServerTime' },
+  )
+  await client.send(command)
+  const timeMs = globalThis.Date.parse(stated ?? '')
+  return Number.isNaN(timeMs) ? undefined : timeMs
 }
 
 /**

@@ -16,7 +16,7 @@ import type { BlobInfo, BlobKey, BlobStore, StoreCapabilities } from '../blob-st
 import { StoreError } from '../errors.ts'
 import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange, isKey, lockUnsupported } from './blob-rules.ts'
 import { type S3Bucket, S3Locked, type S3Page } from './s3-bucket.ts'
-import { createS3Client, discardBody, readBody, S3_TIMEOUTS, type S3Timeouts } from './s3-client.ts'
+import { askServerTime, createS3Client, discardBody, readBody, S3_TIMEOUTS, type S3Timeouts } from './s3-client.ts'
 import { answerOf, s3Error, type S3Use } from './s3-errors.ts'
 import { S3LockedBucket } from './s3-locked-bucket.ts'
 import { S3PlainBucket } from './s3-plain-bucket.ts'
@@ -34,14 +34,16 @@ export class S3Store implements BlobStore {
   readonly capabilities: StoreCapabilities
   readonly #client: S3Client
   readonly #bucket: S3Bucket
+  readonly #bucketName: string
   readonly #prefix: string
 
   private constructor(client: S3Client, bucket: S3Bucket, where: S3Descriptor) {
     this.#client = client
     this.#bucket = bucket
+    this.#bucketName = where.bucket
     this.#prefix = where.prefix
     this.location = formatStoreLocation(where)
-    this.capabilities = { objectLock: bucket.objectLock }
+    this.capabilities = { lock: bucket.objectLock ? 'store' : 'none' }
   }
 
   /** @throws StoreError `store_location_invalid` without such a bucket, `store_unavailable` */
@@ -112,9 +114,13 @@ export class S3Store implements BlobStore {
 
   lock(key: BlobKey, untilMs: number): Promise<void> {
     return this.#call('write', key, async (name) => {
-      if (!this.capabilities.objectLock) throw lockUnsupported(this.location)
+      if (this.capabilities.lock === 'none') throw lockUnsupported(this.location)
       this.#present(key, await this.#bucket.retain(name, untilMs))
     })
+  }
+
+  timeMs(): Promise<number | undefined> {
+    return this.#call('read', undefined, () => askServerTime(this.#client, this.#bucketName))
   }
 
   async close(): Promise<void> {

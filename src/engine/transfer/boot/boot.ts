@@ -33,7 +33,7 @@ import {
 import { type BlobStore, type PointRecord, type Repository, type StoreDescriptor } from '#engine/repository'
 import { TransferError } from '../errors.ts'
 import { readAttachment } from '../attachment.ts'
-import { openVersion } from '../version-source.ts'
+import { CACHE_BYTES_DEFAULT, openVersion } from '../version-source.ts'
 import { type BootRecord, readBoot, removeBoot, writeBoot } from './boot-record.ts'
 
 /** How long a guest waits for its server: long enough for an operator, short enough that a guest's own timeouts rule. */
@@ -135,9 +135,10 @@ export async function bootPoint(
       // The pin runs out by itself.
     })
   }
+  const cacheBytes = Math.floor(CACHE_BYTES_DEFAULT / Math.max(1, point.disks.length))
   try {
     for (const disk of point.disks)
-      sources.set(`d${disk.lun}`, await openVersion(repository, disk, { store: environment.store }))
+      sources.set(`d${disk.lun}`, await openVersion(repository, disk, { store: environment.store, cacheBytes }))
     await makeFolderDurable(plan.runtimeFolder)
     server = await serveNbd({
       listen: { socketPath: record.socketPath },

@@ -1,7 +1,6 @@
 /** The entry of a worker thread: starts the runner that it was made for, then runs one task after the other. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { must } from '#base'
-import { movableBuffers } from './decode-runner.ts'
 import { describeFailure, type ThreadReply, type ThreadRequest } from './thread-protocol.ts'
 import { startRunner, type TaskKind, type TaskKinds } from './task-runner.ts'
 
@@ -9,7 +8,8 @@ const port = must(parentPort, 'This file runs in a worker thread')
 const { kind, init } = workerData as { kind: TaskKind; init: TaskKinds[TaskKind]['init'] }
 
 function reply(message: ThreadReply): void {
-  port.postMessage(message, message.ok ? movableBuffers(message.result) : [])
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread, not a window
+  port.postMessage(message)
 }
 
 /** Tasks run in the order in which they came; a failed one does not stop the next, its sender decides. */

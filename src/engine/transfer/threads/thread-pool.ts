@@ -12,6 +12,12 @@ import { failureError, type ThreadReply } from './thread-protocol.ts'
 /** Tasks in a thread: one running, one waiting. */
 const TASKS_PER_THREAD = 2
 
+/**
+ * The young generation of a kind's threads, where Node's own does not suit: its size is also what decides how many buffers
+ * that nobody needs any more lie about. A decoder drops several for every chunk.
+ */
+const YOUNG_MIB: Readonly<Partial<Record<TaskKind, number>>> = { decode: 2 }
+
 type Waiting = Readonly<{ resolve: (result: unknown) => void; reject: (error: Error) => void }>
 
 /** A runner in a worker thread, seen from outside as any runner. */
@@ -33,7 +39,11 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   }
 
   static async start<K extends TaskKind>(kind: K, init: TaskKinds[K]['init']): Promise<ThreadRunner<K>> {
-    const worker = new Worker(new URL('./thread-main.ts', import.meta.url), { workerData: { kind, init } })
+    const resourceLimits = YOUNG_MIB[kind] === undefined ? {} : { maxYoungGenerationSizeMb: YOUNG_MIB[kind] }
+    const worker = new Worker(new URL('./thread-main.ts', import.meta.url), {
+      workerData: { kind, init },
+      resourceLimits,
+    })
     const runner = new ThreadRunner<K>(worker)
     await new Promise((resolve, reject) => runner.#waiting.set(0, { resolve, reject }))
     return runner
@@ -95,7 +105,6 @@ export function defaultThreads(): number {
 export class ThreadPool<K extends TaskKind> {
   readonly #runners: readonly TaskRunner<K>[]
   readonly #signal: AbortSignal | undefined
-  #turn = 0
 
   private constructor(runners: readonly TaskRunner<K>[], signal: AbortSignal | undefined) {
     this.#runners = runners
@@ -146,10 +155,14 @@ export class ThreadPool<K extends TaskKind> {
     return must(this.#runners[0], 'A pool has at least one runner').run(task)
   }
 
-  /** Runs one task on the next runner in turn. */
-  runNext(task: TaskKinds[K]['task']): Promise<TaskKinds[K]['result']> {
-    this.#turn = (this.#turn + 1) % this.#runners.length
-    return must(this.#runners[this.#turn], 'The turn is inside the list').run(task)
+  /** How many runners there are: tasks on different ones run side by side. */
+  get lanes(): number {
+    return this.#runners.length
+  }
+
+  /** Runs one task on the given runner, after those that it was given before. */
+  runOn(lane: number, task: TaskKinds[K]['task']): Promise<TaskKinds[K]['result']> {
+    return must(this.#runners[lane], 'The lane is one of the pool').run(task)
   }
 
   /** Runs the same task once on every runner. */

@@ -1,0 +1,74 @@
+/**
+ * The Azure face, put together: routes of all providers, identity, listener.
+ *
+ * Promise: what `az` and the Azure SDKs ask is answered as Azure would, or refused by name. Stateless over the catalog: it
+ * can be ended at any moment and begun again.
+ */
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from '#runtime'
+import type { ArmHost, ArmRoute } from './arm/call.ts'
+import { Dispatcher } from './arm/dispatch.ts'
+import { resumeOperations } from './arm/operations.ts'
+import { RouteTable } from './arm/route-table.ts'
+import { openSigningKey } from './identity/signing-key.ts'
+import { TokenEndpoint } from './identity/token-endpoint.ts'
+import { Tokens } from './identity/tokens.ts'
+import { type ListenerParts, makeListener } from './listener.ts'
+import { roleRoutes } from './providers/authorization/roles.ts'
+import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { resourceRoutes } from './providers/resources/generic.ts'
+import { groupRoutes } from './providers/resources/groups.ts'
+import { providerRoutes, providersOf } from './providers/resources/providers.ts'
+import { subscriptionRoutes } from './providers/resources/subscriptions.ts'
+import { tagRoutes } from './providers/resources/tags.ts'
+
+export type ApiOptions = Readonly<{
+  host: ArmHost
+  logger: Logger
+  /** File of the key that signs tokens; made when it is not there. */
+  signingKeyPath: string
+  address: string
+  /** 0: any free one. */
+  port: number
+  tls: ListenerParts['tls']
+  health: ListenerParts['health']
+}>
+
+export type Api = Readonly<{ url: string; close: () => Promise<void> }>
+
+export function allRoutes(): readonly ArmRoute[] {
+  const routes = [
+    ...subscriptionRoutes,
+    ...groupRoutes,
+    ...resourceRoutes,
+    ...tagRoutes,
+    ...roleRoutes,
+    ...activityLogRoutes,
+  ]
+  return [...routes, ...providerRoutes(providersOf(routes))]
+}
+
+/** Listens when it resolves. */
+export async function openApi(options: ApiOptions): Promise<Api> {
+  const { host, logger, signingKeyPath, address, port } = options
+  const key = await openSigningKey(signingKeyPath)
+  const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
+  const tokens = new Tokens(parts)
+  const dispatcher = new Dispatcher({
+    host,
+    routes: new RouteTable(allRoutes()),
+    authenticate: (authorization, baseUrl) => tokens.authenticate(authorization, baseUrl),
+    logger,
+  })
+  await resumeOperations(host.catalog, host.jobs)
+  const app: FastifyInstance = makeListener({
+    dispatcher,
+    tokens: new TokenEndpoint(parts, tokens),
+    logger,
+    tenantId: host.tenantId,
+    tls: options.tls,
+    health: options.health,
+  })
+  const url = await app.listen({ host: address, port })
+  return { url, close: () => app.close() }
+}

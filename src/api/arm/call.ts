@@ -1,0 +1,77 @@
+/** What a handler of the Azure face is given, and what it answers. */
+import type { Catalog, Principal } from '#catalog'
+import type { Grant } from '#domain'
+import type { Clock, Random } from '#base'
+import type { JobEngine } from '#jobs'
+
+export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
+
+export type Caller = Readonly<{ principal: Principal; grants: readonly Grant[] }>
+
+/** What handlers work with. Never the engine itself: bytes and hypervisors are the jobs' business. */
+export type ArmHost = Readonly<{
+  catalog: Catalog
+  jobs: JobEngine
+  clock: Clock
+  random: Random
+  tenantId: string
+  subscriptionId: string
+  subscriptionName: string
+}>
+
+export interface ArmCall {
+  readonly host: ArmHost
+  readonly method: Method
+  /** `https://host:port`, as the client wrote it. */
+  readonly baseUrl: string
+  /** The whole URL, absolute. */
+  readonly url: string
+  /** Path parameters by the names in the route's pattern, decoded. */
+  readonly params: Readonly<Record<string, string>>
+  readonly apiVersion: string
+  readonly caller: Caller
+  /** The id that the path names, in the standard spelling of its route. */
+  readonly id: string
+  readonly correlationId: string
+  /** Parsed JSON; undefined when there was no body; the text itself for routes with `body: 'text'`. */
+  readonly body: unknown
+  readonly signal: AbortSignal
+  /** A query parameter; names are compared without case. */
+  query(name: string): string | undefined
+  header(name: string): string | undefined
+  param(name: string): string
+  /** Whether the caller may do `action` to `id`. */
+  may(action: string, id: string): boolean
+  /** For an id inside a body. @throws ArmError `LinkedAuthorizationFailed` */
+  authorize(action: string, id: string): void
+}
+
+export type ArmReply = Readonly<{
+  status: number
+  body?: unknown
+  headers?: Readonly<Record<string, string>>
+  /** Id of the long-running operation that this began: kept in the audit log. */
+  operation?: string
+}>
+
+export type ArmRoute = Readonly<{
+  method: Method
+  /** Segments in the standard spelling; `{name}` is a parameter; a leading `/{scope}` takes any resource id. */
+  path: string
+  /** What a role must allow, at the id that the path names. */
+  action: string
+  /**
+   * `filter`: everyone may ask, and is shown what may be read. `entered`: who may see anything inside may see it.
+   * `signed-in`: whoever has a token. Default: the role decides.
+   */
+  access?: 'filter' | 'entered' | 'signed-in'
+  /** `text`: handed over unparsed. */
+  body?: 'json' | 'text'
+  handle: (call: ArmCall) => Promise<ArmReply> | ArmReply
+}>
+
+export function ok(body: unknown, headers: Readonly<Record<string, string>> = {}): ArmReply {
+  return { status: 200, body, headers }
+}
+
+export const noContent: ArmReply = { status: 204 }

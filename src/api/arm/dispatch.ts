@@ -1,0 +1,222 @@
+/**
+ * One request to the Azure face, from its bytes to its answer: who asks, what for, may they, do it, write it down.
+ *
+ * Every change that is asked for leaves an event in the activity log, whether it was done or refused; reading leaves none.
+ * A request without a valid token learns nothing about what exists.
+ */
+import { randomUuid } from '#base'
+import { type ActivityEvent, findResource, recordActivity } from '#catalog'
+import { ArmError, checkApiVersion, groupId } from '#contract'
+import { isAllowed, mayEnter } from '#domain'
+import type { Logger } from '#runtime'
+import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
+import { armErrorOf, errorReply } from './error-reply.ts'
+import { parseJsonBody } from './json-body.ts'
+import type { RouteMatch, RouteTable } from './route-table.ts'
+
+export type ArmRequest = Readonly<{
+  method: string
+  /** Path and query as they were sent. */
+  target: string
+  baseUrl: string
+  headers: Readonly<Record<string, string | undefined>>
+  body: Uint8Array
+  signal: AbortSignal
+}>
+
+export type ArmAnswer = Readonly<{
+  status: number
+  headers: Readonly<Record<string, string>>
+  body: string | undefined
+}>
+
+export type DispatchParts = Readonly<{
+  host: ArmHost
+  routes: RouteTable
+  /** @throws ArmError `AuthenticationFailed` and its kind */
+  authenticate: (authorization: string | undefined, baseUrl: string) => Promise<Caller>
+  logger: Logger
+}>
+
+const METHODS: readonly string[] = ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE'] satisfies Method[]
+const UUID_LIKE = /^[\w-]{1,64}$/
+
+class Call implements ArmCall {
+  readonly host: ArmHost
+  readonly method: Method
+  readonly baseUrl: string
+  readonly url: string
+  readonly params: Readonly<Record<string, string>>
+  readonly apiVersion: string
+  readonly caller: Caller
+  readonly id: string
+  readonly correlationId: string
+  readonly body: unknown
+  readonly signal: AbortSignal
+  readonly #query: ReadonlyMap<string, string>
+  readonly #headers: ArmRequest['headers']
+
+  constructor(request: ArmRequest, match: RouteMatch, host: ArmHost, caller: Caller, correlationId: string) {
+    const url = new URL(request.target, request.baseUrl)
+    this.#query = new Map(Array.from(url.searchParams, ([name, value]) => [name.toLowerCase(), value]))
+    this.#headers = request.headers
+    this.host = host
+    this.method = request.method as Method
+    this.baseUrl = request.baseUrl
+    this.url = url.href
+    this.params = match.params
+    this.apiVersion = checkApiVersion(this.#query.get('api-version'))
+    this.caller = caller
+    this.id = match.id
+    this.correlationId = correlationId
+    this.signal = request.signal
+    const text = new TextDecoder().decode(request.body)
+    this.body = match.route.body === 'text' ? text : parseJsonBody(text)
+  }
+
+  query(name: string): string | undefined {
+    return this.#query.get(name.toLowerCase())
+  }
+
+  header(name: string): string | undefined {
+    return this.#headers[name.toLowerCase()]
+  }
+
+  param(name: string): string {
+    const value = this.params[name]
+    if (value === undefined) throw new TypeError(`The route has no parameter ${name}`)
+    return value
+  }
+
+  may(action: string, id: string): boolean {
+    return isAllowed(this.caller.grants, action, id)
+  }
+
+  authorize(action: string, id: string): void {
+    if (this.may(action, id)) return
+    const { principal } = this.caller
+    throw new ArmError(
+      'LinkedAuthorizationFailed',
+      `The client '${principal.clientId}' has permission to perform this action, but not '${action}' on the linked scope '${id}'.`,
+    )
+  }
+}
+
+function checkAccess(route: ArmRoute, call: ArmCall): void {
+  const { grants, principal } = call.caller
+  if (route.access === 'filter' || route.access === 'signed-in') return
+  if (route.access === 'entered' && mayEnter(grants, call.id)) return
+  if (call.may(route.action, call.id)) return
+  throw new ArmError(
+    'AuthorizationFailed',
+    `The client '${principal.clientId}' with object id '${principal.id}' does not have authorization to perform action ` +
+      `'${route.action}' over scope '${call.id}' or the scope is invalid. If access was recently granted, please refresh your credentials.`,
+  )
+}
+
+/** What the path stands in must exist. */
+async function checkScope({ host, params }: ArmCall): Promise<void> {
+  const { subscription, group } = params
+  if (subscription !== undefined && subscription.toLowerCase() !== host.subscriptionId)
+    throw new ArmError('SubscriptionNotFound', `The subscription '${subscription}' could not be found.`)
+  if (subscription === undefined || group === undefined) return
+  if ((await findResource(host.catalog, groupId(host.subscriptionId, group))) === undefined)
+    throw new ArmError('ResourceGroupNotFound', `Resource group '${group}' could not be found.`)
+}
+
+/** Routes of a group itself name it `name`, so that it need not exist; all others name it `group`. */
+export class Dispatcher {
+  readonly #parts: DispatchParts
+
+  constructor(parts: DispatchParts) {
+    this.#parts = parts
+  }
+
+  /** Never rejects. */
+  async answer(request: ArmRequest): Promise<ArmAnswer> {
+    const { host, logger } = this.#parts
+    const requestId = randomUuid(host.random)
+    const clientRequestId = request.headers['x-ms-client-request-id'] ?? ''
+    const given = request.headers['x-ms-correlation-request-id'] ?? ''
+    const correlationId = UUID_LIKE.test(given) ? given : requestId
+    const headers: Record<string, string> = {
+      'x-ms-request-id': requestId,
+      'x-ms-correlation-request-id': correlationId,
+      'x-ms-routing-request-id': `HOLDFAST:${requestId}`,
+      'cache-control': 'no-cache',
+      pragma: 'no-cache',
+      'strict-transport-security': 'max-age=31536000; includeSubDomains',
+      'x-content-type-options': 'nosniff',
+    }
+    if (request.headers['x-ms-return-client-request-id']?.toLowerCase() === 'true' && UUID_LIKE.test(clientRequestId))
+      headers['x-ms-client-request-id'] = clientRequestId
+    try {
+      return finished(await this.#handle(request, correlationId), headers)
+    } catch (error) {
+      if (armErrorOf(error) === undefined)
+        logger.error(
+          { error, requestId, method: request.method, path: request.target.split('?', 1)[0] },
+          'a request failed',
+        )
+      return finished(errorReply(error, requestId), { ...headers, ...challengeOf(error) })
+    }
+  }
+
+  async #handle(request: ArmRequest, correlationId: string): Promise<ArmReply> {
+    const { host, routes, authenticate } = this.#parts
+    const caller = await authenticate(request.headers['authorization'], request.baseUrl)
+    if (!METHODS.includes(request.method))
+      throw new ArmError('NotSupported', `The method ${request.method} is not supported.`, { status: 405 })
+    const path = request.target.split('?', 1)[0] ?? '/'
+    const match = routes.match(request.method as Method, path)
+    const call = new Call(request, match, host, caller, correlationId)
+    if (request.method === 'GET' || request.method === 'HEAD') return this.#run(match.route, call)
+    try {
+      const reply = await this.#run(match.route, call)
+      await this.#record(match.route, call, reply.status, reply.operation)
+      return reply
+    } catch (error) {
+      const known = armErrorOf(error)
+      await this.#record(match.route, call, known?.status ?? 500, undefined, known?.code ?? 'InternalServerError')
+      throw error
+    }
+  }
+
+  async #run(route: ArmRoute, call: ArmCall): Promise<ArmReply> {
+    checkAccess(route, call)
+    await checkScope(call)
+    return route.handle(call)
+  }
+
+  async #record(route: ArmRoute, call: ArmCall, httpStatus: number, operation?: string, code?: string): Promise<void> {
+    const { catalog, clock, random } = this.#parts.host
+    const status: ActivityEvent['status'] =
+      httpStatus >= 400 ? 'Failed' : operation === undefined ? 'Succeeded' : 'Accepted'
+    await recordActivity(catalog, {
+      id: randomUuid(random),
+      atMs: clock.nowMs(),
+      correlation: call.correlationId,
+      caller: call.caller.principal.clientId,
+      action: route.action,
+      resource: call.id,
+      status,
+      httpStatus,
+      operation,
+      facts: code === undefined ? {} : { code },
+    })
+  }
+}
+
+function challengeOf(error: unknown): Record<string, string> {
+  if (!(error instanceof ArmError) || error.status !== 401) return {}
+  return {
+    'www-authenticate': `Bearer error="invalid_token", error_description="${error.message.replaceAll('"', "'")}"`,
+  }
+}
+
+function finished(reply: ArmReply, headers: Readonly<Record<string, string>>): ArmAnswer {
+  const { status, body } = reply
+  const all = { ...headers, ...reply.headers }
+  if (body === undefined) return { status, headers: all, body: undefined }
+  return { status, headers: { ...all, 'content-type': 'application/json; charset=utf-8' }, body: JSON.stringify(body) }
+}

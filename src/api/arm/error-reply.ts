@@ -1,0 +1,47 @@
+/** Any error as the body of an answer. What is not ArmError is translated by its code; a fault of ours tells nothing of its inside. */
+import { type ErrorShape, HoldfastError } from '#base'
+import { ArmError, type ArmErrorBody } from '#contract'
+
+export type ErrorReply = Readonly<{ status: number; body: ArmErrorBody; headers: Readonly<Record<string, string>> }>
+
+/** Codes of the parts below that say something which Azure has a word for. */
+const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
+  cancelled: 'OperationPreempted',
+  timed_out: 'GatewayTimeout',
+  invalid_argument: 'InvalidParameter',
+  job_input_invalid: 'InvalidParameter',
+  catalog_busy: 'ServiceUnavailable',
+  catalog_full: 'ServiceUnavailable',
+  catalog_unavailable: 'ServiceUnavailable',
+  store_full: 'InsufficientCapacity',
+  store_unavailable: 'ServiceUnavailable',
+  store_read_only: 'ServiceUnavailable',
+  worker_lost: 'ServiceUnavailable',
+}
+
+/** Undefined for what is not an error of Holdfast: then the caller logs it. */
+export function armErrorOf(error: unknown): ArmError | undefined {
+  if (error instanceof ArmError) return error
+  if (!(error instanceof HoldfastError)) return undefined
+  const code = TRANSLATED[error.code]
+  if (code === undefined) return undefined
+  const message = error.hint === undefined ? error.message : `${error.message} ${error.hint}`
+  return new ArmError(code, message, { cause: error, details: [{ code: error.code, message: error.message }] })
+}
+
+export function errorReply(error: unknown, requestId: string): ErrorReply {
+  const known =
+    armErrorOf(error) ??
+    new ArmError('InternalServerError', `Holdfast failed; its log tells more under the request id ${requestId}.`)
+  const headers = known.retry === 'later' && known.status >= 429 ? { 'retry-after': '1' } : {}
+  return { status: known.status, body: known.body, headers }
+}
+
+/** A job's error inside an operation's status. A code of Azure's stays; of ours becomes the nearest, with our own as detail. */
+export function operationErrorOf(shape: ErrorShape): ArmErrorBody['error'] {
+  const { code, message, hint } = shape
+  const text = hint === undefined ? message : `${message} ${hint}`
+  const translated = TRANSLATED[code]
+  if (/^[A-Z]/.test(code)) return { code, message: text }
+  return { code: translated ?? 'InternalServerError', message: text, details: [{ code, message }] }
+}

@@ -1,0 +1,4 @@
+/** api: the Azure face. */
+export { type Api, type ApiOptions, openApi } from './api.ts'
+export type { ArmHost } from './arm/call.ts'
+export { makeSecret, type NewSecret } from './identity/secrets.ts'

@@ -1,0 +1,124 @@
+/**
+ * The HTTPS listener: what may be asked without a token (metadata, OAuth, health), and everything else by the dispatcher.
+ * Bodies are bounded before they are read; a slow or silent client is let go.
+ */
+import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
+import { checkApiVersion } from '#contract'
+import type { Logger } from '#runtime'
+import type { Dispatcher } from './arm/dispatch.ts'
+import { errorReply } from './arm/error-reply.ts'
+import type { TokenEndpoint } from './identity/token-endpoint.ts'
+import { cloudMetadata } from './metadata.ts'
+
+export type ListenerParts = Readonly<{
+  dispatcher: Dispatcher
+  tokens: TokenEndpoint
+  logger: Logger
+  tenantId: string
+  /** PEM. */
+  tls: Readonly<{ certificate: string; key: string }>
+  /** What `/healthz` answers; not healthy is 503. */
+  health: () => Promise<Readonly<{ healthy: boolean; facts: Readonly<Record<string, unknown>> }>>
+  /** Prometheus text; undefined when there is none. */
+  metrics?: () => Promise<string>
+}>
+
+/** ARM's own bound for a request is 4 MiB. */
+const BODY_BYTES_MAX = 4 * 1024 * 1024
+const REQUEST_TIMEOUT_MS = 60_000
+const CONNECTION_IDLE_MS = 75_000
+const HOST = /^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$|^\[[0-9a-f:.]{2,45}\](:\d{1,5})?$/i
+
+function baseUrlOf(request: FastifyRequest): string {
+  const { host } = request.headers
+  // A relative answer would be useless to the clients, and a forged Host must not get into a URL.
+  return `https://${host !== undefined && HOST.test(host) ? host : 'localhost'}`
+}
+
+function headersOf(request: FastifyRequest): Record<string, string | undefined> {
+  return Object.fromEntries(
+    Object.entries(request.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : value]),
+  )
+}
+
+async function dispatch(parts: ListenerParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+  const gone = new AbortController()
+  request.raw.once('close', () => {
+    if (!reply.raw.writableEnded) gone.abort()
+  })
+  const answer = await parts.dispatcher.answer({
+    method: request.method,
+    target: request.raw.url ?? '/',
+    baseUrl: baseUrlOf(request),
+    headers: headersOf(request),
+    body: Buffer.isBuffer(request.body) ? request.body : new Uint8Array(),
+    signal: gone.signal,
+  })
+  return reply.code(answer.status).headers(answer.headers).send(answer.body)
+}
+
+function openRoutes(app: FastifyInstance, parts: ListenerParts): void {
+  const { tokens, tenantId } = parts
+  app.get('/metadata/endpoints', (request, reply) => {
+    const { 'api-version': version } = request.query as Record<string, string | undefined>
+    const host = baseUrlOf(request).replace('https://', '')
+    return reply.send(cloudMetadata(baseUrlOf(request), host, checkApiVersion(version)))
+  })
+  app.get('/aliases.json', (_request, reply) => reply.send({ outputs: { aliases: { type: 'object', value: {} } } }))
+  app.get('/adfs/.well-known/openid-configuration', (request, reply) =>
+    reply.send(tokens.discovery(baseUrlOf(request), 'adfs')),
+  )
+  app.get('/:tenant/v2.0/.well-known/openid-configuration', (request, reply) =>
+    reply.send(tokens.discovery(baseUrlOf(request), 'entra')),
+  )
+  for (const path of ['/adfs/discovery/keys', '/:tenant/discovery/v2.0/keys'])
+    app.get(path, (_request, reply) => reply.send(tokens.jwks()))
+  for (const path of ['/adfs/oauth2/token', '/:tenant/oauth2/token', '/:tenant/oauth2/v2.0/token'])
+    app.post(path, async (request, reply) => {
+      const base = baseUrlOf(request)
+      const issuer = path.startsWith('/adfs') ? `${base}/adfs` : `${base}/${tenantId}/v2.0`
+      const form = new URLSearchParams(Buffer.isBuffer(request.body) ? request.body.toString('utf8') : '')
+      const endpoint = `${base}${(request.raw.url ?? '').split('?', 1)[0] ?? ''}`
+      const answer = await tokens.token(form, base, issuer, endpoint)
+      return reply.code(answer.status).header('cache-control', 'no-store').send(answer.body)
+    })
+}
+
+function healthRoutes(app: FastifyInstance, { health, metrics }: ListenerParts): void {
+  app.get('/healthz', async (_request, reply) => {
+    const { healthy, facts } = await health()
+    return reply.code(healthy ? 200 : 503).send({ healthy, ...facts })
+  })
+  if (metrics !== undefined)
+    app.get('/metrics', async (_request, reply) => reply.type('text/plain; version=0.0.4').send(await metrics()))
+}
+
+/** Ready to listen. */
+export function makeListener(parts: ListenerParts): FastifyInstance {
+  const app = Fastify({
+    https: { key: parts.tls.key, cert: parts.tls.certificate, minVersion: 'TLSv1.2' },
+    bodyLimit: BODY_BYTES_MAX,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: CONNECTION_IDLE_MS,
+    forceCloseConnections: 'idle',
+    routerOptions: { caseSensitive: false, ignoreDuplicateSlashes: true, maxParamLength: 1000 },
+    logger: false,
+  }) as unknown as FastifyInstance
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
+  app.setErrorHandler((error: { code?: string } & Error, request, reply) => {
+    const known = error.code === 'FST_ERR_CTP_BODY_TOO_LARGE'
+    if (!known && errorReply(error, request.id).status === 500) parts.logger.error({ error }, 'a request failed')
+    const answer = known ? tooLarge() : errorReply(error, request.id)
+    return reply.code(answer.status).send(answer.body)
+  })
+  openRoutes(app, parts)
+  healthRoutes(app, parts)
+  app.setNotFoundHandler((request, reply) => dispatch(parts, request, reply))
+  return app
+}
+
+function tooLarge() {
+  const message = `The request content is larger than ${BODY_BYTES_MAX} bytes.`
+  return { status: 413, body: { error: { code: 'RequestBodyTooLarge', message } } }
+}

@@ -1,0 +1,130 @@
+/**
+ * TLS from the first start: a certificate authority of this home's own, made once, and a server certificate that it signs,
+ * made again before it runs out or when the names change. Made with `openssl`; the keys are files of mode 0600.
+ *
+ *   tls/ca.crt  tls/ca.key            P-256, ten years; clients are told to trust ca.crt
+ *   tls/server.crt  tls/server.key    P-256, 397 days; localhost, the host's name, and the address that is listened on
+ *
+ * Your own certificate instead: `tls.certificate` and `tls.key` in the configuration.
+ */
+import { X509Certificate } from 'node:crypto'
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
+import { isIP } from 'node:net'
+import { join } from 'node:path'
+import { type Clock, errnoOf } from '#base'
+import { checkCommand } from '#runtime'
+
+export type TlsFiles = Readonly<{ certificate: string; key: string; caPath: string }>
+
+const CA_DAYS = 3650
+const SERVER_DAYS = 397
+const RENEW_BEFORE_MS = 30 * 24 * 3600 * 1000
+
+async function readIfThere(path: string): Promise<string | undefined> {
+  try {
+    return await readFile(path, 'utf8')
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined
+    throw error
+  }
+}
+
+async function openssl(...args: readonly string[]): Promise<void> {
+  await checkCommand('openssl', args)
+}
+
+const NEW_KEY = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
+
+/** Both files appear together or the next start makes them again. */
+async function makeAuthority(folder: string): Promise<void> {
+  const [key, certificate] = [join(folder, 'ca.key'), join(folder, 'ca.crt')]
+  const subject = `/O=Holdfast/CN=Holdfast CA of ${hostname()}`
+  const usage = [
+    '-addext',
+    'basicConstraints=critical,CA:TRUE,pathlen:0',
+    '-addext',
+    'keyUsage=critical,keyCertSign,cRLSign',
+  ]
+  await openssl(
+    'req',
+    '-x509',
+    ...NEW_KEY,
+    '-keyout',
+    `${key}.new`,
+    '-out',
+    `${certificate}.new`,
+    '-days',
+    String(CA_DAYS),
+    '-subj',
+    subject,
+    ...usage,
+  )
+  await rename(`${key}.new`, key)
+  await rename(`${certificate}.new`, certificate)
+}
+
+async function makeServer(folder: string, names: readonly string[]): Promise<void> {
+  const path = (name: string): string => join(folder, name)
+  const extensions = [
+    `subjectAltName=${names.map((name) => (isIP(name) === 0 ? `DNS:${name}` : `IP:${name}`)).join(',')}`,
+    'basicConstraints=critical,CA:FALSE',
+    'keyUsage=critical,digitalSignature',
+    'extendedKeyUsage=serverAuth',
+  ]
+  await writeFile(path('server.ext'), extensions.join('\n'), { mode: 0o600 })
+  await openssl(
+    'req',
+    '-new',
+    ...NEW_KEY,
+    '-keyout',
+    path('server.key.new'),
+    '-out',
+    path('server.csr'),
+    '-subj',
+    '/O=Holdfast/CN=Holdfast',
+  )
+  const signer = ['-CA', path('ca.crt'), '-CAkey', path('ca.key'), '-CAcreateserial']
+  const files = ['-in', path('server.csr'), '-out', path('server.crt.new'), '-extfile', path('server.ext')]
+  await openssl('x509', '-req', '-sha256', '-days', String(SERVER_DAYS), ...signer, ...files)
+  await rename(path('server.key.new'), path('server.key'))
+  await rename(path('server.crt.new'), path('server.crt'))
+  for (const left of ['server.csr', 'server.ext', 'ca.srl']) await rm(path(left), { force: true })
+}
+
+function isGood(
+  certificate: X509Certificate,
+  key: string,
+  authority: X509Certificate,
+  names: readonly string[],
+  nowMs: number,
+): boolean {
+  const covers = (name: string): boolean =>
+    (isIP(name) === 0 ? certificate.checkHost(name) : certificate.checkIP(name)) !== undefined
+  const endsMs = certificate.validToDate.getTime()
+  return key !== '' && certificate.checkIssued(authority) && names.every(covers) && endsMs - nowMs > RENEW_BEFORE_MS
+}
+
+/** The certificate to listen with, made or renewed where needed. @param addresses that clients will use besides localhost */
+export async function openTls(folder: string, addresses: readonly string[], clock: Clock): Promise<TlsFiles> {
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const caPath = join(folder, 'ca.crt')
+  const wildcards = ['0.0.0.0', '::']
+  const names = [...new Set(['localhost', '127.0.0.1', '::1', hostname(), ...addresses])].filter(
+    (name) => !wildcards.includes(name),
+  )
+  if ((await readIfThere(caPath)) === undefined || (await readIfThere(join(folder, 'ca.key'))) === undefined)
+    await makeAuthority(folder)
+  const authority = new X509Certificate(await readFile(caPath, 'utf8'))
+  const read = async () => ({
+    certificate: await readIfThere(join(folder, 'server.crt')),
+    key: (await readIfThere(join(folder, 'server.key'))) ?? '',
+  })
+  const existing = await read()
+  const good =
+    existing.certificate !== undefined &&
+    isGood(new X509Certificate(existing.certificate), existing.key, authority, names, clock.nowMs())
+  if (!good) await makeServer(folder, names)
+  const { certificate = '', key } = good ? existing : await read()
+  return { certificate, key, caPath }
+}
