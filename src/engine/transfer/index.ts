@@ -11,7 +11,7 @@ export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './
 export { DELTA_LIMITS, type DeltaLimits, NO_DELTAS } from './delta-plan.ts'
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
-export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
+export { restoreDisk, restoreToQcow2, type Restored, type RestoreOptions } from './restore.ts'
 export type { InPlaceTarget } from './in-place/held-target.ts'
 export {
   type InPlaceDisk,
