@@ -63,9 +63,10 @@ async function takeOne(
     lastMs = nowMs
     return Promise.resolve()
   })
+  const next = toHex(systemRandom.bytes(6))
   const tracking: TrackingRequest = {
     tracker: 'a1b2c3d4',
-    next: toHex(systemRandom.bytes(6)),
+    next,
     committed,
     granularityBytes: 256 * 1024,
   }
@@ -75,7 +76,7 @@ async function takeOne(
   const instant = await openRunningInstant(host, loaded.machine(), { consistency, strict: true, tracking })
   const stoppedMs = (await resumed.within(10_000)).atMs - (await stopped.within(10_000)).atMs
   await instant.commit()
-  const tracked = Object.fromEntries(instant.disks.map((disk) => [disk.diskId, tracking.next]))
+  const tracked = Object.fromEntries(instant.disks.map((disk) => [disk.diskId, next]))
   return { sample: { kind, stoppedMs, pauseMs: instant.pauseMs, freezeMs: instant.freezeMs, steps }, tracked }
 }
 

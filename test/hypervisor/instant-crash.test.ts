@@ -17,7 +17,7 @@ const OWNER = join(import.meta.dirname, 'instant-owner.ts')
 let machine: BlankMachine | undefined
 let watchdogPid: number | undefined
 
-function track(committed: string | undefined): TrackingRequest {
+function track(committed: string | undefined): TrackingRequest & { next: string } {
   const next = toHex(systemRandom.bytes(6))
   return { tracker: TRACKER, next, committed: { 'disk-0': committed, 'disk-1': committed }, granularityBytes: 64 * KIB }
 }

@@ -21,7 +21,7 @@ async function create(...disks: Parameters<typeof BlankMachine.create>[0]): Prom
   return machine
 }
 
-function track(committed: Readonly<Record<string, string | undefined>>): TrackingRequest {
+function track(committed: Readonly<Record<string, string | undefined>>): TrackingRequest & { next: string } {
   return { tracker: TRACKER, next: toHex(systemRandom.bytes(6)), committed, granularityBytes: 64 * KIB }
 }
 

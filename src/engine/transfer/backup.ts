@@ -20,18 +20,15 @@ import {
   DISK_BYTES_MAX,
   SECTOR_BYTES,
 } from '#base'
-import { type BlockSource, type ByteRange, openSource, type SourceDescriptor, totalBytes } from '#engine/block'
+import { type BlockSource, type ByteRange, type SourceDescriptor, totalBytes } from '#engine/block'
 import {
   type AttachmentRecord,
   contentHash,
-  type DiskMode,
   type DiskRecord,
   isoOf,
   isPrunedUnder,
   type PointRecord,
   type Repository,
-  type ResolvedVersion,
-  resolveVersion,
   type Session,
   SharedIdSet,
   type StoreDescriptor,
@@ -39,10 +36,9 @@ import {
   worstMode,
   type Written,
 } from '#engine/repository'
-import { DELTA_LIMITS, type DeltaLimits, type DeltaPlan, planDelta } from './delta-plan.ts'
+import { DELTA_LIMITS, type DeltaLimits } from './delta-plan.ts'
+import { planDisk, type PlannedDisk } from './disk-plan.ts'
 import { TransferError } from './errors.ts'
-import { NodeCache } from './node-cache.ts'
-import { incrementalRanges } from './segment-plan.ts'
 import type { BackupSource } from './threads/backup-runner.ts'
 import { defaultThreads, ThreadPool } from './threads/thread-pool.ts'
 import { writeVersion } from './version-write.ts'
@@ -56,11 +52,17 @@ export type BackupDisk = Readonly<{
   source: SourceDescriptor | Readonly<{ opened: BlockSource }>
   /**
    * all: read what is allocated; `reason` says why (first_backup makes it a full, anything else a scan).
-   * since: only `dirty` may be read; the rest is as in `parent`, a disk of `parentPoint`.
+   * since: only `dirty` (and `guardBytes`, to try it) is read; the rest is as in `parent`, of the `parentPoint` here or below.
    */
   changes:
     | Readonly<{ kind: 'all'; reason: string }>
-    | Readonly<{ kind: 'since'; dirty: readonly ByteRange[]; parent: DiskRecord }>
+    | Readonly<{
+        kind: 'since'
+        dirty: readonly ByteRange[]
+        guardBytes?: number
+        parent: DiskRecord
+        parentPoint?: string
+      }>
   generation?: string
 }>
 
@@ -71,7 +73,7 @@ export type BackupInput = Readonly<{
   consistency: PointRecord['consistency']
   notes: readonly string[]
   disks: readonly BackupDisk[]
-  /** The point that `since` disks build on; present exactly when there are any. */
+  /** The newest point that `since` disks build on; present exactly when there are any. */
   parentPoint?: string
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
@@ -96,6 +98,8 @@ export type BackupOptions = Readonly<{
   deltas?: DeltaLimits
   /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
   beforeCommit?: () => Promise<void>
+  /** Told in a sentence what somebody should look into, although the backup goes on. */
+  onWarning?: (sentence: string) => void
 }>
 
 /** Below this a single writer makes fewer, fuller packs and starts faster than threads do. */
@@ -104,16 +108,6 @@ const ATTACHMENT_BYTES_MAX = 64 * 1024 * 1024
 const ATTEMPTS_MAX = 3
 /** In-run duplicates are looked for among this many chunks; more are stored twice, which is legal. 160 MiB of memory. */
 const CLAIMS_MAX = 6 * 1024 * 1024
-
-type PlannedDisk = Readonly<{
-  disk: BackupDisk
-  ranges: readonly ByteRange[]
-  mode: DiskMode
-  chunkSizeBytes: number
-  nodes: NodeCache
-  parent: ResolvedVersion
-  delta: DeltaPlan
-}>
 
 /**
  * Makes a recovery point of `input`'s disks and commits it.
@@ -173,46 +167,9 @@ async function attemptBackup(
     for (const { name, bytes } of input.attachments ?? []) attachments.push(await run.attachment(name, bytes))
     const written = (await pool.runOnEach({ kind: 'flush' })) as Written[]
     await options.beforeCommit?.()
-    return await commit(session, input, options, disks, attachments, written)
+    return await commit(repository, session, input, options, disks, attachments, written)
   } finally {
     await pool.close()
-  }
-}
-
-const NO_PARENT: ResolvedVersion = { tree: null, extents: [], nodes: [], extentsKept: 0, bytesKept: 0 }
-const NO_DELTA: DeltaPlan = { fold: new Set(), node: 'none' }
-
-async function planDisk(
-  repository: Repository,
-  input: BackupInput,
-  disk: BackupDisk,
-  limits: DeltaLimits,
-): Promise<PlannedDisk> {
-  const nodes = new NodeCache(await repository.chunkReader())
-  if (disk.changes.kind === 'since') {
-    const { parent, dirty } = disk.changes
-    const { chunkSizeBytes } = parent
-    const ranges = incrementalRanges(dirty, {
-      sizeBytes: disk.sizeBytes,
-      parentSizeBytes: parent.virtualSizeBytes,
-      chunkSizeBytes,
-    })
-    const resolved = await resolveVersion(nodes.read, parent.root)
-    const hasGrown = disk.sizeBytes > parent.virtualSizeBytes
-    const delta = planDelta({ dirty: ranges, chunkSizeBytes, hasGrown, chain: resolved, limits })
-    return { disk, ranges, mode: 'incremental', chunkSizeBytes, nodes, parent: resolved, delta }
-  }
-  const source = 'opened' in disk.source ? disk.source.opened : await openSource(disk.source)
-  try {
-    const extents = await source.extents(0, disk.sizeBytes)
-    const ranges = extents.filter(({ kind }) => kind === 'data').map(({ offset, length }) => ({ offset, length }))
-    const mode: DiskMode = disk.changes.reason === 'first_backup' ? 'full' : 'scan'
-    const known = repository.points().flatMap((point) => (point.machine === input.machine ? point.disks : []))
-    const before = known.findLast((other) => other.id === disk.id)
-    const chunkSizeBytes = before?.chunkSizeBytes ?? input.chunkSizeBytes ?? repository.config.chunkSizeBytes
-    return { disk, ranges, mode, chunkSizeBytes, nodes, parent: NO_PARENT, delta: NO_DELTA }
-  } finally {
-    if (!('opened' in disk.source)) await source.close()
   }
 }
 
@@ -277,8 +234,9 @@ class BackupRun {
   async disk(i: number): Promise<DiskRecord> {
     const plan = must(this.#planned[i], 'Inside the list')
     const { disk, chunkSizeBytes, mode, nodes, parent, delta, ranges } = plan
-    const known = disk.changes.kind === 'since' ? disk.changes.parent : undefined
-    const { root, usedBytes, ...sum } = await writeVersion(
+    const since = disk.changes.kind === 'since' ? disk.changes : undefined
+    const known = since?.parent
+    const { root, usedBytes, readBytes, ...sum } = await writeVersion(
       {
         pool: this.#pool,
         nodes,
@@ -307,6 +265,7 @@ class BackupRun {
       ...(disk.changes.kind === 'all' ? { reason: disk.changes.reason } : {}),
       virtualSizeBytes: disk.sizeBytes,
       usedBytes,
+      readBytes: readBytes + (since?.guardBytes ?? 0),
       ...sum,
       chunkSizeBytes,
       root,
@@ -346,6 +305,7 @@ class BackupRun {
 }
 
 async function commit(
+  repository: Repository,
   session: Session,
   input: BackupInput,
   options: BackupOptions,
@@ -376,10 +336,20 @@ async function commit(
     {
       record,
       packs: written.flatMap(({ packs }) => packs),
-      reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
+      reliesOn: [...new Set([...written.flatMap(({ reliesOn }) => reliesOn), ...closuresBesides(repository, input)])],
       ...(base === undefined ? {} : { base }),
       ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record
+}
+
+/** The packs of parents in other points than the base, which an entry names one by one. */
+function closuresBesides(repository: Repository, { disks, parentPoint }: BackupInput): number[] {
+  const { state } = repository.log
+  const points = new Set(disks.flatMap(({ changes }) => (changes.kind === 'since' ? (changes.parentPoint ?? []) : [])))
+  return [...points].flatMap((id) => {
+    const known = id === parentPoint ? undefined : state.everKnown(id)
+    return known === undefined ? [] : [...state.closureOf(known.header)]
+  })
 }

@@ -86,6 +86,15 @@ export async function addExport(qmp: QmpClient, disk: DiskPlan): Promise<void> {
     writable: disk.method === 'filter',
     ...(previous === undefined ? {} : { bitmaps: [{ node: disk.formatNode, name: previous }] }),
   })
+  if (previous === undefined) return
+  const present = presentExport(disk)
+  const id = { type: 'nbd', id: present.id, name: present.name }
+  await qmp.execute('block-export-add', { ...id, 'node-name': disk.topNode, writable: false })
+}
+
+/** What shows the disk as it is now, beside the export of the instant. */
+export function presentExport(disk: Pick<DiskPlan, 'exportId' | 'exportName'>): Readonly<{ id: string; name: string }> {
+  return { id: `${disk.exportId}-now`, name: `${disk.exportName}-now` }
 }
 
 async function idsOf(qmp: QmpClient, command: string, member: string): Promise<string[]> {

@@ -18,6 +18,7 @@ import { takeMoment } from './moment.ts'
 import { startNbdServer } from './nbd-server.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
+import { trackingRecord } from './tracking.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
 import { syncImages } from './sync-images.ts'
 import { capScratch, createScratch, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
@@ -115,7 +116,7 @@ async function recordOf(
   for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
   const caps = await capsOf(host, plan)
   const nbdSocketPath = socketPathIn(host.runFolder, plan.id)
-  const { tracking } = options
+  const decisions = plan.disks.map((disk) => disk.tracking)
   return {
     schema: 1,
     kind: 'running',
@@ -132,7 +133,7 @@ async function recordOf(
       scratchCapBytes: must(caps[i], 'One cap per disk'),
     })),
     nbdSocketPath,
-    tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
+    tracking: trackingRecord(decisions, options.tracking),
   }
 }
 

@@ -12,7 +12,7 @@ import type { MachineDisk } from '../machine.ts'
 import type { TrackingRequest } from '../port.ts'
 import type { QemuCapabilities } from '../qmp/capabilities.ts'
 import type { DriveState, Inventory } from './inventory.ts'
-import { decideTracking, type TrackingDecision } from './tracking.ts'
+import { askOf, decideTracking, type TrackingDecision } from './tracking.ts'
 import { HypervisorError } from '../errors.ts'
 
 export type InstantMethod = 'filter' | 'job'
@@ -110,13 +110,8 @@ function planDisk(request: InstantRequest, one: InstantRequest['disks'][number],
   const { disk, drive } = one
   const name = `${OUR_PREFIX}${request.id}-${disk.lun}`
   const filterable = can.breakSnapshot && can.snapshotAccess && can.copyBeforeWriteBitmap
-  const { tracking } = request
-  const ask =
-    tracking === undefined
-      ? undefined
-      : { tracker: tracking.tracker, next: tracking.next, committed: tracking.committed[disk.diskId] }
   const method = filterable && !request.refusedFilter.includes(disk.lun) ? 'filter' : 'job'
-  const decision = decideTracking(drive, ask)
+  const decision = decideTracking(drive, askOf(request.tracking, disk.diskId))
   return {
     lun: disk.lun,
     diskId: disk.diskId,

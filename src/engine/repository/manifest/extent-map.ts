@@ -84,6 +84,18 @@ export function* splitAt(list: ExtentList, unitBytes: number): Generator<DeltaEx
   }
 }
 
+/** How many units of `unitBytes` the list says anything of. */
+export function touchedUnits(list: ExtentList, unitBytes: number): number {
+  let count = 0
+  let last = -1
+  for (const { offset, length } of list) {
+    const [first, end] = [Math.floor(offset / unitBytes), Math.ceil((offset + length) / unitBytes)]
+    count += end - Math.max(first, last + 1)
+    last = end - 1
+  }
+  return count
+}
+
 /** Joins neighbours that go on where the one before ended, on the disk and in the payload. */
 export function joined(list: Iterable<DeltaExtent>): DeltaExtent[] {
   const out: DeltaExtent[] = []

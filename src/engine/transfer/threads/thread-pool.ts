@@ -56,8 +56,11 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   }
 
   async close(): Promise<void> {
-    if (this.#dead === undefined) await this.#call('close')
-    await this.#worker.terminate()
+    try {
+      if (this.#dead === undefined) await this.#call('close')
+    } finally {
+      await this.#worker.terminate()
+    }
   }
 
   /** Ends the thread at once. Its descriptors and connections go with it. */
@@ -177,6 +180,8 @@ export class ThreadPool<K extends TaskKind> {
 
   async close(): Promise<void> {
     assert(this.#runners.length > 0, 'A pool has at least one runner')
-    for (const runner of this.#runners) await runner.close()
+    // Each, whatever the others say: a thread that is not closed would keep the process alive.
+    const closed = await Promise.allSettled(this.#runners.map((runner) => runner.close()))
+    for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
   }
 }
