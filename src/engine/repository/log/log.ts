@@ -223,24 +223,28 @@ export class CommitLog {
   }
 
   /**
-   * Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones.
+   * Names new packs and deletes hurt ones in one entry; closures that held a hurt pack then hold the new ones, and those of
+   * `reliesOn`, live packs that have copies of its chunks.
    * @param isRemembered of the session that stored the packs. @throws packs_deleted when a prune was faster, log_damaged
    */
   replacePacks(
     hurt: readonly number[],
-    packs: readonly PackAdded[],
+    { packs, reliesOn }: Readonly<{ packs: readonly PackAdded[]; reliesOn: readonly number[] }>,
     isRemembered: (state: LogState) => boolean,
   ): Promise<number> {
     return this.append((state) => {
       const names = hurt
         .map((ordinal) => state.packs[ordinal])
         .map((pack) => (pack?.status === 'deleted' ? '' : pack?.name))
-      if (!isRemembered(state) || names.includes('') || packs.some(({ name }) => state.isDeleted(name)))
+      const isLost =
+        packs.some(({ name }) => state.isDeleted(name)) ||
+        reliesOn.some((ordinal) => state.packs[ordinal]?.status !== 'live')
+      if (!isRemembered(state) || names.includes('') || isLost)
         throw new RepositoryError('packs_deleted', 'A prune deleted meanwhile what the repair was about.', {
           retry: 'now',
           hint: 'Run the repair once more.',
         })
-      const to = encodeOrdinals(packs.map((_, i) => state.packs.length + i))
+      const to = encodeOrdinals([...reliesOn, ...packs.map((_, i) => state.packs.length + i)])
       return {
         fields: {
           packs,

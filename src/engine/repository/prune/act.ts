@@ -3,17 +3,21 @@
  *
  *   step            written                             a crash right after it leaves
  *   1 pin           a pin                               a pin that runs out
- *   2 rewrite       new packs, then an entry naming     chunks with two copies; the next prune drops one
- *   3 tombstones    one entry: packs that are doomed    doomed packs: new backups do not rely on them, the next prune goes on
- *   4 deletions     one entry: packs that are gone      objects without a meaning; the next prune removes them (leftovers)
- *   5 delete        nothing; objects go                 likewise
+ *   2 copies        an entry, where a pack that goes    closures that name more than they need
+ *                   holds needed chunks that also lie
+ *                   in packs that stay: who holds it
+ *                   holds those from then on
+ *   3 rewrite       new packs, then an entry naming     chunks with two copies; the next prune drops one
+ *   4 tombstones    one entry: packs that are doomed    doomed packs: new backups do not rely on them, the next prune goes on
+ *   5 deletions     one entry: packs that are gone      objects without a meaning; the next prune removes them (leftovers)
+ *   6 delete        nothing; objects go                 likewise
  *
  * What is locked is not touched: neither doomed, nor rewritten, nor deleted; and where locks are in use nothing is deleted by
  * a clock that is not believed (immutability/).
  *
- * Between reading and steps 3 and 4 others may commit. Both entries are decided again under the number that they take:
+ * Between reading and steps 4 and 5 others may commit. Both entries are decided again under the number that they take:
  * what a newer point names is not doomed, what was revived is not deleted, and nothing is deleted while a pin older than
- * the tombstones lasts. After step 4 no entry may name these packs (commit-check.ts), so step 5 needs no care.
+ * the tombstones lasts. After step 5 no entry may name these packs (commit-check.ts), so step 6 needs no care.
  */
 import { assert, type Clock, isHoldfastError, type ProgressSink, type Random, silentProgress } from '#base'
 import { PACK_BYTES_TARGET, packBufferBytes, PackBuilder } from '../pack-builder.ts'
@@ -86,6 +90,7 @@ async function pruneOnce(
     const prepared = await preparePrune(repository, environment, options)
     const { plan, head } = prepared
     const act = new PruneAct(repository, session, environment, prepared)
+    await act.joinCopies()
     await act.rewrite()
     const doomedAt = await act.writeTombstones(head)
     const decided = await act.writeDeletions(doomedAt)
@@ -125,6 +130,25 @@ class PruneAct {
     this.#marks = marks
     this.#passedMs = passedMs
     this.#rewritten = new Set(plan.rewrite)
+  }
+
+  /**
+   * Closures that hold a pack which goes come to hold the packs that have the other copies of its chunks. What is locked is
+   * not concerned: its packs do not go.
+   */
+  async joinCopies(): Promise<void> {
+    const { copiesIn } = this.#marks
+    await this.#repository.log.refresh()
+    const isWorth = (name: string): boolean =>
+      copiesIn.has(this.#repository.log.state.packNamed(name)?.ordinal ?? Infinity)
+    const names = [...this.#plan.drop, ...this.#plan.rewrite].filter(isWorth)
+    if (names.length === 0) return
+    await this.#repository.log.append((state) => {
+      this.#refuseOvertaken(state)
+      const from = names.flatMap((name) => state.packNamed(name)?.ordinal ?? [])
+      const to = new Set(from.flatMap((ordinal) => [...(copiesIn.get(ordinal) ?? [])]))
+      return { fields: { moved: { from: encodeOrdinals(from), to: encodeOrdinals(to) } } }
+    })
   }
 
   /** Copies the needed chunks of the packs to be rewritten into new packs, without opening more than the seal. */
