@@ -19,7 +19,8 @@ export async function plantForeignCheckpoint(
   const repository = await Repository.open(fork, CREDENTIAL, { ...environment, checkpoints })
   const { head } = repository.log.state
   const entries = CHECKPOINT_ENTRIES * (1 + random.below(4))
-  for (let i = 0; i <= entries; i += 1) await repository.forget(repository.points().map(({ id }) => id))
+  const free = repository.points().filter(({ id }) => repository.immutability.lockedUntilMs(id) === undefined)
+  for (let i = 0; i <= entries; i += 1) await repository.forget(free.map(({ id }) => id))
   const planted: string[] = []
   for await (const { key } of fork.list('checkpoints/')) {
     if (Number(key.slice(-12)) <= head) continue

@@ -47,6 +47,9 @@ for (const at of [0, 1]) {
     const packs = twice.repository.log.state.packs.length
     const report = await twice.lab.prune(twice.repository)
     assert.equal(report.plan.drop.length, packs / 2, 'one copy of all goes')
+    const { head } = twice.repository.log.state
+    await twice.lab.prune(twice.repository)
+    assert.equal(twice.repository.log.state.head, head + 2, 'a second prune pins and unpins: nothing is said twice')
     await assertLockHolds(twice, must(twice.points[at], 'One of two'))
   })
 

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { must, SeededRandom } from '#base'
+import { DAY_MS, judge } from '../immutability/observed-time.ts'
+import type { ImmutabilityPolicy } from '../immutability/policy.ts'
 import type { PointRecord } from '../point.ts'
 import { rollbackOf } from '../remembered-head.ts'
 import { FaultyStore } from '../stores/faulty-store.ts'
@@ -38,17 +40,29 @@ const record = (id: string, note: string): PointRecord => ({
   writer: 'w',
 })
 
-/** A draft of any kind that the rules allow, by chance. */
+const anyPolicy = (random: SeededRandom): ImmutabilityPolicy => {
+  const state = random.pick(['disabled', 'unlocked', 'unlocked', 'locked'] as const)
+  return { state, days: state === 'disabled' ? 0 : 1 + random.below(9) }
+}
+
+const anyLock = (random: SeededRandom, { time }: LogState): { lockedUntilMs?: number } =>
+  random.chance(0.4) ? { lockedUntilMs: time.observedMs + random.pick([1, 5, 70]) * random.below(DAY_MS) } : {}
+
+/** A draft of any kind, by chance: also such as break the rules of locks, which readers pass over. */
 function anyDraft(random: SeededRandom, names: () => string, state: LogState): EntryDraft {
   const points = [...state.points.keys()]
   const packs = state.packs.filter(({ status }) => status === 'live')
   const doomed = state.packs.filter(({ status }) => status === 'doomed').map(({ name }) => name)
-  const kind = random.below(8)
+  const kind = random.below(11)
+  if (kind === 8) return { fields: { immutability: anyPolicy(random) } }
+  if (kind === 9) return { fields: random.chance(0.3) ? { acceptedMs: clock.nowMs() } : {} }
   if (kind === 0 && points.length > 0) return { fields: { forgotten: [random.pick(points)] } }
   if (kind === 1 && packs.length > 0) return { fields: { tombstones: [random.pick(packs).name, names()] } }
   if (kind === 2) return { fields: { deletions: [...doomed, ...state.doomedStrays] } }
-  if (kind === 3)
-    return { fields: { pin: { holder: 'h', purpose: 'p', expiresAtMs: clock.nowMs() + random.below(9) } } }
+  if (kind === 3) {
+    const lastsMs = random.pick([random.below(9), 2 * DAY_MS, 3000 * DAY_MS])
+    return { fields: { pin: { holder: 'h', purpose: 'p', expiresAtMs: clock.nowMs() + lastsMs } } }
+  }
   if (kind === 4 && packs.length > 0) {
     const [from, to] = [random.pick(packs).ordinal, state.packs.length]
     return { fields: { packs: [{ name: names(), lengthBytes: 7 }], moved: { from: `${from}`, to: `${to}` } } }
@@ -62,9 +76,17 @@ function anyDraft(random: SeededRandom, names: () => string, state: LogState): E
     .sort((a, b) => a - b)
     .join(',')
   return {
-    fields: { packs: [{ name: names(), lengthBytes: 5 }], points: [{ id, uses: sorted, ...base }] },
+    fields: {
+      packs: [{ name: names(), lengthBytes: 5 }],
+      points: [{ id, uses: sorted, ...base, ...anyLock(random, state) }],
+    },
     body: { points: [record(id, `of ${state.head}`)] },
   }
+}
+
+function namer(seed: number): () => string {
+  const random = new SeededRandom(seed + 1000)
+  return () => Buffer.from(random.bytes(32)).toString('hex')
 }
 
 async function filled(
@@ -74,10 +96,14 @@ async function filled(
 ): Promise<{ store: MemoryStore; log: CommitLog }> {
   const store = new MemoryStore()
   const [random, log] = [new SeededRandom(seed), await openLog(store, { seed, entriesMin })]
-  const names = (): string => Buffer.from(random.bytes(32)).toString('hex')
+  const names = namer(seed)
   for (let i = 0; i < entries; i += 1) {
-    clock.advance(random.below(4))
+    clock.advance(random.pick([1, 3, DAY_MS * 0.8, DAY_MS * 2, DAY_MS * 9]))
+    // Now and then the writer's clock is far off, ahead or behind, and right again.
+    const trueMs = clock.nowMs()
+    if (random.chance(0.15)) clock.jumpTo(trueMs + random.pick([-400, 60, 4000]) * DAY_MS)
     await log.append((state) => anyDraft(random, names, state))
+    clock.jumpTo(trueMs)
   }
   return { store, log }
 }
@@ -97,15 +123,57 @@ test('Whoever reads from a checkpoint knows what those know who read every entry
     assert.ok(short.from >= 48, `read from ${short.from}`)
     const whole = await readWholeLog({ ...parts, store })
     assert.deepEqual(whole.checkpointDamage, [])
-    for (const other of [short, whole.log]) {
-      assert.deepEqual(other.state.snapshot(), log.state.snapshot())
-      assert.deepEqual(other.points(), log.points())
-    }
+    for (const other of [short, whole.log]) assertSame(other, log)
+    // They go on alike, whatever comes.
+    const [random, names] = [new SeededRandom(seed + 70), namer(seed + 70)]
+    for (let i = 0; i < 20; i += 1) await log.append((state) => anyDraft(random, names, state))
+    await short.refresh()
+    await whole.log.refresh()
+    for (const other of [short, whole.log]) assertSame(other, log)
   }
 })
 
-test('Making a state compact changes no closure of a live point, but for packs that are gone', async () => {
-  let givenUp = 0
+/** All that can be asked of two logs is answered alike, at several times. */
+function assertSame(other: CommitLog, log: CommitLog): void {
+  assert.deepEqual(other.state.snapshot(), log.state.snapshot())
+  assert.deepEqual(other.points(), log.points())
+  const { observedMs } = log.state.time
+  for (const days of [0, 1, 8, 40, 3000]) {
+    const nowMs = observedMs + days * DAY_MS
+    assert.deepEqual(other.state.lockedPacks(nowMs), log.state.lockedPacks(nowMs))
+    assert.deepEqual(other.state.pins.active(nowMs), log.state.pins.active(nowMs))
+    assert.deepEqual(judge(other.state.time, { nowMs }), judge(log.state.time, { nowMs }))
+  }
+}
+
+test('The logs of these tests meet all that a checkpoint must carry for locks', async () => {
+  const met = { doubtedPins: 0, doubts: 0, lockedPolicies: 0, heldThoughForgotten: 0, refusedToForget: 0 }
+  for (let seed = 1; seed <= 12; seed += 1) {
+    const { store, log } = await filled(seed, 60)
+    for (const number of await listCheckpoints(store)) {
+      const bytes = await store.get(checkpointKey(number))
+      const { state } = must(openCheckpoint(keys, bytes, REPOSITORY, number), 'Whole')
+      met.doubtedPins += state.pins.filter(({ doubted }) => doubted === true).length
+      met.doubts += state.time.doubted === undefined ? 0 : 1
+      met.lockedPolicies += state.immutability.state === 'locked' ? 1 : 0
+      met.heldThoughForgotten += state.forgotten.filter(({ forgottenIn }) => forgottenIn <= state.horizon).length
+    }
+    for (let number = 1; number <= 60; number += 1) {
+      const { envelope } = must(decodeEntry(await store.get(logKey(number))), 'An entry')
+      met.refusedToForget += (envelope.forgotten ?? []).filter((id) => log.state.points.has(id)).length
+    }
+  }
+  for (const [what, count] of Object.entries(met)) assert.ok(count > 0, what)
+})
+
+const lockedNames = (state: LogState, nowMs: number): string[] =>
+  [...state.lockedPacks(nowMs)].flatMap((ordinal) => {
+    const pack = state.packs[ordinal]
+    return pack === undefined || pack.status === 'deleted' ? [] : [pack.name]
+  })
+
+test('Making a state compact changes no closure of a live point and unlocks nothing, but for packs that are gone', async () => {
+  let [givenUp, locked] = [0, 0]
   for (let seed = 20; seed < 32; seed += 1) {
     const { store, log } = await filled(seed, 60)
     const plain = new LogState()
@@ -116,12 +184,17 @@ test('Making a state compact changes no closure of a live point, but for packs t
     }
     assert.deepEqual(closures(log), closures({ state: plain } as CommitLog))
     givenUp += plain.packsKnown - log.state.packsKnown
+    for (const days of [0, 3, 20, 50]) {
+      const nowMs = plain.time.observedMs + days * DAY_MS
+      assert.deepEqual(lockedNames(log.state, nowMs).sort(), lockedNames(plain, nowMs).sort())
+      locked += lockedNames(plain, nowMs).length
+    }
     assert.deepEqual(
       log.state.packs.filter(({ status }) => status !== 'deleted').map(({ name, status }) => [name, status]),
       plain.packs.filter(({ status }) => status !== 'deleted').map(({ name, status }) => [name, status]),
     )
   }
-  assert.ok(givenUp > 0, 'deleted packs were given up')
+  assert.ok(givenUp > 0 && locked > 0, 'deleted packs were given up, others were locked')
 })
 
 test('A damaged, truncated, foreign or misplaced checkpoint is passed over, and named by whoever reads all entries', async () => {

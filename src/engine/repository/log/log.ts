@@ -34,7 +34,9 @@ import type { LogState } from './state.ts'
 import type { Anchor } from './state-snapshot.ts'
 
 export type EntryDraft = Readonly<{
-  fields: Partial<Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal' | 'requires'>>
+  fields: Partial<
+    Omit<Envelope, 'format' | 'repository' | 'number' | 'entry' | 'previous' | 'firstOrdinal' | 'requires'>
+  >
   body?: EntryBody
 }>
 

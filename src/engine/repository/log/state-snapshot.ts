@@ -74,6 +74,9 @@ function isWhole(state: Fields): boolean {
     areAll(state['points'], isPoint) &&
     areAll(state['forgotten'], (point) => isPoint(point) && isCount(point['forgottenIn'])) &&
     areAll(state['moves'], ({ from, to }) => isText(from, USES) && isText(to, USES)) &&
-    areAll(state['pins'], ({ number, pin, doubted }) => isCount(number) && isPin(pin) && isMaybe(doubted, (d) => d === true))
+    areAll(
+      state['pins'],
+      ({ number, pin, doubted }) => isCount(number) && isPin(pin) && isMaybe(doubted, (d) => d === true),
+    )
   )
 }

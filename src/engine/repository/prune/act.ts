@@ -138,12 +138,16 @@ class PruneAct {
    */
   async joinCopies(): Promise<void> {
     const { copiesIn } = this.#marks
-    await this.#repository.log.refresh()
-    const isWorth = (name: string): boolean =>
-      copiesIn.has(this.#repository.log.state.packNamed(name)?.ordinal ?? Infinity)
-    const names = [...this.#plan.drop, ...this.#plan.rewrite].filter(isWorth)
+    const { log } = this.#repository
+    await log.refresh()
+    const isUnsaid = (name: string): boolean => {
+      const ordinal = log.state.packNamed(name)?.ordinal ?? Infinity
+      const copies = copiesIn.get(ordinal)
+      return copies !== undefined && !log.state.closureOf({ id: '', uses: String(ordinal) }).isSupersetOf(copies)
+    }
+    const names = [...this.#plan.drop, ...this.#plan.rewrite].filter(isUnsaid)
     if (names.length === 0) return
-    await this.#repository.log.append((state) => {
+    await log.append((state) => {
       this.#refuseOvertaken(state)
       const from = names.flatMap((name) => state.packNamed(name)?.ordinal ?? [])
       const to = new Set(from.flatMap((ordinal) => [...(copiesIn.get(ordinal) ?? [])]))
@@ -229,8 +233,8 @@ class PruneAct {
       ...state.packs.filter((pack) => pack.status === 'doomed' && isGivenUp(pack)).map(({ name }) => name),
       ...state.doomedStrays,
     ]
-    const pins = state
-      .pins.active(this.#passedMs)
+    const pins = state.pins
+      .active(this.#passedMs)
       .filter(
         ([number, { session }]) => !this.#session.owns(number) && (doomedAt === 0 || (session ?? number) < doomedAt),
       )
