@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { must } from '#base'
-import { type BlobStore, type PointRecord, packKeyOf, type Repository } from '#engine/repository'
+import { type BlobStore, packKeyOf, type PointRecord, prune, type Repository } from '#engine/repository'
 import { contentOf, deleteEverything, LockLab, removeFolders } from './immutability.rig.ts'
 import { repairPacks } from './repair.ts'
 
@@ -47,9 +47,6 @@ for (const at of [0, 1]) {
     const packs = twice.repository.log.state.packs.length
     const report = await twice.lab.prune(twice.repository)
     assert.equal(report.plan.drop.length, packs / 2, 'one copy of all goes')
-    const { head } = twice.repository.log.state
-    await twice.lab.prune(twice.repository)
-    assert.equal(twice.repository.log.state.head, head + 2, 'a second prune pins and unpins: nothing is said twice')
     await assertLockHolds(twice, must(twice.points[at], 'One of two'))
   })
 
@@ -74,4 +71,17 @@ test('A copy that a scan stored anew, because a check had found the old one hurt
   const report = await lab.prune(repository)
   assert.deepEqual(new Set(report.plan.drop), new Set(hurt), 'the hurt copies go')
   await assertLockHolds({ lab, repository, store, points: [] }, base)
+})
+
+test('What joined the closures is said once, also where the prune that said it was held back', async () => {
+  const { lab, repository } = await storedTwice()
+  const other = await repository.beginSession('slow')
+  const entries: number[] = []
+  for (const _ of [1, 2]) {
+    const { head } = repository.log.state
+    await prune(repository, { clock: lab.host, random: lab.random }, { wasteShareMax: 0.9 })
+    entries.push(repository.log.state.head - head)
+  }
+  assert.deepEqual(entries, [4, 3], 'pin, copies, tombstones, unpin; then all but the copies')
+  await other.end()
 })
