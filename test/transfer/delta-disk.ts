@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { KIB, must } from '#base'
 import { alignRanges, type ByteRange, identityMap, stampedBytes } from '#engine/block'
-import { type BlobStore, type DiskRecord, FolderStore, type PointRecord, Repository } from '#engine/repository'
+import { type BlobStore, type DiskRecord, FolderStore, isZero, type PointRecord, Repository } from '#engine/repository'
 import { backUp } from '#engine/transfer'
 import { systemClock, systemRandom } from '#runtime'
 
@@ -43,21 +43,15 @@ export class DeltaDisk {
     const path = join(folder, 'store')
     await mkdir(path)
     const store = await FolderStore.open(path)
-    const environment = {
-      clock: systemClock,
-      random: systemRandom,
-      cacheFolder: join(folder, 'cache'),
-      writer: 'test',
-    }
-    await Repository.init(store, { credential, chunkSizeBytes: CHUNK_BYTES, kdfCost }, environment)
-    return new DeltaDisk(folder, store, await Repository.open(store, credential, environment), sizeBytes)
+    return new DeltaDisk(folder, store, await freshRepository(store, join(folder, 'cache')), sizeBytes)
   }
 
-  /** Both ways to the store: threads open it by its descriptor, an opened one is worked on inline. */
-  get stores(): readonly (Readonly<{ kind: 'folder'; path: string }> | BlobStore)[] {
-    return [this.descriptor, this.opened]
+  /** Another repository, for points to be copied to. */
+  emptyCopy(store: BlobStore): Promise<Repository> {
+    return freshRepository(store, join(this.folder, 'cache-of-copy'))
   }
 
+  /** The way of threads to the store. */
   get descriptor(): Readonly<{ kind: 'folder'; path: string }> {
     return { kind: 'folder', path: this.storePath }
   }
@@ -138,6 +132,12 @@ export class DeltaDisk {
   }
 }
 
+async function freshRepository(store: BlobStore, cacheFolder: string): Promise<Repository> {
+  const environment = { clock: systemClock, random: systemRandom, cacheFolder, writer: 'test' }
+  await Repository.init(store, { credential, chunkSizeBytes: CHUNK_BYTES, kdfCost }, environment)
+  return Repository.open(store, credential, environment)
+}
+
 /** Zeros are holes, chunk by chunk. */
 export async function writeSparse(path: string, bytes: Buffer): Promise<void> {
   await writeFile(path, '')
@@ -146,7 +146,7 @@ export async function writeSparse(path: string, bytes: Buffer): Promise<void> {
     await file.truncate(bytes.length)
     for (let at = 0; at < bytes.length; at += CHUNK_BYTES) {
       const part = bytes.subarray(at, at + CHUNK_BYTES)
-      if (part.some((byte) => byte !== 0)) await file.write(part, 0, part.length, at)
+      if (!isZero(part)) await file.write(part, 0, part.length, at)
     }
   } finally {
     await file.close()
