@@ -157,7 +157,7 @@ function networkOptions(machine: MachineDescription, links: string): string[] {
 function diskOptions(machine: MachineDescription): string[] {
   return machine.disks
     .toSorted((a, b) => a.lun - b.lun)
-    .flatMap((disk) => ['-blockdev', json(diskBlockdev(disk)), '-device', json(diskDevice(disk, machine.machineType))])
+    .flatMap((disk) => ['-blockdev', json(diskBlockdev(disk)), '-device', json(diskDevice(disk, machine))])
 }
 
 /**

@@ -98,13 +98,21 @@ function idePlace(lun: number, machineType: MachineType): { bus: string; unit: n
   return { bus: `ide.${lun >> 1}`, unit: lun & 1 }
 }
 
-/** The guest's device for a disk. `lun` is within `lunMax` (machineFaults). */
-export function diskDevice(disk: MachineDisk, machineType: MachineType): DeviceJson {
+/**
+ * The guest's device for a disk. `lun` is within `lunMax` (machineFaults).
+ *
+ * A BIOS boots what has the lowest bootindex. UEFI firmware (OVMF, QemuBootOrderLib) drops every entry of its own variables
+ * that a bootindex does not name, so a machine that only its own entry can boot would not boot: there the variables decide.
+ */
+export function diskDevice(
+  disk: MachineDisk,
+  { machineType, firmware }: Pick<MachineDescription, 'machineType' | 'firmware'>,
+): DeviceJson {
   const common = {
     id: diskDeviceId(disk.lun),
     drive: diskNodeName(disk.lun),
     serial: disk.serial,
-    ...(disk.role === 'os' ? { bootindex: 0 } : {}),
+    ...(disk.role === 'os' && firmware === 'bios' ? { bootindex: 0 } : {}),
   }
   switch (disk.bus) {
     case 'virtio-blk':

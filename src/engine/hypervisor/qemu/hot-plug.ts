@@ -11,7 +11,7 @@ import type { MachineDescription, MachineDisk } from '../machine.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { asList, asObject, textOr } from '../qmp/shape.ts'
 import { diskBlockdev } from './command-line.ts'
-import { diskDevice, diskDeviceId, diskNodeName, isHotPluggable, type MachineType } from './device-address.ts'
+import { diskDevice, diskDeviceId, diskNodeName, isHotPluggable } from './device-address.ts'
 
 async function hasDevice(qmp: QmpClient, id: string): Promise<boolean> {
   const children = asList(await qmp.execute('qom-list', { path: '/machine/peripheral' }), 'the list of devices')
@@ -35,12 +35,16 @@ export function requireHotPluggable(disk: MachineDisk): void {
  * Opens the image and shows it to the guest. The disk is in the description already, so a device that is there is this
  * disk's, from a call that was cut short. @throws `qmp_command_failed`; then the image is closed again.
  */
-export async function plugDisk(qmp: QmpClient, disk: MachineDisk, machineType: MachineType): Promise<void> {
+export async function plugDisk(
+  qmp: QmpClient,
+  disk: MachineDisk,
+  machine: Pick<MachineDescription, 'machineType' | 'firmware'>,
+): Promise<void> {
   const node = diskNodeName(disk.lun)
   if (await hasDevice(qmp, diskDeviceId(disk.lun))) return
   if (!(await hasNode(qmp, node))) await qmp.execute('blockdev-add', diskBlockdev(disk))
   try {
-    await qmp.execute('device_add', diskDevice(disk, machineType))
+    await qmp.execute('device_add', diskDevice(disk, machine))
   } catch (error) {
     await qmp.execute('blockdev-del', { 'node-name': node })
     throw error

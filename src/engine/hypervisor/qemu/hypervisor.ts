@@ -201,7 +201,7 @@ export class QemuHypervisor implements Hypervisor {
       const plug = async (one: MachineDisk): Promise<void> => {
         if (verdict.power !== 'running') return
         await giveImageTo(verdict.process.pid, one.path)
-        await this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine.machineType))
+        await this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine))
       }
       const known = machine.disks.find((one) => one.lun === disk.lun && one.diskId === disk.diskId)
       if (known !== undefined) {
