@@ -15,7 +15,7 @@ export type { RepositoryAccess, RepositoryHost } from './repository-access.ts'
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
 export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'
-export type { TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
+export type { Milestone, TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
 export type {
   ChildOptions,
   CleanupOptions,

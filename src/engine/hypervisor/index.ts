@@ -37,6 +37,7 @@ export { type Consumer, type Operation } from './instant/interactions.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
+export { openTogether, type Together } from './instant/open-together.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
 export {
   BEAT_AGE_MS_MAX,

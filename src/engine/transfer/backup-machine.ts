@@ -126,7 +126,7 @@ async function inputOf(
   }
 }
 
-async function backupDisk(
+export async function backupDisk(
   disk: InstantDisk,
   parentPoint: PointRecord | undefined,
   generation: Generation,
