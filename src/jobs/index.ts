@@ -41,3 +41,9 @@ export {
   GROUP_DELETE_JOB,
   RESOURCE_QUEUE,
 } from './resources/delete-group.ts'
+export {
+  regionKeyPath,
+  regionRepository,
+  type RegionRepository,
+  type RegionRepositoryParts,
+} from './compute/region-repository.ts'
