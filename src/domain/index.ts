@@ -54,3 +54,17 @@ export {
   VHD_FOOTER_BYTES,
   whyNotDelete,
 } from './compute/disk.ts'
+export {
+  CREATE_OPTIONS,
+  limitReached,
+  NAME_PATTERN_DEFAULT,
+  percentBeforeEnd,
+  SNAPSHOT_LIMITS,
+  SNAPSHOT_NAME,
+  type SnapshotCreateOption,
+  snapshotHistory,
+  type SnapshotLimits,
+  snapshotName,
+  type SourceSnapshot,
+  whyNotCopy,
+} from './compute/snapshot.ts'

@@ -17,6 +17,8 @@ export const JOBS_ERROR_CODES = [
   'job_failed',
   'job_lost',
   'group_not_empty',
+  'snapshot_instant_lost',
+  'snapshot_in_use',
   'region_without_store',
   'region_without_pool',
   'region_key_missing',

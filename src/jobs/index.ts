@@ -47,3 +47,48 @@ export {
   type RegionRepository,
   type RegionRepositoryParts,
 } from './compute/region-repository.ts'
+export {
+  COPY_SNAPSHOT_JOB,
+  type CopySnapshotInput,
+  copySnapshotJob,
+  CREATE_SNAPSHOTS_JOB,
+  type CreateSnapshotsInput,
+  createSnapshotsJob,
+  type SnapshotJobParts,
+} from './compute/create-snapshots.ts'
+export {
+  DELETE_SNAPSHOT_JOB,
+  deleteSnapshotJob,
+  PRUNE_REGIONS_JOB,
+  pruneRegionsJob,
+} from './compute/delete-snapshot.ts'
+export { milestoneFacts } from './compute/milestone-facts.ts'
+export { DISK_TYPE, propertiesOf, SNAPSHOT_TYPE, unfinishedSnapshotsOf, withProperties } from './compute/snapshot-rows.ts'
+export { INSTANT_OPEN, type InstantFacts, TAKE_SNAPSHOTS_TASK, takeSnapshotsTask } from './compute/take-snapshots.ts'
+export {
+  COPY_VERSION_TASK,
+  copyVersionTask,
+  FORGET_VERSIONS_TASK,
+  forgetVersionsTask,
+  PRUNE_TASK,
+  pruneTask,
+} from './compute/version-tasks.ts'
+export {
+  MEASURE_USAGE_JOB,
+  MEASURE_USAGE_TASK,
+  type MeasuredUsage,
+  measureUsageJob,
+  measureUsageTask,
+  type ResourceUsage,
+} from './compute/usage.ts'
+export {
+  ADOPT_MACHINE_JOB,
+  type AdoptMachineInput,
+  adoptMachineJob,
+  askPower,
+  DESCRIBE_MACHINE_TASK,
+  describeMachineTask,
+  MACHINE_TYPE,
+  type MachineBacking,
+  type MachinePower,
+} from './compute/adopt-machine.ts'

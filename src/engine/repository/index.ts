@@ -61,6 +61,7 @@ export { type ContentGroup, walkContents } from './manifest/point-walk.ts'
 export { IndexReader } from './index/chunk-index.ts'
 export { PackDirectory } from './index/pack-directory.ts'
 export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { measureUsage, type PointUsage } from './usage.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'
 export { Immutability, type ImmutabilityStatus } from './immutability/immutability.ts'
 export {
