@@ -8,7 +8,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
-import { resumeOperations } from './arm/operations.ts'
+import { operationRoutes, resumeOperations } from './arm/operations.ts'
 import { RouteTable } from './arm/route-table.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
@@ -16,6 +16,10 @@ import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { adoptedMachineRoutes } from './providers/compute/adopted-machines.ts'
+import { snapshotRoutes } from './providers/compute/snapshots.ts'
+import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
+import { usageRoutes } from './providers/protection/usage.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
@@ -44,6 +48,12 @@ export function allRoutes(): readonly ArmRoute[] {
     ...tagRoutes,
     ...roleRoutes,
     ...activityLogRoutes,
+    ...snapshotRoutes,
+    ...adoptedMachineRoutes,
+    ...consistencyGroupRoutes,
+    ...usageRoutes,
+    ...operationRoutes('Microsoft.Compute', ['DiskOperations', 'operations']),
+    ...operationRoutes('Holdfast.Protection', ['operations']),
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }

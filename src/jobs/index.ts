@@ -74,9 +74,12 @@ export {
   pruneTask,
 } from './compute/version-tasks.ts'
 export {
+  MEASURE_SHARE_JOB,
   MEASURE_USAGE_JOB,
   MEASURE_USAGE_TASK,
+  type MeasuredShare,
   type MeasuredUsage,
+  measureShareJob,
   measureUsageJob,
   measureUsageTask,
   type ResourceUsage,

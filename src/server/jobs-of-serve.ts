@@ -20,6 +20,7 @@ import {
   forgetVersionsTask,
   listRepositoryJob,
   MEASURE_USAGE_TASK,
+  measureShareJob,
   measureUsageJob,
   measureUsageTask,
   PRUNE_REGIONS_JOB,
@@ -65,7 +66,9 @@ export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): 
   engine.define(copySnapshotJob(snapshots))
   engine.define(deleteSnapshotJob(snapshots))
   engine.define(pruneRegionsJob(snapshots))
-  engine.define(measureUsageJob({ ...snapshots, nowMs: () => systemClock.nowMs() }))
+  const usage = { ...snapshots, nowMs: () => systemClock.nowMs() }
+  engine.define(measureUsageJob(usage))
+  engine.define(measureShareJob(usage))
   engine.define(adoptMachineJob({ catalog, tasks, source: changeSource, random: systemRandom }))
   engine.define(listRepositoryJob(catalog, repositoryHost(home, systemClock, systemRandom)))
 }

@@ -1,0 +1,93 @@
+/** A request for a snapshot as it was read and checked, before anything is looked up. */
+import { ArmError, parseResourceId, readLocation, readTags, type ResourceId, type Tags } from '#contract'
+import { CREATE_OPTIONS, type Refusal, type SnapshotCreateOption } from '#domain'
+import { checkFields, storedProperties } from '../../arm/field-table.ts'
+import { objectBody } from '../../arm/json-body.ts'
+import { SNAPSHOT_FIELDS } from './snapshot-fields.ts'
+
+const SKUS: readonly string[] = ['Standard_LRS', 'Standard_ZRS', 'Premium_LRS']
+const POLICIES: readonly unknown[] = ['AllowAll', 'DenyAll']
+
+type Fields = Readonly<Record<string, unknown>>
+
+export type SnapshotRequest = Readonly<{
+  location: string
+  tags: Tags
+  sku: string | undefined
+  createOption: SnapshotCreateOption | undefined
+  /** A disk or a snapshot. */
+  source: ResourceId | undefined
+  isIncremental: boolean | undefined
+  /** Kept as given. */
+  stored: Fields
+}>
+
+export function refused(refusal: Refusal, code: 'InvalidParameter' | 'OperationNotAllowed' = 'OperationNotAllowed') {
+  const { message, target } = refusal
+  return new ArmError(target === undefined ? code : 'InvalidParameter', message, target === undefined ? {} : { target })
+}
+
+function invalid(target: string, message: string): ArmError {
+  return new ArmError('InvalidParameter', message, { target })
+}
+
+function fieldsOf(value: unknown, target: string): Fields {
+  if (value === undefined || value === null) return {}
+  if (typeof value === 'object' && !Array.isArray(value)) return value as Fields
+  throw invalid(target, `${target} must be an object.`)
+}
+
+export function readSku(given: unknown): string | undefined {
+  const { name } = fieldsOf(given, 'sku')
+  if (name === undefined || name === null) return undefined
+  const known = SKUS.find((sku) => sku.toLowerCase() === String(name).toLowerCase())
+  if (known !== undefined) return known
+  throw invalid('sku.name', `A snapshot's sku is one of ${SKUS.join(', ')}.`)
+}
+
+function readCreateOption(given: unknown): SnapshotCreateOption | undefined {
+  if (given === undefined || given === null) return undefined
+  const known = CREATE_OPTIONS.find((option) => option.toLowerCase() === String(given).toLowerCase())
+  if (known !== undefined) return known
+  throw invalid('properties.creationData.createOption', `createOption must be one of ${CREATE_OPTIONS.join(', ')}.`)
+}
+
+function readSource(given: unknown): ResourceId | undefined {
+  if (given === undefined || given === null) return undefined
+  const target = 'properties.creationData.sourceResourceId'
+  const id = parseResourceId(given, target)
+  const type = id.type?.toLowerCase()
+  if (type === 'microsoft.compute/disks' || type === 'microsoft.compute/snapshots') return id
+  throw new ArmError('InvalidResourceReference', `'${id.text}' is neither a disk nor a snapshot.`, { target })
+}
+
+function readFlag(given: unknown, target: string): boolean | undefined {
+  if (given === undefined || given === null) return undefined
+  if (typeof given === 'boolean') return given
+  throw invalid(target, `${target} must be true or false.`)
+}
+
+export function readStored(body: unknown): Fields {
+  const stored = storedProperties(body, SNAPSHOT_FIELDS)
+  const { networkAccessPolicy } = stored
+  if (networkAccessPolicy !== undefined && !POLICIES.includes(networkAccessPolicy))
+    throw invalid('properties.networkAccessPolicy', 'networkAccessPolicy must be AllowAll or DenyAll.')
+  return stored
+}
+
+/** @throws ArmError */
+export function readSnapshotRequest(given: unknown): SnapshotRequest {
+  const body = objectBody(given)
+  checkFields(body, SNAPSHOT_FIELDS)
+  const properties = fieldsOf(body['properties'], 'properties')
+  const creation = fieldsOf(properties['creationData'], 'properties.creationData')
+  return {
+    location: readLocation(body['location']),
+    tags: readTags(body['tags']),
+    sku: readSku(body['sku']),
+    createOption: readCreateOption(creation['createOption']),
+    source: readSource(creation['sourceResourceId']),
+    isIncremental: readFlag(properties['incremental'], 'properties.incremental'),
+    stored: readStored(body),
+  }
+}
