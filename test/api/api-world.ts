@@ -1,6 +1,7 @@
 /**
  * The Azure face of a home of its own, in this process, with its catalog and job engine, asked over HTTPS as a client would.
- * `restart` ends and begins it again over the same home; `as` asks with another principal's token.
+ * `restart` ends and begins it again over the same home; `as` asks with another principal's token. With a worker it does
+ * tasks too, in this process, over the sockets that the real one uses.
  */
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -12,7 +13,17 @@ import { makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
 import { EmbeddedEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
-import { defineJobs, type Face, type Home, openFace, openHome } from '#server'
+import {
+  defineJobs,
+  type Face,
+  type Home,
+  openFace,
+  openHome,
+  startWorker,
+  type Worker,
+  WorkerClient,
+  workerTasks,
+} from '#server'
 
 export type Answer<T> = Readonly<{
   status: number
@@ -37,11 +48,14 @@ export class ApiWorld {
   #engine: EmbeddedEngine
   #face: Face
   #agent: Agent
+  readonly #worker: Worker | undefined
 
   private constructor(
     home: Home,
     opened: Readonly<{ catalog: Catalog; engine: EmbeddedEngine; face: Face; agent: Agent }>,
+    worker: Worker | undefined,
   ) {
+    this.#worker = worker
     this.home = home
     this.#catalog = opened.catalog
     this.#engine = opened.engine
@@ -49,9 +63,11 @@ export class ApiWorld {
     this.#agent = opened.agent
   }
 
-  static async make(): Promise<ApiWorld> {
+  static async make(options: Readonly<{ worker?: boolean }> = {}): Promise<ApiWorld> {
     const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
-    return new ApiWorld(home, await open(home))
+    const handlers = workerTasks(home, silentLogger)
+    const worker = options.worker === true ? await startWorker({ home, logger: silentLogger, handlers }) : undefined
+    return new ApiWorld(home, await open(home), worker)
   }
 
   get catalog(): Catalog {
@@ -166,6 +182,7 @@ export class ApiWorld {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close()
+    await this.#worker?.stop()
     await rm(this.home.folder, { recursive: true, force: true })
   }
 }
@@ -174,8 +191,8 @@ async function open(home: Home) {
   const catalog = await Catalog.open(home.catalog, systemClock)
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
-  const noWorker = { run: () => Promise.reject(new Error('No worker runs here.')) }
-  defineJobs(home, { engine, catalog, tasks: noWorker })
+  const tasks = new WorkerClient(home.socket('worker'), silentLogger)
+  defineJobs(home, { engine, catalog, tasks })
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
   const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, health })

@@ -1,12 +1,11 @@
 /** A request for a snapshot as it was read and checked, before anything is looked up. */
 import { ArmError, parseResourceId, readLocation, readTags, type ResourceId, type Tags } from '#contract'
 import { CREATE_OPTIONS, type Refusal, type SnapshotCreateOption } from '#domain'
-import { checkFields, storedProperties } from '../../arm/field-table.ts'
+import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { SNAPSHOT_FIELDS } from './snapshot-fields.ts'
+import { SNAPSHOT_FIELDS, SNAPSHOT_SKUS } from './snapshot-fields.ts'
 
-const SKUS: readonly string[] = ['Standard_LRS', 'Standard_ZRS', 'Premium_LRS']
-const POLICIES: readonly unknown[] = ['AllowAll', 'DenyAll']
+const POLICIES = ['AllowAll', 'DenyAll']
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -40,9 +39,9 @@ function fieldsOf(value: unknown, target: string): Fields {
 export function readSku(given: unknown): string | undefined {
   const { name } = fieldsOf(given, 'sku')
   if (name === undefined || name === null) return undefined
-  const known = SKUS.find((sku) => sku.toLowerCase() === String(name).toLowerCase())
+  const known = SNAPSHOT_SKUS.find((sku) => sku.toLowerCase() === String(name).toLowerCase())
   if (known !== undefined) return known
-  throw invalid('sku.name', `A snapshot's sku is one of ${SKUS.join(', ')}.`)
+  throw invalid('sku.name', `A snapshot's sku is one of ${SNAPSHOT_SKUS.join(', ')}.`)
 }
 
 function readCreateOption(given: unknown): SnapshotCreateOption | undefined {
@@ -68,17 +67,16 @@ function readFlag(given: unknown, target: string): boolean | undefined {
 }
 
 export function readStored(body: unknown): Fields {
-  const stored = storedProperties(body, SNAPSHOT_FIELDS)
-  const { networkAccessPolicy } = stored
-  if (networkAccessPolicy !== undefined && !POLICIES.includes(networkAccessPolicy))
-    throw invalid('properties.networkAccessPolicy', 'networkAccessPolicy must be AllowAll or DenyAll.')
-  return stored
+  const stored = storedFields(SNAPSHOT_FIELDS, body, 'properties.')
+  const given = fieldAt(body, 'properties.networkAccessPolicy')
+  const policy = POLICIES.find((one) => one.toLowerCase() === String(given).toLowerCase())
+  return { ...stored, ...(policy !== undefined && { networkAccessPolicy: policy }) }
 }
 
 /** @throws ArmError */
 export function readSnapshotRequest(given: unknown): SnapshotRequest {
   const body = objectBody(given)
-  checkFields(body, SNAPSHOT_FIELDS)
+  checkFields(SNAPSHOT_FIELDS, body)
   const properties = fieldsOf(body['properties'], 'properties')
   const creation = fieldsOf(properties['creationData'], 'properties.creationData')
   return {

@@ -205,7 +205,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
 async function patch(call: ArmCall): Promise<ArmReply> {
   const record = await find(call)
   const body = objectBody(call.body)
-  checkFields(body, SNAPSHOT_FIELDS)
+  checkFields(SNAPSHOT_FIELDS, body)
   const { tags } = body
   return change(call, record, {
     ...(tags !== undefined && tags !== null && { tags: readTags(tags) }),
