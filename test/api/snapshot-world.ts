@@ -1,11 +1,13 @@
 /** What the tests of snapshots share: disks as records over images of their own, and the bytes behind a snapshot. */
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { readFile, writeFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { MIB, randomUuid } from '#base'
 import { findResource, insertResource, type ResourceRecord } from '#catalog'
 import type { DiskBacking, SnapshotBacking } from '#domain'
+import { recordedWatchdog } from '#engine/hypervisor'
 import { openStore, parseStoreLocation, type PointRecord, Repository } from '#engine/repository'
 import { openVersion } from '#engine/transfer'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
@@ -198,6 +200,12 @@ export class SnapshotWorld {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    const journals = join(this.world.home.folder, 'instants')
+    const names = existsSync(journals) ? await readdir(journals, { withFileTypes: true }) : []
+    for (const entry of names) {
+      const watchdog = entry.isDirectory() ? await recordedWatchdog(join(journals, entry.name)) : undefined
+      if (watchdog !== undefined) process.kill(watchdog.pid, 'SIGKILL')
+    }
     await this.world[Symbol.asyncDispose]()
   }
 }

@@ -1,5 +1,7 @@
 /** Snapshots of disks that no machine has: made, shown, copied, given up, refused. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { test } from 'node:test'
 import { MIB } from '#base'
 import { putSetting } from '#catalog'
@@ -175,8 +177,6 @@ test('Snapshots of unattached disks', async (t) => {
 test('A disk that a program writes to is not half a snapshot: the request is refused, and nothing is left', async () => {
   await using own = await SnapshotWorld.make()
   const disk = await own.disk('busy', 7)
-  const { spawn } = await import('node:child_process')
-  const { once } = await import('node:events')
   const holder = spawn('qemu-io', ['-f', 'qcow2', disk.file], { stdio: ['pipe', 'pipe', 'ignore'] })
   try {
     await once(holder.stdout, 'data')
