@@ -47,3 +47,18 @@ export {
   type RegionRepository,
   type RegionRepositoryParts,
 } from './compute/region-repository.ts'
+export type { ByteService, ByteSource, DataRange } from './compute/bytes.ts'
+export { ByteClient } from './compute/byte-client.ts'
+export { ByteServer, type ByteServerOptions } from './compute/byte-server.ts'
+export {
+  ADOPT_DISK_JOB,
+  type AdoptDiskInput,
+  DELETE_DISK_JOB,
+  GROW_DISK_JOB,
+  type GrowDiskInput,
+  SWEEP_POOLS_JOB,
+} from './compute/change-disk.ts'
+export { type ComputeParts, CREATE_DISK_JOB, type CreateDiskInput, type DiskOrigin } from './compute/create-disk.ts'
+export { BEGIN_ACCESS_JOB, END_ACCESS_JOB, FINISH_UPLOAD_JOB } from './compute/disk-access.ts'
+export { backingOf, DISK_TYPE, diskStateOf, propertiesOf, sizeBytesOf } from './compute/disk-records.ts'
+export { computeTasks, defineComputeJobs, diskDeleteJobs, scheduleSweep } from './compute/define.ts'
