@@ -8,16 +8,20 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
-import { operationRoutes, resumeOperations } from './arm/operations.ts'
+import { resumeOperations } from './arm/operations.ts'
 import { RouteTable } from './arm/route-table.ts'
+import { BlobFace } from './blob/blob-face.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
-import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { adoptRoutes } from './providers/compute/adopt-disk.ts'
+import { diskRoutes } from './providers/compute/disks.ts'
+import { accessRoutes } from './providers/compute/grant-access.ts'
 import { adoptedMachineRoutes } from './providers/compute/adopted-machines.ts'
 import { snapshotRoutes } from './providers/compute/snapshots.ts'
+import { activityLogRoutes } from './providers/insights/activity-log.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
@@ -25,6 +29,7 @@ import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
 import { subscriptionRoutes } from './providers/resources/subscriptions.ts'
 import { tagRoutes } from './providers/resources/tags.ts'
+import { storageRoutes } from './providers/storage/storage-accounts.ts'
 
 export type ApiOptions = Readonly<{
   host: ArmHost
@@ -48,12 +53,14 @@ export function allRoutes(): readonly ArmRoute[] {
     ...tagRoutes,
     ...roleRoutes,
     ...activityLogRoutes,
+    ...diskRoutes,
+    ...adoptRoutes,
+    ...accessRoutes,
+    ...storageRoutes,
     ...snapshotRoutes,
     ...adoptedMachineRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
-    ...operationRoutes('Microsoft.Compute', ['DiskOperations', 'operations']),
-    ...operationRoutes('Holdfast.Protection', ['operations']),
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }
@@ -73,6 +80,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   await resumeOperations(host.catalog, host.jobs)
   const app: FastifyInstance = makeListener({
     dispatcher,
+    blobs: new BlobFace(host, logger),
     tokens: new TokenEndpoint(parts, tokens),
     logger,
     tenantId: host.tenantId,

@@ -47,50 +47,37 @@ export {
   type RegionRepository,
   type RegionRepositoryParts,
 } from './compute/region-repository.ts'
+export type { ByteService, ByteSource, DataRange } from './compute/bytes.ts'
+export { ByteClient } from './compute/byte-client.ts'
+export { ByteServer, type ByteServerOptions } from './compute/byte-server.ts'
+export {
+  ADOPT_DISK_JOB,
+  type AdoptDiskInput,
+  DELETE_DISK_JOB,
+  GROW_DISK_JOB,
+  type GrowDiskInput,
+  SWEEP_POOLS_JOB,
+} from './compute/change-disk.ts'
+export { type ComputeParts, CREATE_DISK_JOB, type CreateDiskInput, type DiskOrigin } from './compute/create-disk.ts'
+export { BEGIN_ACCESS_JOB, END_ACCESS_JOB, FINISH_UPLOAD_JOB } from './compute/disk-access.ts'
+export { backingOf, DISK_TYPE, diskStateOf, propertiesOf, sizeBytesOf } from './compute/disk-records.ts'
+export { computeTasks, defineComputeJobs, diskDeleteJobs, scheduleSweep } from './compute/define.ts'
 export {
   COPY_SNAPSHOT_JOB,
   type CopySnapshotInput,
-  copySnapshotJob,
   CREATE_SNAPSHOTS_JOB,
   type CreateSnapshotsInput,
-  createSnapshotsJob,
-  type SnapshotJobParts,
 } from './compute/create-snapshots.ts'
-export {
-  DELETE_SNAPSHOT_JOB,
-  deleteSnapshotJob,
-  PRUNE_REGIONS_JOB,
-  pruneRegionsJob,
-} from './compute/delete-snapshot.ts'
+export { defineSnapshotJobs, schedulePrune, snapshotDeleteJobs, snapshotTasks } from './compute/define-snapshots.ts'
+export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapshot.ts'
 export { milestoneFacts } from './compute/milestone-facts.ts'
-export { DISK_TYPE, propertiesOf, SNAPSHOT_TYPE, unfinishedSnapshotsOf, withProperties } from './compute/snapshot-rows.ts'
-export { INSTANT_OPEN, type InstantFacts, TAKE_SNAPSHOTS_TASK, takeSnapshotsTask } from './compute/take-snapshots.ts'
-export {
-  COPY_VERSION_TASK,
-  copyVersionTask,
-  FORGET_VERSIONS_TASK,
-  forgetVersionsTask,
-  PRUNE_TASK,
-  pruneTask,
-} from './compute/version-tasks.ts'
-export {
-  MEASURE_SHARE_JOB,
-  MEASURE_USAGE_JOB,
-  MEASURE_USAGE_TASK,
-  type MeasuredShare,
-  type MeasuredUsage,
-  measureShareJob,
-  measureUsageJob,
-  measureUsageTask,
-  type ResourceUsage,
-} from './compute/usage.ts'
+export { SNAPSHOT_TYPE, unfinishedCopiesOf } from './compute/snapshot-rows.ts'
+export { INSTANT_OPEN, type InstantFacts } from './compute/take-snapshots.ts'
+export { MEASURE_USAGE_JOB, type MeasuredShare, type MeasuredUsage, type ResourceUsage } from './compute/usage.ts'
 export {
   ADOPT_MACHINE_JOB,
   type AdoptMachineInput,
-  adoptMachineJob,
   askPower,
-  DESCRIBE_MACHINE_TASK,
-  describeMachineTask,
   MACHINE_TYPE,
   type MachineBacking,
   type MachinePower,

@@ -3,35 +3,22 @@ import { join } from 'node:path'
 import { type Clock, type Random, randomUuid, WRITER } from '#base'
 import type { ChangeSource } from '#catalog'
 import {
-  adoptMachineJob,
   BACKUP_TASK,
   backupJob,
   backupTask,
-  COPY_VERSION_TASK,
-  copySnapshotJob,
-  copyVersionTask,
-  createSnapshotsJob,
-  DELETE_SNAPSHOT_JOB,
+  ByteServer,
+  computeTasks,
+  defineComputeJobs,
+  defineSnapshotJobs,
   deleteGroupJob,
-  deleteSnapshotJob,
-  DESCRIBE_MACHINE_TASK,
-  describeMachineTask,
-  FORGET_VERSIONS_TASK,
-  forgetVersionsTask,
+  diskDeleteJobs,
   listRepositoryJob,
-  MEASURE_USAGE_TASK,
-  measureShareJob,
-  measureUsageJob,
-  measureUsageTask,
-  PRUNE_REGIONS_JOB,
-  PRUNE_TASK,
-  pruneRegionsJob,
-  pruneTask,
   RESOURCE_QUEUE,
   type RepositoryHost,
-  SNAPSHOT_TYPE,
-  TAKE_SNAPSHOTS_TASK,
-  takeSnapshotsTask,
+  schedulePrune,
+  scheduleSweep,
+  snapshotDeleteJobs,
+  snapshotTasks,
   type TaskHandler,
 } from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
@@ -49,7 +36,7 @@ const changeSource: ChangeSource = {
   newEtag: () => `W/"${randomUuid(systemRandom)}"`,
 }
 
-function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
+export function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
   return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: WRITER }
 }
 
@@ -57,42 +44,36 @@ function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHos
 export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): void {
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
-  const deleteJobs = new Map([[SNAPSHOT_TYPE.toLowerCase(), DELETE_SNAPSHOT_JOB]])
   engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
-  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
-  const repositories = { catalog, keysFolder: join(home.folder, 'keys'), host: repositoryHost(home, systemClock, systemRandom) }
-  const snapshots = { catalog, tasks, source: changeSource, repositories }
-  engine.define(createSnapshotsJob(snapshots))
-  engine.define(copySnapshotJob(snapshots))
-  engine.define(deleteSnapshotJob(snapshots))
-  engine.define(pruneRegionsJob(snapshots))
-  const usage = { ...snapshots, nowMs: () => systemClock.nowMs() }
-  engine.define(measureUsageJob(usage))
-  engine.define(measureShareJob(usage))
-  engine.define(adoptMachineJob({ catalog, tasks, source: changeSource, random: systemRandom }))
-  engine.define(listRepositoryJob(catalog, repositoryHost(home, systemClock, systemRandom)))
-}
-
-/** Prune frees what deleted snapshots alone needed; at night, and when somebody asks for it. */
-const PRUNE_CRON = '41 3 * * *'
-
-/** What runs by the clock. */
-export async function scheduleJobs({ engine }: Pick<ServeParts, 'engine'>): Promise<void> {
-  const nightly = { cron: PRUNE_CRON, timeZone: 'UTC', input: {}, queue: RESOURCE_QUEUE }
-  await engine.schedule({ name: PRUNE_REGIONS_JOB, job: PRUNE_REGIONS_JOB, ...nightly })
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }))
+  const host = repositoryHost(home, systemClock, systemRandom)
+  engine.define(listRepositoryJob(catalog, host))
+  const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
+  defineComputeJobs(engine, compute)
+  defineSnapshotJobs(engine, compute)
 }
 
 export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([
-    [BACKUP_TASK, backupTask(running)],
-    [TAKE_SNAPSHOTS_TASK, takeSnapshotsTask(running)],
-    [COPY_VERSION_TASK, copyVersionTask(host)],
-    [FORGET_VERSIONS_TASK, forgetVersionsTask(host)],
-    [PRUNE_TASK, pruneTask(host)],
-    [MEASURE_USAGE_TASK, measureUsageTask(host)],
-    [DESCRIBE_MACHINE_TASK, describeMachineTask(systemClock)],
-  ])
+  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running)])
+}
+
+/** Where the worker moves bytes for signed URLs. */
+export function bytesSocketPath(home: Home): string {
+  const address = home.socket('bytes')
+  if (address.kind !== 'unix') throw new TypeError('The sockets of a home are unix sockets')
+  return address.path
+}
+
+export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> {
+  const host = repositoryHost(home, systemClock, systemRandom)
+  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger })
+}
+
+/** Schedules of the server's own. */
+export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
+  await scheduleSweep(engine, RESOURCE_QUEUE)
+  await schedulePrune(engine, RESOURCE_QUEUE)
 }

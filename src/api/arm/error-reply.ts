@@ -29,6 +29,7 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   pool_full: 'InsufficientCapacity',
   store_full: 'InsufficientCapacity',
   target_full: 'InsufficientCapacity',
+  disk_in_demand: 'OperationNotAllowed',
   disk_not_there: 'NotFound',
   disk_not_shrunk: 'OperationNotAllowed',
   import_refused: 'InvalidParameter',
@@ -38,6 +39,8 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   store_unavailable: 'ServiceUnavailable',
   store_read_only: 'ServiceUnavailable',
   worker_lost: 'ServiceUnavailable',
+  bytes_unreachable: 'ServiceUnavailable',
+  reads_too_many: 'ServiceUnavailable',
 }
 
 /** Undefined for what is not an error of Holdfast: then the caller logs it. */

@@ -30,7 +30,9 @@ function isObject(value: unknown): value is Value {
 }
 
 function isEmpty(value: unknown): boolean {
-  return Array.isArray(value) ? value.length === 0 : isObject(value) && Object.values(value).every((one) => one === null)
+  return Array.isArray(value)
+    ? value.length === 0
+    : isObject(value) && Object.values(value).every((one) => one === null)
 }
 
 function fits(field: Field, value: unknown): boolean {
@@ -41,7 +43,10 @@ function fits(field: Field, value: unknown): boolean {
 function refusal(path: string, field: Field | undefined): ArmError {
   const why = field?.note === undefined ? '' : ` ${field.note}`
   const allowed = field?.only === undefined ? '' : ` It may only be ${field.only.join(', ')}.`
-  const message = field === undefined ? `Holdfast does not know the property '${path}'.` : `Holdfast does not take this value of '${path}'.${allowed}${why}`
+  const message =
+    field === undefined
+      ? `Holdfast does not know the property '${path}'.`
+      : `Holdfast does not take this value of '${path}'.${allowed}${why}`
   return new ArmError('UnsupportedField', message, { target: path })
 }
 

@@ -30,11 +30,13 @@ export {
   type CreateImageOptions,
   createVhdTarget,
   exportImage,
+  growImage,
   openQcow2Target,
   type Qcow2Target,
 } from './image/image-files.ts'
 export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
 export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
+export { makeFixedVhdFooter, readVhdFooter, type VhdFooter } from './image/vhd-footer.ts'
 export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
 export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
 export type { ServedImage, StorageDaemonOptions } from './image/storage-daemon.ts'

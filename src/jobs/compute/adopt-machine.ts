@@ -14,7 +14,7 @@ import { JobsError } from '../errors.ts'
 import type { JobDefinition } from '../port.ts'
 import { absolutePathOf, recordOf } from '../repository-access.ts'
 import type { TaskHandler, TaskRunner } from '../tasks.ts'
-import { DISK_TYPE } from './snapshot-rows.ts'
+import { DISK_TYPE } from './disk-records.ts'
 
 export const ADOPT_MACHINE_JOB = 'adopt-machine'
 export const DESCRIBE_MACHINE_TASK = 'describe-machine'

@@ -9,7 +9,7 @@ import type { JobDefinition } from '../port.ts'
 import { inputInvalid, recordOf } from '../repository-access.ts'
 import type { SnapshotJobParts } from './create-snapshots.ts'
 import { regionRepository } from './region-repository.ts'
-import { unfinishedSnapshotsOf } from './snapshot-rows.ts'
+import { unfinishedCopiesOf } from './snapshot-rows.ts'
 import { FORGET_VERSIONS_TASK, PRUNE_TASK, type Pruned } from './version-tasks.ts'
 
 export const DELETE_SNAPSHOT_JOB = 'delete-snapshot'
@@ -31,7 +31,7 @@ export function deleteSnapshotJob(parts: SnapshotJobParts): JobDefinition<Readon
       const found = await job.step('look', async () => {
         const row = await findResource(catalog, id)
         if (row === undefined) return null
-        const users = await unfinishedSnapshotsOf(catalog, id)
+        const users = await unfinishedCopiesOf(catalog, id)
         if (users.length > 0 || row.state === 'Creating')
           throw new JobsError('snapshot_in_use', `The snapshot ${id} is still needed by ${users.join(', ') || 'its making'}.`, {
             retry: 'never',

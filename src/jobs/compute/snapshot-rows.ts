@@ -11,16 +11,12 @@ import {
   updateResource,
 } from '#catalog'
 import { sizeGb, type VersionRef } from '#domain'
+import { DISK_TYPE, propertiesOf } from './disk-records.ts'
 import type { TakenVersion } from './take-snapshots.ts'
 
 export const SNAPSHOT_TYPE = 'Microsoft.Compute/snapshots'
-export const DISK_TYPE = 'Microsoft.Compute/disks'
 
 type Fields = Readonly<Record<string, unknown>>
-
-export function propertiesOf({ body }: Pick<ResourceRecord, 'body'>): Fields {
-  return (body['properties'] ?? {}) as Fields
-}
 
 export function withProperties(record: ResourceRecord, added: Fields): Fields {
   return { ...record.body, properties: { ...propertiesOf(record), ...added } }
@@ -68,10 +64,11 @@ export async function dropSnapshot(trx: CatalogTransaction, id: string): Promise
   await deleteResource(trx, id)
 }
 
-/** Ids of the snapshots that are still being made of a disk or snapshot: until they are done it stays. */
-export async function unfinishedSnapshotsOf(from: Catalog | CatalogTransaction, sourceId: string): Promise<string[]> {
-  const rows = await listResources(from, { type: SNAPSHOT_TYPE })
-  return rows
+/** Ids of the snapshots and disks that are still being made of a disk or snapshot: until they are done it stays. */
+export async function unfinishedCopiesOf(from: Catalog | CatalogTransaction, sourceId: string): Promise<string[]> {
+  const snapshots = await listResources(from, { type: SNAPSHOT_TYPE })
+  const disks = await listResources(from, { type: DISK_TYPE })
+  return [...snapshots, ...disks]
     .filter((row) => {
       const { creationData } = propertiesOf(row)
       const source = ((creationData ?? {}) as Fields)['sourceResourceId']

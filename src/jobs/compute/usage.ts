@@ -17,7 +17,8 @@ import { readRepositoryAccess, recordOf, type RepositoryHost, withRepository } f
 import type { TaskHandler, TaskRunner } from '../tasks.ts'
 import { regionRepository, type RegionRepositoryParts } from './region-repository.ts'
 import { RESOURCE_QUEUE } from '../resources/delete-group.ts'
-import { DISK_TYPE, SNAPSHOT_TYPE } from './snapshot-rows.ts'
+import { DISK_TYPE } from './disk-records.ts'
+import { SNAPSHOT_TYPE } from './snapshot-rows.ts'
 
 export const MEASURE_USAGE_JOB = 'measure-usage'
 export const MEASURE_SHARE_JOB = 'measure-usage-share'

@@ -24,15 +24,15 @@ import {
   MACHINE_TYPE,
   type MachineBacking,
   type MachinePower,
+  propertiesOf,
   RESOURCE_QUEUE,
-  unfinishedSnapshotsOf,
+  unfinishedCopiesOf,
 } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOperation } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
-import { propertiesOf } from './snapshot-sources.ts'
 
 const ALL = '/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines'
 const IN_GROUP = '/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines'
@@ -161,7 +161,7 @@ async function remove(call: ArmCall): Promise<ArmReply> {
       ({ body }) => String(body['managedBy']).toLowerCase() === record.key,
     )
     for (const disk of disks) {
-      const users = await unfinishedSnapshotsOf(trx, disk.id)
+      const users = await unfinishedCopiesOf(trx, disk.id)
       if (users.length > 0)
         throw new ArmError('OperationNotAllowed', `The disk '${disk.id}' is still being read for ${users.join(', ')}.`)
     }

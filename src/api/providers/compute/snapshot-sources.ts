@@ -3,15 +3,11 @@ import { createHash } from 'node:crypto'
 import { findResource, findSetting, listResources, type ResourceRecord } from '#catalog'
 import { ArmError, type ResourceId } from '#contract'
 import { type DiskBacking, limitReached, SNAPSHOT_LIMITS, type SnapshotLimits } from '#domain'
-import { askPower, type CreateSnapshotsInput, SNAPSHOT_TYPE } from '#jobs'
+import { askPower, backingOf, type CreateSnapshotsInput, propertiesOf, SNAPSHOT_TYPE } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { refused } from './snapshot-request.ts'
 
 type Fields = Readonly<Record<string, unknown>>
-
-export function propertiesOf({ body }: Pick<ResourceRecord, 'body'>): Fields {
-  return (body['properties'] ?? {}) as Fields
-}
 
 export function textIn(fields: Fields, name: string): string | undefined {
   const value = fields[name]
@@ -49,7 +45,7 @@ export function diskSource(record: ResourceRecord, location: string): DiskSource
       `A snapshot is taken in the region of its disk (${record.location ?? ''}); copy it to ${location} afterwards.`,
       { target: 'location' },
     )
-  return { record, uniqueId, backing: record.backing as unknown as DiskBacking }
+  return { record, uniqueId, backing: backingOf(record) }
 }
 
 type Source = CreateSnapshotsInput['sources'][number]

@@ -4,7 +4,7 @@
  *
  * Invariants: source, kind and region never change; a failed snapshot may be put again as if it were not there.
  */
-import { isoTime } from '#base'
+import { isHoldfastError, isoTime } from '#base'
 import {
   type CatalogTransaction,
   findRegion,
@@ -17,18 +17,18 @@ import {
 } from '#catalog'
 import { ArmError, groupId, pageOf, readTags } from '#contract'
 import { percentBeforeEnd, SNAPSHOT_NAME } from '#domain'
-import { DELETE_SNAPSHOT_JOB, INSTANT_OPEN, RESOURCE_QUEUE, SNAPSHOT_TYPE, unfinishedSnapshotsOf } from '#jobs'
+import { DELETE_SNAPSHOT_JOB, INSTANT_OPEN, propertiesOf, RESOURCE_QUEUE, SNAPSHOT_TYPE, unfinishedCopiesOf } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { beginOperation, type OperationSpec } from '../../arm/operations.ts'
+import { beginOnce, type OperationSpec } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
+import { openGrantOf } from '../../blob/access-url.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
 import { SNAPSHOT_FIELDS } from './snapshot-fields.ts'
 import { type PlannedSnapshot, planSnapshot } from './snapshot-plan.ts'
 import { readSku, readSnapshotRequest, readStored, type SnapshotRequest } from './snapshot-request.ts'
-import { propertiesOf } from './snapshot-sources.ts'
 
 const ALL = '/subscriptions/{subscription}/providers/Microsoft.Compute/snapshots'
 const IN_GROUP = '/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/snapshots'
@@ -170,7 +170,7 @@ async function create(call: ArmCall, request: SnapshotRequest): Promise<ArmReply
     reply: 'resource',
     announce: (trx) => announceSnapshot(trx, host, planned),
   }
-  const { id, headers } = await beginOperation(call, spec)
+  const { id, headers } = await beginOnce(call, spec)
   if (planned.waitsForInstant) {
     const facts = await untilMilestone(host, id, INSTANT_OPEN, INSTANT_MS_MAX)
     if (facts !== undefined) await showInstant(host, [planned.id], Number(facts['takenAtMs']))
@@ -195,10 +195,11 @@ async function put(call: ArmCall): Promise<ArmReply> {
   try {
     return await create(call, request)
   } catch (error) {
-    // One of several equal requests won: the others are answered as it is.
-    const isRace = error instanceof ArmError && error.code === 'AnotherOperationInProgress' && existing === undefined
-    if (!isRace) throw error
-    return create(call, request)
+    // An equal request may have made the snapshot between our looking and our announcing.
+    const made = isHoldfastError(error, 'AnotherOperationInProgress') ? await findResource(call.host.catalog, call.id) : undefined
+    if (made?.state !== 'Succeeded') throw error
+    checkUnchanged(made, request)
+    return change(call, made, request)
   }
 }
 
@@ -220,7 +221,7 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   if (record === undefined) return { status: 204 }
   if (record.state === 'Creating')
     throw new ArmError('AnotherOperationInProgress', `The snapshot '${record.id}' is still being made.`)
-  const { headers, id } = await beginOperation(call, {
+  const { headers, id } = await beginOnce(call, {
     kind: 'DiskOperations',
     provider: 'Microsoft.Compute',
     location: record.location ?? '',
@@ -231,10 +232,10 @@ async function remove(call: ArmCall): Promise<ArmReply> {
     queue: RESOURCE_QUEUE,
     reply: 'empty',
     announce: async (trx) => {
-      const users = await unfinishedSnapshotsOf(trx, record.id)
+      const users = await unfinishedCopiesOf(trx, record.id)
       if (users.length > 0)
         throw new ArmError('OperationNotAllowed', `'${record.id}' is still being copied to ${users.join(', ')}.`)
-      if (record.backing['grant'] !== undefined)
+      if (openGrantOf(record, host.clock.nowMs()) !== undefined)
         throw new ArmError('OperationNotAllowed', `'${record.id}' is open to a signed URL: revoke the access first.`)
       await updateResource(trx, record.id, { state: 'Deleting' }, changeSourceOf(host))
     },

@@ -23,7 +23,7 @@ import {
 } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { beginOperation } from '../../arm/operations.ts'
+import { beginOnce } from '../../arm/operations.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
 import { type PlannedSnapshot, rowBody } from '../compute/snapshot-plan.ts'
 import { checkLimits, type DiskSource, diskSource, findSource, sourcesOf } from '../compute/snapshot-sources.ts'
@@ -148,7 +148,7 @@ async function createSnapshots(call: ArmCall): Promise<ArmReply> {
     waitMs: INSTANT_WAIT_MS,
     group: name,
   }
-  const begun = await beginOperation(call, {
+  const begun = await beginOnce(call, {
     kind: 'operations',
     provider: 'Holdfast.Protection',
     location: region,

@@ -15,14 +15,14 @@ import {
   MEASURE_USAGE_JOB,
   type MeasuredShare,
   type MeasuredUsage,
+  propertiesOf,
   PRUNE_REGIONS_JOB,
   RESOURCE_QUEUE,
   type ResourceUsage,
   SNAPSHOT_TYPE,
 } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
-import { beginOperation } from '../../arm/operations.ts'
-import { propertiesOf } from '../compute/snapshot-sources.ts'
+import { beginOnce, operationRoutes } from '../../arm/operations.ts'
 
 const NAMESPACE = 'Holdfast.Protection'
 const TYPES = [SNAPSHOT_TYPE, 'Microsoft.Compute/disks']
@@ -80,7 +80,7 @@ async function begin(call: ArmCall, action: string, job: string): Promise<ArmRep
   const location = normalizeLocation(call.param('location'))
   if ((await findRegion(call.host.catalog, location)) === undefined)
     throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`)
-  const { headers, id } = await beginOperation(call, {
+  const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: NAMESPACE,
     location,
@@ -125,4 +125,5 @@ export const usageRoutes: readonly ArmRoute[] = [
     action: `${NAMESPACE}/locations/prune/action`,
     handle: (call) => begin(call, 'prune', PRUNE_REGIONS_JOB),
   },
+  ...operationRoutes(NAMESPACE, ['operations']),
 ]

@@ -3,6 +3,7 @@ import { open, unlink } from 'node:fs/promises'
 import { assert, type Clock, type Random, SECTOR_BYTES } from '#base'
 import { systemClock, systemRandom } from '#runtime'
 import type { BlockTarget } from '../device.ts'
+import { BlockError } from '../errors.ts'
 import { fileError } from '../file-errors.ts'
 import { createRawTarget } from '../raw-target.ts'
 import { checkVirtualSize } from './image-errors.ts'
@@ -141,6 +142,23 @@ export async function createVhdTarget(
   const nowMs = (options.clock ?? systemClock).nowMs()
   const footer = makeFixedVhdFooter(sizeBytes, (options.random ?? systemRandom).bytes(16), nowMs)
   return await createRawTarget(path, sizeBytes, { tail: footer })
+}
+
+/**
+ * Makes an image that nobody uses larger; the same size is done already. @throws BlockError image_in_use, image_invalid
+ * (it is larger), and what `inspectImage` raises
+ */
+export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
+  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
+  const info = await inspectImage(path, format)
+  if (info.virtualSizeBytes === sizeBytes) return
+  if (info.virtualSizeBytes > sizeBytes) {
+    throw new BlockError('image_invalid', `${path} is larger than it is to become; images are never shrunk here.`, {
+      facts: { path, beforeBytes: info.virtualSizeBytes, afterBytes: sizeBytes },
+    })
+  }
+  checkVirtualSize(path, sizeBytes)
+  await runQemuImg(path, ['resize', '-q', '-f', format, path, String(sizeBytes)])
 }
 
 /** Takes the name, so that qemu-img cannot overwrite somebody's file. */
