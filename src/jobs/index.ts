@@ -67,6 +67,7 @@ export {
   type CopySnapshotInput,
   CREATE_SNAPSHOTS_JOB,
   type CreateSnapshotsInput,
+  SNAPSHOT_QUEUE,
 } from './compute/create-snapshots.ts'
 export { defineSnapshotJobs, schedulePrune, snapshotDeleteJobs, snapshotTasks } from './compute/define-snapshots.ts'
 export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapshot.ts'

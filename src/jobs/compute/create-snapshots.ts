@@ -34,6 +34,7 @@ import { COPY_VERSION_TASK, type CopyVersionInput, FORGET_VERSIONS_TASK } from '
 
 export const CREATE_SNAPSHOTS_JOB = 'create-snapshots'
 export const COPY_SNAPSHOT_JOB = 'copy-snapshot'
+export const SNAPSHOT_QUEUE = 'snapshot'
 
 export type SnapshotJobParts = Readonly<{
   catalog: Catalog

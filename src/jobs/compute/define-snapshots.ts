@@ -5,7 +5,7 @@ import type { JobEngine } from '../port.ts'
 import type { TaskHandler } from '../tasks.ts'
 import { adoptMachineJob, DESCRIBE_MACHINE_TASK, describeMachineTask } from './adopt-machine.ts'
 import type { ComputeParts } from './create-disk.ts'
-import { copySnapshotJob, createSnapshotsJob } from './create-snapshots.ts'
+import { copySnapshotJob, createSnapshotsJob, SNAPSHOT_QUEUE } from './create-snapshots.ts'
 import { DELETE_SNAPSHOT_JOB, deleteSnapshotJob, PRUNE_REGIONS_JOB, pruneRegionsJob } from './delete-snapshot.ts'
 import { SNAPSHOT_TYPE } from './snapshot-rows.ts'
 import { TAKE_SNAPSHOTS_TASK, takeSnapshotsTask } from './take-snapshots.ts'
@@ -27,7 +27,11 @@ export const snapshotDeleteJobs: readonly (readonly [type: string, job: string])
   [SNAPSHOT_TYPE.toLowerCase(), DELETE_SNAPSHOT_JOB],
 ]
 
+/** Requests wait for their instants, so none of them waits for the bytes of another. */
+const SNAPSHOTS_AT_ONCE = 128
+
 export function defineSnapshotJobs(engine: JobEngine, parts: ComputeParts): void {
+  engine.queue(SNAPSHOT_QUEUE, { concurrency: SNAPSHOTS_AT_ONCE })
   const { catalog, host, folder } = parts
   const all = { ...parts, repositories: { catalog, keysFolder: join(folder, 'keys'), host } }
   engine.define(createSnapshotsJob(all))

@@ -17,7 +17,7 @@ import {
 } from '#catalog'
 import { ArmError, groupId, pageOf, readTags } from '#contract'
 import { percentBeforeEnd, SNAPSHOT_NAME } from '#domain'
-import { DELETE_SNAPSHOT_JOB, INSTANT_OPEN, propertiesOf, RESOURCE_QUEUE, SNAPSHOT_TYPE, unfinishedCopiesOf } from '#jobs'
+import { DELETE_SNAPSHOT_JOB, INSTANT_OPEN, propertiesOf, RESOURCE_QUEUE, SNAPSHOT_QUEUE, SNAPSHOT_TYPE, unfinishedCopiesOf } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields } from '../../arm/field-table.ts'
@@ -166,7 +166,7 @@ async function create(call: ArmCall, request: SnapshotRequest): Promise<ArmReply
     action: `${SNAPSHOT_TYPE}/write`,
     job: planned.job,
     input: planned.input,
-    queue: RESOURCE_QUEUE,
+    queue: SNAPSHOT_QUEUE,
     reply: 'resource',
     announce: (trx) => announceSnapshot(trx, host, planned),
   }

@@ -18,7 +18,7 @@ import {
   type CreateSnapshotsInput,
   INSTANT_OPEN,
   MACHINE_TYPE,
-  RESOURCE_QUEUE,
+  SNAPSHOT_QUEUE,
   SNAPSHOT_TYPE,
 } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
@@ -156,7 +156,7 @@ async function createSnapshots(call: ArmCall): Promise<ArmReply> {
     action: `${TYPE}/createSnapshots/action`,
     job: CREATE_SNAPSHOTS_JOB,
     input,
-    queue: RESOURCE_QUEUE,
+    queue: SNAPSHOT_QUEUE,
     reply: 'output',
     announce: async (trx) => {
       for (const row of rows) {

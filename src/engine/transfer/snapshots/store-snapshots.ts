@@ -20,7 +20,7 @@ import { backupDisk, holdsGeneration } from '../backup-machine.ts'
 export type DiskToKeep = Readonly<{
   /** Stable identity of the disk. */
   diskId: string
-  /** The disk's history in the repository: incremental ones build on the newest point of it. */
+  /** The disk's history in the repository: incremental ones build on its newest point that is no copy. */
   history: string
   /** Read what changed since the history's newest point, by the image's bitmap. */
   incremental: boolean
@@ -34,8 +34,11 @@ export function snapshotTracker(repository: Repository): string {
   return TRACKER_HEAD + repository.config.id.slice(0, 6)
 }
 
+/** The newest that was taken of the disk itself: a copy has no generation, and nothing that was tracked since it. */
 function newestOf(repository: Repository, history: string): PointRecord | undefined {
-  return repository.points().findLast(({ machine }) => machine === history)
+  return repository
+    .points()
+    .findLast(({ machine, disks }) => machine === history && disks[0]?.generation !== undefined)
 }
 
 /** What the instant is to track; undefined when none of the disks asks for it. */
