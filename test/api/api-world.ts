@@ -1,7 +1,7 @@
 /**
  * The Azure face of a home of its own, in this process, with its catalog and job engine, asked over HTTPS as a client would.
- * `restart` ends and begins it again over the same home; `as` asks with another principal's token. With a worker it does
- * tasks too, in this process, over the sockets that the real one uses.
+ * `restart` ends and begins it again over the same home; `as` asks with another principal's token. The worker is a real one,
+ * in this process too, asked over its sockets; it goes on while the face restarts.
  */
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -30,6 +30,7 @@ export type Answer<T> = Readonly<{
   headers: Readonly<Record<string, string | string[] | undefined>>
   body: T
   text: string
+  bytes: Buffer
 }>
 
 export type Ask = <T = Record<string, unknown>>(method: string, path: string, body?: unknown) => Promise<Answer<T>>
@@ -48,26 +49,25 @@ export class ApiWorld {
   #engine: EmbeddedEngine
   #face: Face
   #agent: Agent
-  readonly #worker: Worker | undefined
+  readonly #worker: Worker
 
   private constructor(
     home: Home,
+    worker: Worker,
     opened: Readonly<{ catalog: Catalog; engine: EmbeddedEngine; face: Face; agent: Agent }>,
-    worker: Worker | undefined,
   ) {
-    this.#worker = worker
     this.home = home
+    this.#worker = worker
     this.#catalog = opened.catalog
     this.#engine = opened.engine
     this.#face = opened.face
     this.#agent = opened.agent
   }
 
-  static async make(options: Readonly<{ worker?: boolean }> = {}): Promise<ApiWorld> {
+  static async make(): Promise<ApiWorld> {
     const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
-    const handlers = workerTasks(home, silentLogger)
-    const worker = options.worker === true ? await startWorker({ home, logger: silentLogger, handlers }) : undefined
-    return new ApiWorld(home, await open(home), worker)
+    const worker = await startWorker({ home, logger: silentLogger, handlers: workerTasks(home, silentLogger) })
+    return new ApiWorld(home, worker, await open(home))
   }
 
   get catalog(): Catalog {
@@ -153,10 +153,11 @@ export class ApiWorld {
         const parts: Buffer[] = []
         response.on('data', (part: Buffer) => parts.push(part))
         response.on('end', () => {
-          const text = Buffer.concat(parts).toString('utf8')
+          const bytes = Buffer.concat(parts)
+          const text = bytes.toString('utf8')
           const isJson = (response.headers['content-type'] ?? '').includes('json')
           const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text })
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
         })
       })
       sent.on('error', reject)
@@ -182,7 +183,7 @@ export class ApiWorld {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close()
-    await this.#worker?.stop()
+    await this.#worker.stop()
     await rm(this.home.folder, { recursive: true, force: true })
   }
 }

@@ -65,7 +65,7 @@ export class SnapshotWorld {
   }
 
   static async make(): Promise<SnapshotWorld> {
-    const world = await ApiWorld.make({ worker: true })
+    const world = await ApiWorld.make()
     const ask = await world.asker()
     const made = new SnapshotWorld(world, ask)
     assert.equal((await ask('PUT', `${made.group}?${VERSION}`, { location: 'eastus' })).status, 201)

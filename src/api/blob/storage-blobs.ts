@@ -4,9 +4,8 @@
  *
  * Bodies stream into files. A blob is what it was or what it becomes, never half (storage-files.ts).
  */
-import { createReadStream, createWriteStream } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import { open, readdir, rm, truncate } from 'node:fs/promises'
-import { createHash } from 'node:crypto'
 import { pipeline } from 'node:stream/promises'
 import { DISK_BYTES_MAX, MIB, randomUuid } from '#base'
 import type { ResourceRecord } from '#catalog'
@@ -24,6 +23,7 @@ import {
   xmlText,
 } from './blob-http.ts'
 import { checkMd5 } from './disk-blob.ts'
+import { joinFiles, receive } from './receive-file.ts'
 import { authorize, type Permission } from './storage-auth.ts'
 import { accountFolder, type BlobRecord, checkBlobName, ContainerFiles, partsOfUrl } from './storage-files.ts'
 
@@ -353,55 +353,4 @@ export class StorageBlobs {
 /** The content type of a block list is that of the list. */
 function withoutType(header: BlobRequest['header']): BlobRequest['header'] {
   return (name) => (name === 'content-type' || name === 'content-md5' ? undefined : header(name))
-}
-
-/** Streams the body into a new file, durable; what did not come whole is removed. */
-async function receive(at: At, path: string): Promise<Readonly<{ sizeBytes: number; md5: string }>> {
-  const hash = createHash('md5')
-  let sizeBytes = 0
-  const expected = Number(at.header('content-length') ?? Number.NaN)
-  try {
-    await pipeline(
-      at.request,
-      async function* (parts: AsyncIterable<Buffer>) {
-        for await (const part of parts) {
-          hash.update(part)
-          sizeBytes += part.length
-          yield part
-        }
-      },
-      createWriteStream(path, { flags: 'wx', mode: 0o600, flush: true }),
-      { signal: at.signal },
-    )
-    if (Number.isSafeInteger(expected) && expected !== sizeBytes)
-      throw new BlobRefusal(400, 'IncompleteBody', 'The body ended early.')
-    const md5 = hash.digest('base64')
-    const given = at.header('content-md5')
-    if (given !== undefined && given !== md5)
-      throw new BlobRefusal(
-        400,
-        'Md5Mismatch',
-        'The MD5 value specified in the request did not match what was received.',
-      )
-    return { sizeBytes, md5 }
-  } catch (error) {
-    await rm(path, { force: true })
-    throw error
-  }
-}
-
-async function joinFiles(paths: readonly string[], target: string): Promise<number> {
-  const out = createWriteStream(target, { flags: 'wx', mode: 0o600, flush: true })
-  try {
-    async function* all(): AsyncGenerator<Buffer> {
-      for (const path of paths) yield* createReadStream(path) as AsyncIterable<Buffer>
-    }
-    await pipeline(all, out)
-    return out.bytesWritten
-  } catch (error) {
-    await rm(target, { force: true })
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT')
-      throw new BlobRefusal(400, 'InvalidBlockList', 'A block of the list was not uploaded.')
-    throw error
-  }
 }

@@ -12,6 +12,7 @@ import {
 } from './change-disk.ts'
 import { type ComputeParts, createDiskJob } from './create-disk.ts'
 import { beginAccessJob, endAccessJob, finishUploadJob } from './disk-access.ts'
+import { DELETE_STORAGE_JOB, deleteStorageJob } from './delete-storage.ts'
 import { DISK_TYPE } from './disk-records.ts'
 import {
   GROW_DISK_TASK,
@@ -29,6 +30,7 @@ import { MAKE_UPLOAD_TASK, makeUploadTask } from './upload.ts'
 /** For `delete-group`. */
 export const diskDeleteJobs: readonly (readonly [type: string, job: string])[] = [
   [DISK_TYPE.toLowerCase(), DELETE_DISK_JOB],
+  ['microsoft.storage/storageaccounts', DELETE_STORAGE_JOB],
 ]
 
 export function defineComputeJobs(engine: JobEngine, parts: ComputeParts): void {
@@ -40,6 +42,7 @@ export function defineComputeJobs(engine: JobEngine, parts: ComputeParts): void 
   engine.define(endAccessJob(parts))
   engine.define(finishUploadJob(parts))
   engine.define(sweepPoolsJob(parts))
+  engine.define(deleteStorageJob(parts))
 }
 
 /** Sweeps nightly; a name of its own, so that a restart changes nothing. */
