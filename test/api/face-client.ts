@@ -62,9 +62,10 @@ export class FaceClient {
         response.on('data', (part: Buffer) => parts.push(part))
         response.on('error', reject)
         response.on('end', () => {
-          const text = Buffer.concat(parts).toString('utf8')
+          const bytes = Buffer.concat(parts)
+          const text = bytes.toString('utf8')
           const parsed = (text === '' ? undefined : JSON.parse(text)) as T
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text })
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
         })
       })
       sent.on('error', reject)

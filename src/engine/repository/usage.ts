@@ -7,7 +7,8 @@
  *                frames. Prune gives it back: at once where a whole pack is waste, else once the pack is mostly waste
  *
  * Every tree node is read at most twice: when the first point names it, and when the second one does; below a node that is
- * shared everything is, so it is not entered again. Memory: 24 bytes a chunk of the index and a third on top, as prune.
+ * shared everything is, so it is not entered again. What a chain of delta nodes lies over is named by it, whether it is read
+ * there or not: a version that others lie over frees little until they are gone. Memory: 24 bytes a chunk of the index and a third on top, as prune.
  * Precision: chunks are told apart by 128 bits of their hash; of several copies one counts; what is committed meanwhile is
  * not looked at.
  */
@@ -18,7 +19,8 @@ import { RepositoryError } from './errors.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import { FAN_OUT } from './manifest/node.ts'
 import { nodeRef, readNode } from './manifest/tree.ts'
-import type { DiskRecord, PointId } from './point.ts'
+import { deltaContent, isDelta, readDeltaNode } from './manifest/version.ts'
+import type { DeltaRoot, DiskRecord, PointId } from './point.ts'
 import type { Repository } from './repository.ts'
 
 export type PointUsage = Readonly<{ usedBytes: number; ownBytes: number; freedBytes: number }>
@@ -89,8 +91,21 @@ class Walk {
 
   /** @param owner ordinal of the point, from 1 */
   async disk(owner: number, disk: DiskRecord): Promise<void> {
-    const root = nodeRef(disk.root)
+    const root = isDelta(disk.root) ? await this.#chain(owner, disk.root) : nodeRef(disk.root)
     if (root !== undefined) await this.#node(owner, disk, root.content, root.level, 0)
+  }
+
+  /** A chain of delta nodes and their payload; gives the tree below them. */
+  async #chain(owner: number, root: DeltaRoot): Promise<ReturnType<typeof nodeRef>> {
+    const read = (wanted: ContentHash): Promise<Uint8Array> => this.#reader.read(wanted)
+    const content = deltaContent(root)
+    const top = await readDeltaNode(read, content)
+    for (const one of [...top.below, content]) {
+      if (!this.#take(owner, one, 0)) continue
+      const { payloads } = one === content ? top : await readDeltaNode(read, one)
+      for (const payload of payloads) this.#take(owner, payload.content, payload.sizeBytes)
+    }
+    return nodeRef(top.base)
   }
 
   attachment(owner: number, content: ContentHash, bytes: number): void {

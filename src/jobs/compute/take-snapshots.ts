@@ -8,18 +8,17 @@
  *   with some or all points committed        all: they are given; some: `snapshot_instant_lost`, the job forgets them
  */
 import { join } from 'node:path'
-import { HoldfastError, isHoldfastError, messageOf, toHex } from '#base'
+import { HoldfastError, isHoldfastError, messageOf } from '#base'
 import { type ConsistencyLevel, recoverInstants } from '#engine/hypervisor'
-import type { PointRecord, Repository } from '#engine/repository'
+import type { PointRecord, Repository, StoreDescriptor } from '#engine/repository'
 import {
   type DiskToKeep,
   holdsGeneration,
   type ImageToTake,
   type MachineToTake,
   madeBefore,
-  openSources,
-  storeSnapshots,
-  trackingFor,
+  type OpenInstantFacts,
+  takeSnapshots,
 } from '#engine/transfer'
 import { JobsError } from '../errors.ts'
 import { inputInvalid, readRepositoryAccess, recordOf, type RepositoryAccess, withRepository } from '../repository-access.ts'
@@ -52,12 +51,7 @@ export type TakenVersion = Readonly<{
 export type TakeSnapshotsOutput = Readonly<{ versions: readonly TakenVersion[] }>
 
 /** What the milestone says. */
-export type InstantFacts = Readonly<{
-  takenAtMs: number
-  skewMs: number
-  pauseMs: number
-  consistency: ConsistencyLevel
-}>
+export type InstantFacts = OpenInstantFacts
 
 /** By which note a job's points are known. */
 export function madeByNote(jobId: string): string {
@@ -99,7 +93,7 @@ async function take(
   input: TakeSnapshotsInput,
   context: TaskContext,
   host: BackupTaskHost,
-  store: Parameters<typeof storeSnapshots>[3]['store'],
+  store: StoreDescriptor,
 ): Promise<PointRecord[]> {
   const { clock, random, stateFolder, writer } = host
   const { signal, progress } = context
@@ -110,24 +104,20 @@ async function take(
   const made = input.disks.map(({ history }) => madeBefore(repository, history, madeBy))
   if (made.every((point) => point !== undefined)) return made
   if (context.reached.has(INSTANT_OPEN)) throw lost('the worker that held it died.')
-  const generation = toHex(random.bytes(6))
-  const opened = await openSources(input.sources, {
-    host: { clock, random, journalFolder, scratchFolder: join(stateFolder, 'scratch'), watchdog: 'start' },
-    tracking: trackingFor(repository, input.disks, generation),
-    consistency: input.consistency,
-    strict: input.strict,
-    waitMs: input.waitMs,
-    signal,
-  }).catch((error: unknown) => Promise.reject(final(error)))
+  const { sources, disks, consistency, strict, waitMs } = input
+  const scratchFolder = join(stateFolder, 'scratch')
+  const instantHost = { clock, random, journalFolder, scratchFolder, watchdog: 'start' } as const
+  const options = { host: instantHost, consistency, strict, waitMs, signal }
+  let isOpen = false
+  const onOpen = (facts: InstantFacts): void => {
+    isOpen = true
+    context.milestone(INSTANT_OPEN, facts)
+  }
   try {
-    const { takenAtMs, skewMs, pauseMs, consistency } = opened
-    context.milestone(INSTANT_OPEN, { takenAtMs, skewMs, pauseMs, consistency } satisfies InstantFacts)
-    const kept = { store, clock, random, writer, signal, progress, generation, madeBy }
-    return await storeSnapshots(repository, opened.instants, input.disks, kept)
+    const keep = { store, clock, random, writer, signal, progress, madeBy }
+    return await takeSnapshots(repository, { sources, disks, options }, onOpen, keep)
   } catch (error) {
-    throw lost(messageOf(error), error)
-  } finally {
-    await opened.close()
+    throw isOpen ? lost(messageOf(error), error) : final(error)
   }
 }
 

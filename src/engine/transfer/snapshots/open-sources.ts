@@ -4,8 +4,7 @@
  * Images first: their locks hold them still until the running machines are taken, and their bytes are the same at any
  * moment in between. Several machines are taken together (openTogether); what they are apart is given as `skewMs`.
  */
-import { realpath, rm } from 'node:fs/promises'
-import { mkdtemp } from 'node:fs/promises'
+import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Clock, isHoldfastError } from '#base'
@@ -23,6 +22,7 @@ import {
   type TrackingRequest,
 } from '#engine/hypervisor'
 import type { MachineMonitor } from '../running-machine.ts'
+import { joinInstants } from './joined-instant.ts'
 
 type DiskAt = Readonly<{ diskId: string; path: string }>
 
@@ -30,13 +30,11 @@ export type MachineToTake = Readonly<{ kind: 'machine'; name: string; sockets: M
 export type ImageToTake = Readonly<{ kind: 'image'; name: string; format: 'qcow2' | 'raw' } & DiskAt>
 
 export type OpenedSources = Readonly<{
-  instants: readonly Instant[]
-  /** Of the latest of them. */
-  takenAtMs: number
+  instant: Instant
+  /** How far apart the machines were stopped. */
   skewMs: number
-  /** The longest that a guest stood still. */
-  pauseMs: number
-  consistency: ConsistencyLevel
+  /** To be called when the instant has ended: removes the folder of its sockets. */
+  close: () => Promise<void>
 }>
 
 export type OpenSourcesOptions = Readonly<{
@@ -113,13 +111,12 @@ async function untilFree<T>(options: OpenSourcesOptions, open: () => Promise<T>)
 
 /**
  * Opens them all, at one moment.
- * @param close to be called when all instants have ended: removes the folder of their sockets
  * @throws what opening any of them raises; nothing is open then
  */
 export async function openSources(
   sources: readonly (MachineToTake | ImageToTake)[],
   options: OpenSourcesOptions,
-): Promise<OpenedSources & Readonly<{ close: () => Promise<void> }>> {
+): Promise<OpenedSources> {
   const runFolder = await mkdtemp(join(tmpdir(), 'hf-'))
   const close = (): Promise<void> => rm(runFolder, { recursive: true, force: true })
   const opened: Instant[] = []
@@ -146,15 +143,7 @@ export async function openSources(
             )
           })
     opened.push(...together.instants)
-    const crashOnly = opened.some((instant) => instant.consistency === 'crash')
-    return {
-      instants: opened,
-      takenAtMs: Math.max(...opened.map(({ takenAtMs }) => takenAtMs)),
-      skewMs: together.skewMs,
-      pauseMs: Math.max(0, ...opened.map(({ pauseMs }) => pauseMs)),
-      consistency: crashOnly ? 'crash' : consistency,
-      close,
-    }
+    return { instant: joinInstants(opened), skewMs: together.skewMs, close }
   } catch (error) {
     for (const instant of opened) await instant.abort('another could not be opened').catch(() => undefined)
     await close()
