@@ -45,7 +45,9 @@ export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): 
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
-  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }))
+  engine.define(
+    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
+  )
   const host = repositoryHost(home, systemClock, systemRandom)
   engine.define(listRepositoryJob(catalog, host))
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }

@@ -18,7 +18,8 @@ const STRIPE = [
   'mkfs.ext4 -q -E lazy_itable_init=0,lazy_journal_init=0 /dev/md0',
   'mkdir -p /mnt && mount -t ext4 /dev/md0 /mnt && mkdir /mnt/records',
 ].join(' && ')
-const ASSEMBLE = 'mdadm --assemble --run /dev/md0 /dev/vdb /dev/vdc >/dev/null 2>&1; mkdir -p /mnt; mount -t ext4 /dev/md0 /mnt'
+const ASSEMBLE =
+  'mdadm --assemble --run /dev/md0 /dev/vdb /dev/vdc >/dev/null 2>&1; mkdir -p /mnt; mount -t ext4 /dev/md0 /mnt'
 const APART_MS = 2_000
 
 async function newestRecord(guest: RunningGuest): Promise<number> {
@@ -26,7 +27,12 @@ async function newestRecord(guest: RunningGuest): Promise<number> {
 }
 
 async function past(guest: RunningGuest, record: number): Promise<void> {
-  await eventually(`record ${record}`, 120_000, async () => ((await newestRecord(guest)) >= record ? true : undefined), 200)
+  await eventually(
+    `record ${record}`,
+    120_000,
+    async () => ((await newestRecord(guest)) >= record ? true : undefined),
+    200,
+  )
 }
 
 /** Boots a guest with the bytes of the two snapshots as its disks, and looks at the stripe. */
@@ -70,7 +76,9 @@ test('A striped pair under load, snapshotted as a consistency group', async (t) 
     assert.equal(ended.body.status, 'Succeeded', ended.text)
     const { pauseMs } = ended.body.properties?.output as { pauseMs: number }
     const found = await checkStripe(own, ['db_DataDisk_1-night', 'db_DataDisk_2-night'], before)
-    console.log(`group: records up to ${before} were durable; ${found.records.stdout.trim()}; paused ${pauseMs.toFixed(1)} ms`)
+    console.log(
+      `group: records up to ${before} were durable; ${found.records.stdout.trim()}; paused ${pauseMs.toFixed(1)} ms`,
+    )
     assert.ok(found.mounted)
     assert.equal(found.records.exitCode, 0, found.records.stdout)
     assert.equal(found.log, '')

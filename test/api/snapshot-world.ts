@@ -169,7 +169,12 @@ export class SnapshotWorld {
     const { folder } = this.world.home
     const bytes = await readFile(join(folder, 'keys', `region-${region}.key`))
     const store = await openStore(parseStoreLocation(join(folder, 'regions', region, 'store')))
-    const host = { clock: systemClock, random: systemRandom, cacheFolder: join(folder, 'cache-of-test'), writer: 'test' }
+    const host = {
+      clock: systemClock,
+      random: systemRandom,
+      cacheFolder: join(folder, 'cache-of-test'),
+      writer: 'test',
+    }
     const repository = await Repository.open(store, { kind: 'key-file', bytes }, host)
     try {
       return await use(repository)

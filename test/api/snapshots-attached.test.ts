@@ -14,7 +14,10 @@ type Machine = {
   properties: {
     vmId: string
     provisioningState: string
-    storageProfile: { osDisk?: { name: string; managedDisk: { id: string } }; dataDisks: { lun: number; name: string }[] }
+    storageProfile: {
+      osDisk?: { name: string; managedDisk: { id: string } }
+      dataDisks: { lun: number; name: string }[]
+    }
     instanceView?: { statuses: { code: string }[] }
   }
 }
@@ -62,7 +65,12 @@ test('Snapshots of a running machine’s disks', async (t) => {
       assert.ok(adoption.properties.instanceView?.statuses.some(({ code }) => code === 'PowerState/running'))
       const disks = await diskRows(own)
       assert.deepEqual(
-        disks.map(({ name, managedBy, properties }) => [name, managedBy, properties.diskState, properties.diskSizeBytes]),
+        disks.map(({ name, managedBy, properties }) => [
+          name,
+          managedBy,
+          properties.diskState,
+          properties.diskSizeBytes,
+        ]),
         [
           ['m1_OsDisk', adoption.id, 'Attached', machine.model[0]?.length],
           ['m1_DataDisk_1', adoption.id, 'Attached', machine.model[1]?.length],
@@ -117,10 +125,14 @@ test('Snapshots of a running machine’s disks', async (t) => {
       try {
         const other = await adopted(own, 'm2', second)
         const expected = [...machine.model, ...second.model].map((bytes) => Buffer.from(bytes))
-        const answer = await ask('POST', `${own.group}/providers/Holdfast.Protection/consistencyGroups/g1/createSnapshots?${VERSION}`, {
-          machines: [`${own.group}/${COMPUTE}/virtualMachines/m1`, other.id],
-          namePattern: '{group}-{disk}',
-        })
+        const answer = await ask(
+          'POST',
+          `${own.group}/providers/Holdfast.Protection/consistencyGroups/g1/createSnapshots?${VERSION}`,
+          {
+            machines: [`${own.group}/${COMPUTE}/virtualMachines/m1`, other.id],
+            namePattern: '{group}-{disk}',
+          },
+        )
         assert.equal(answer.status, 202, answer.text)
         for (const one of [machine, second]) for (const lun of [0, 1]) await one.write(lun, 0, 16 * SECTOR_BYTES)
         const ended = await followed<Operation>(ask, answer)
@@ -128,7 +140,9 @@ test('Snapshots of a running machine’s disks', async (t) => {
         const group = ended.body.properties?.output as Group
         assert.equal(group.snapshots.length, 4)
         assert.ok(group.skewMs >= 0 && group.skewMs < 5_000, String(group.skewMs))
-        console.log(`two machines, four disks: skew ${group.skewMs.toFixed(1)} ms, longest pause ${group.pauseMs.toFixed(1)} ms`)
+        console.log(
+          `two machines, four disks: skew ${group.skewMs.toFixed(1)} ms, longest pause ${group.pauseMs.toFixed(1)} ms`,
+        )
         const names = ['g1-m1_OsDisk', 'g1-m1_DataDisk_1', 'g1-m2_OsDisk', 'g1-m2_DataDisk_1']
         for (const [i, name] of names.entries()) {
           assert.ok((await own.bytesOf(name)).equals(expected[i] ?? Buffer.alloc(0)), name)
@@ -142,23 +156,29 @@ test('Snapshots of a running machine’s disks', async (t) => {
       }
     })
 
-    await t.test('a group is all or none: one that cannot be taken leaves no snapshot, and the others go on', async () => {
-      const disks = [os, data, `${own.group}/${COMPUTE}/disks/m2_OsDisk`]
-      const row = await own.row(disks[2] ?? '')
-      const backing = { ...row.backing, file: `${String(row.backing['file'])}.gone` }
-      const source = { nowMs: () => 0, newEtag: () => 'x' }
-      await own.world.catalog.write((trx) => updateResource(trx, row.id, { backing }, source))
-      const url = `${own.group}/providers/Holdfast.Protection/consistencyGroups/g2/createSnapshots?${VERSION}`
-      const answer = await ask<Failure>('POST', url, { disks })
-      assert.ok(answer.status >= 400 && answer.status !== 504, answer.text)
-      for (const name of ['m1_OsDisk-g2', 'm1_DataDisk_1-g2', 'm2_OsDisk-g2'])
-        assert.equal((await own.get(name)).status, 404)
-      assert.equal(await machine.status(), 'running')
-    })
+    await t.test(
+      'a group is all or none: one that cannot be taken leaves no snapshot, and the others go on',
+      async () => {
+        const disks = [os, data, `${own.group}/${COMPUTE}/disks/m2_OsDisk`]
+        const row = await own.row(disks[2] ?? '')
+        const backing = { ...row.backing, file: `${String(row.backing['file'])}.gone` }
+        const source = { nowMs: () => 0, newEtag: () => 'x' }
+        await own.world.catalog.write((trx) => updateResource(trx, row.id, { backing }, source))
+        const url = `${own.group}/providers/Holdfast.Protection/consistencyGroups/g2/createSnapshots?${VERSION}`
+        const answer = await ask<Failure>('POST', url, { disks })
+        assert.ok(answer.status >= 400 && answer.status !== 504, answer.text)
+        for (const name of ['m1_OsDisk-g2', 'm1_DataDisk_1-g2', 'm2_OsDisk-g2'])
+          assert.equal((await own.get(name)).status, 404)
+        assert.equal(await machine.status(), 'running')
+      },
+    )
 
     await t.test('once it is stopped it says so, and its disks are read from their images', async () => {
       await machine.stop()
-      const { body } = await ask<Machine>('GET', `${own.group}/${COMPUTE}/virtualMachines/m1?${VERSION}&$expand=instanceView`)
+      const { body } = await ask<Machine>(
+        'GET',
+        `${own.group}/${COMPUTE}/virtualMachines/m1?${VERSION}&$expand=instanceView`,
+      )
       assert.ok(body.properties.instanceView?.statuses.some(({ code }) => code === 'PowerState/stopped'))
       const made: Snapshot = await own.made('stopped', os, { incremental: true })
       assert.ok((await own.bytesOf('stopped')).equals(machine.model[0] ?? Buffer.alloc(0)))

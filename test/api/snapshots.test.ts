@@ -6,7 +6,14 @@ import { test } from 'node:test'
 import { MIB } from '#base'
 import { putSetting } from '#catalog'
 import { followed, VERSION } from './api-world.ts'
-import { content, type Failure, type Operation, type Snapshot, SNAPSHOT_VERSION, SnapshotWorld } from './snapshot-world.ts'
+import {
+  content,
+  type Failure,
+  type Operation,
+  type Snapshot,
+  SNAPSHOT_VERSION,
+  SnapshotWorld,
+} from './snapshot-world.ts'
 
 const CONTRIBUTOR = '7efff54f-a5b4-42b5-a1c5-5411624893ce'
 const READER = 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
@@ -139,7 +146,10 @@ test('Snapshots of unattached disks', async (t) => {
   await t.test('roles: who may make snapshots must also be allowed to read the disk’s bytes', async () => {
     const reader = await own.world.principal('reader', [{ role: READER, scope: own.group }])
     const url = `${own.snapshotId('r1')}?${SNAPSHOT_VERSION}`
-    const body = { location: 'eastus', properties: { creationData: { createOption: 'Copy', sourceResourceId: disk.id } } }
+    const body = {
+      location: 'eastus',
+      properties: { creationData: { createOption: 'Copy', sourceResourceId: disk.id } },
+    }
     assert.equal((await reader.ask('PUT', url, body)).status, 403)
     const elsewhere = `${own.world.subscription}/resourceGroups/rg2`
     await ask('PUT', `${elsewhere}?${VERSION}`, { location: 'eastus' })
@@ -159,19 +169,22 @@ test('Snapshots of unattached disks', async (t) => {
     await own.world.catalog.write((trx) => putSetting(trx, 'snapshots-per-disk', '500'))
   })
 
-  await t.test('deleting: 204 for what is not there; its points are given up; the group takes the rest along', async () => {
-    assert.equal((await ask('DELETE', `${own.snapshotId('nothing')}?${SNAPSHOT_VERSION}`)).status, 204)
-    const gone = await own.pointOf(own.snapshotId('once'))
-    assert.equal((await own.deleted('once')).status, 'Succeeded')
-    assert.equal((await own.get('once')).status, 404)
-    const left = await own.inRegion('eastus', (repository) => Promise.resolve(repository.points()))
-    assert.ok(!left.some(({ id }) => id === gone.id))
-    const removed = await ask('DELETE', `${own.group}?${VERSION}`)
-    assert.equal(removed.status, 202)
-    await followed(ask, removed)
-    for (const region of ['eastus', 'westus'])
-      assert.deepEqual(await own.inRegion(region, (repository) => Promise.resolve(repository.points())), [])
-  })
+  await t.test(
+    'deleting: 204 for what is not there; its points are given up; the group takes the rest along',
+    async () => {
+      assert.equal((await ask('DELETE', `${own.snapshotId('nothing')}?${SNAPSHOT_VERSION}`)).status, 204)
+      const gone = await own.pointOf(own.snapshotId('once'))
+      assert.equal((await own.deleted('once')).status, 'Succeeded')
+      assert.equal((await own.get('once')).status, 404)
+      const left = await own.inRegion('eastus', (repository) => Promise.resolve(repository.points()))
+      assert.ok(!left.some(({ id }) => id === gone.id))
+      const removed = await ask('DELETE', `${own.group}?${VERSION}`)
+      assert.equal(removed.status, 202)
+      await followed(ask, removed)
+      for (const region of ['eastus', 'westus'])
+        assert.deepEqual(await own.inRegion(region, (repository) => Promise.resolve(repository.points())), [])
+    },
+  )
 })
 
 test('A disk that a program writes to is not half a snapshot: the request is refused, and nothing is left', async () => {

@@ -21,7 +21,10 @@ type Usage = {
 }
 
 async function usageOf(own: SnapshotWorld, name: string): Promise<Usage['properties']> {
-  const { body } = await own.ask<{ value: Usage[] }>('GET', `${own.group}/providers/Holdfast.Protection/usage?${VERSION}`)
+  const { body } = await own.ask<{ value: Usage[] }>(
+    'GET',
+    `${own.group}/providers/Holdfast.Protection/usage?${VERSION}`,
+  )
   const found = body.value.find((one) => one.name === name)
   assert.ok(found !== undefined, name)
   return found.properties

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { limitReached, percentBeforeEnd, SNAPSHOT_LIMITS, SNAPSHOT_NAME, snapshotHistory, snapshotName, whyNotCopy } from './snapshot.ts'
+import {
+  limitReached,
+  percentBeforeEnd,
+  SNAPSHOT_LIMITS,
+  SNAPSHOT_NAME,
+  snapshotHistory,
+  snapshotName,
+  whyNotCopy,
+} from './snapshot.ts'
 
 test('full and incremental snapshots of a disk stand in histories of their own', () => {
   assert.notEqual(snapshotHistory('d', true), snapshotHistory('d', false))

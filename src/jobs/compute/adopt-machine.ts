@@ -94,7 +94,12 @@ export function describeMachineTask(clock: Clock): TaskHandler {
 type Parts = Readonly<{ catalog: Catalog; tasks: TaskRunner; source: ChangeSource; random: Random }>
 type Planned = FoundDisk & Readonly<{ id: string; name: string; uniqueId: string }>
 
-function diskRow(input: AdoptMachineInput, { disk, sizeBytes, path, id, name, uniqueId }: Planned, agent: string | undefined, nowMs: number) {
+function diskRow(
+  input: AdoptMachineInput,
+  { disk, sizeBytes, path, id, name, uniqueId }: Planned,
+  agent: string | undefined,
+  nowMs: number,
+) {
   const backing: DiskBacking = {
     file: path,
     format: disk.format,
@@ -165,7 +170,9 @@ async function plan({ catalog, random }: Parts, input: AdoptMachineInput, found:
   })
 }
 
-export function adoptMachineJob(given: Parts): JobDefinition<AdoptMachineInput, Readonly<{ notes: readonly string[] }>> {
+export function adoptMachineJob(
+  given: Parts,
+): JobDefinition<AdoptMachineInput, Readonly<{ notes: readonly string[] }>> {
   const { catalog, tasks, source } = given
   return {
     name: ADOPT_MACHINE_JOB,

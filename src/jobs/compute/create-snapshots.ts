@@ -94,7 +94,9 @@ async function remembering<T>(end: End, run: () => Promise<T>): Promise<T> {
   }
 }
 
-export function createSnapshotsJob(parts: SnapshotJobParts): JobDefinition<CreateSnapshotsInput, CreateSnapshotsOutput> {
+export function createSnapshotsJob(
+  parts: SnapshotJobParts,
+): JobDefinition<CreateSnapshotsInput, CreateSnapshotsOutput> {
   const { catalog, tasks, source, repositories } = parts
   return {
     name: CREATE_SNAPSHOTS_JOB,
@@ -105,12 +107,22 @@ export function createSnapshotsJob(parts: SnapshotJobParts): JobDefinition<Creat
       const end: End = { error: undefined }
       const isOpen = async (): Promise<boolean> =>
         (await milestoneFacts(catalog, job.jobId, INSTANT_OPEN)) !== undefined
-      job.cleanup('give up points', async (step) => {
-        if (!(await isOpen())) return
-        const { access } = await regionRepository(repositories, region)
-        await tasks.run(step, FORGET_VERSIONS_TASK, { ...access, madeBy: job.jobId })
-      }, { retry: WORKER_RETRY })
-      settleWhenNotDone(job, parts, snapshots.map(({ id }) => id), isOpen, end)
+      job.cleanup(
+        'give up points',
+        async (step) => {
+          if (!(await isOpen())) return
+          const { access } = await regionRepository(repositories, region)
+          await tasks.run(step, FORGET_VERSIONS_TASK, { ...access, madeBy: job.jobId })
+        },
+        { retry: WORKER_RETRY },
+      )
+      settleWhenNotDone(
+        job,
+        parts,
+        snapshots.map(({ id }) => id),
+        isOpen,
+        end,
+      )
       return remembering(end, async () => {
         const { access } = await job.step('repository', () => regionRepository(repositories, region))
         const wanted: TakeSnapshotsInput = {

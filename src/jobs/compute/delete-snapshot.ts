@@ -33,9 +33,13 @@ export function deleteSnapshotJob(parts: SnapshotJobParts): JobDefinition<Readon
         if (row === undefined) return null
         const users = await unfinishedCopiesOf(catalog, id)
         if (users.length > 0 || row.state === 'Creating')
-          throw new JobsError('snapshot_in_use', `The snapshot ${id} is still needed by ${users.join(', ') || 'its making'}.`, {
-            retry: 'never',
-          })
+          throw new JobsError(
+            'snapshot_in_use',
+            `The snapshot ${id} is still needed by ${users.join(', ') || 'its making'}.`,
+            {
+              retry: 'never',
+            },
+          )
         return { version: (row.backing as SnapshotBacking).version ?? null }
       })
       if (found === null) return null
@@ -75,7 +79,9 @@ export function pruneRegionsJob(
     run: async (job, { region }) => {
       const regions = await job.step('regions', async () => {
         const stores = await listStores(catalog, region)
-        return [...new Set(stores.filter(({ repositoryId }) => repositoryId !== undefined).map((store) => store.region))]
+        return [
+          ...new Set(stores.filter(({ repositoryId }) => repositoryId !== undefined).map((store) => store.region)),
+        ]
       })
       const done: (Pruned & Readonly<{ region: string }>)[] = []
       for (const one of regions) {

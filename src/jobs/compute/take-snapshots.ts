@@ -21,7 +21,13 @@ import {
   takeSnapshots,
 } from '#engine/transfer'
 import { JobsError } from '../errors.ts'
-import { inputInvalid, readRepositoryAccess, recordOf, type RepositoryAccess, withRepository } from '../repository-access.ts'
+import {
+  inputInvalid,
+  readRepositoryAccess,
+  recordOf,
+  type RepositoryAccess,
+  withRepository,
+} from '../repository-access.ts'
 import type { TaskContext, TaskHandler } from '../tasks.ts'
 import type { BackupTaskHost } from '../backup.ts'
 

@@ -59,7 +59,11 @@ async function instanceView({ clock }: ArmHost, { backing, state }: ResourceReco
   const { qmp, agent } = backing as Partial<MachineBacking>
   const power = qmp === undefined ? 'unknown' : await askPower(clock, qmp)
   const [code, displayStatus] = POWER_WORDS[power]
-  const provisioning = { code: `ProvisioningState/${state.toLowerCase()}`, level: 'Info', displayStatus: `Provisioning ${state}` }
+  const provisioning = {
+    code: `ProvisioningState/${state.toLowerCase()}`,
+    level: 'Info',
+    displayStatus: `Provisioning ${state}`,
+  }
   return {
     statuses: [provisioning, { code, level: 'Info', displayStatus }],
     disks: [],
@@ -121,7 +125,9 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
   const { host } = call
   call.authorize('Holdfast.Protection/hosts/write', '/')
   if (!NAME.test(call.param('name')))
-    throw new ArmError('InvalidResourceName', `'${call.param('name')}' cannot be the name of a machine.`, { target: 'name' })
+    throw new ArmError('InvalidResourceName', `'${call.param('name')}' cannot be the name of a machine.`, {
+      target: 'name',
+    })
   const input = readAdoption(call)
   const { id, region, group, name, subscription, tags } = input
   if ((await findRegion(host.catalog, region)) === undefined)
@@ -142,7 +148,8 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
         throw new ArmError('Conflict', `There is a machine '${id}' already.`)
       const backing = { adopted: true, qmp: input.qmp }
       const row = { id, subscription, group, type: MACHINE_TYPE, name, location: region, tags, state: 'Creating' }
-      if (existing !== undefined) await updateResource(trx, id, { state: 'Creating', tags, backing }, changeSourceOf(host))
+      if (existing !== undefined)
+        await updateResource(trx, id, { state: 'Creating', tags, backing }, changeSourceOf(host))
       else await insertResource(trx, { ...row, body: { properties: {} }, backing }, changeSourceOf(host))
     },
   })

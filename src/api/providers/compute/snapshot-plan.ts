@@ -3,7 +3,13 @@ import { isoTime, randomUuid } from '#base'
 import type { ResourceRecord } from '#catalog'
 import { ArmError, groupId } from '#contract'
 import { type SnapshotBacking, whyNotCopy } from '#domain'
-import { COPY_SNAPSHOT_JOB, type CopySnapshotInput, CREATE_SNAPSHOTS_JOB, type CreateSnapshotsInput, propertiesOf } from '#jobs'
+import {
+  COPY_SNAPSHOT_JOB,
+  type CopySnapshotInput,
+  CREATE_SNAPSHOTS_JOB,
+  type CreateSnapshotsInput,
+  propertiesOf,
+} from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
 import { checkLimits, type DiskSource, diskSource, familyId, findSource, sourcesOf } from './snapshot-sources.ts'

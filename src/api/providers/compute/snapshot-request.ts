@@ -5,7 +5,8 @@ import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { SNAPSHOT_FIELDS, SNAPSHOT_SKUS } from './snapshot-fields.ts'
 
-const POLICIES = ['AllowAll', 'DenyAll']
+/** Fields that signed URLs heed, and what they may be. */
+const OPENNESS = { networkAccessPolicy: ['AllowAll', 'DenyAll'], publicNetworkAccess: ['Enabled', 'Disabled'] } as const
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -68,9 +69,11 @@ function readFlag(given: unknown, target: string): boolean | undefined {
 
 export function readStored(body: unknown): Fields {
   const stored = storedFields(SNAPSHOT_FIELDS, body, 'properties.')
-  const given = fieldAt(body, 'properties.networkAccessPolicy')
-  const policy = POLICIES.find((one) => one.toLowerCase() === String(given).toLowerCase())
-  return { ...stored, ...(policy !== undefined && { networkAccessPolicy: policy }) }
+  const open = Object.entries(OPENNESS).flatMap(([name, values]) => {
+    const given = String(fieldAt(body, `properties.${name}`)).toLowerCase()
+    return values.filter((one) => one.toLowerCase() === given).map((one) => [name, one] as const)
+  })
+  return { ...stored, ...Object.fromEntries(open) }
 }
 
 /** @throws ArmError */

@@ -17,7 +17,15 @@ import {
 } from '#catalog'
 import { ArmError, groupId, pageOf, readTags } from '#contract'
 import { percentBeforeEnd, SNAPSHOT_NAME } from '#domain'
-import { DELETE_SNAPSHOT_JOB, INSTANT_OPEN, propertiesOf, RESOURCE_QUEUE, SNAPSHOT_QUEUE, SNAPSHOT_TYPE, unfinishedCopiesOf } from '#jobs'
+import {
+  DELETE_SNAPSHOT_JOB,
+  INSTANT_OPEN,
+  propertiesOf,
+  RESOURCE_QUEUE,
+  SNAPSHOT_QUEUE,
+  SNAPSHOT_TYPE,
+  unfinishedCopiesOf,
+} from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields } from '../../arm/field-table.ts'
@@ -97,7 +105,9 @@ type Change = Readonly<{ tags?: SnapshotRequest['tags']; sku?: string | undefine
 
 function checkSku(sku: string | undefined, isIncremental: unknown): void {
   if (sku === 'Premium_LRS' && isIncremental === true)
-    throw new ArmError('InvalidParameter', 'Incremental snapshots are kept on standard storage.', { target: 'sku.name' })
+    throw new ArmError('InvalidParameter', 'Incremental snapshots are kept on standard storage.', {
+      target: 'sku.name',
+    })
 }
 
 async function change(call: ArmCall, record: ResourceRecord, { tags, sku, stored }: Change): Promise<ArmReply> {
@@ -190,13 +200,14 @@ async function put(call: ArmCall): Promise<ArmReply> {
     checkUnchanged(existing, request)
     return change(call, existing, request)
   }
-  if (existing?.state === 'Deleting')
-    throw new ArmError('AnotherOperationInProgress', `'${call.id}' is being deleted.`)
+  if (existing?.state === 'Deleting') throw new ArmError('AnotherOperationInProgress', `'${call.id}' is being deleted.`)
   try {
     return await create(call, request)
   } catch (error) {
     // An equal request may have made the snapshot between our looking and our announcing.
-    const made = isHoldfastError(error, 'AnotherOperationInProgress') ? await findResource(call.host.catalog, call.id) : undefined
+    const made = isHoldfastError(error, 'AnotherOperationInProgress')
+      ? await findResource(call.host.catalog, call.id)
+      : undefined
     if (made?.state !== 'Succeeded') throw error
     checkUnchanged(made, request)
     return change(call, made, request)

@@ -96,13 +96,18 @@ async function findDisks(call: ArmCall, wish: Wish): Promise<readonly DiskSource
   for (const machine of wish.machines)
     for (const id of await disksOfMachine(call, machine)) ids.set(id.toLowerCase(), id)
   const records: ResourceRecord[] = []
-  for (const id of ids.values()) records.push(await findSource(call, parseIdOfType(id, 'Microsoft.Compute/disks', 'disks')))
+  for (const id of ids.values())
+    records.push(await findSource(call, parseIdOfType(id, 'Microsoft.Compute/disks', 'disks')))
   const location = records[0]?.location
   if (location === undefined) throw invalid('machines', 'The machines have no disk.')
   return records.map((record) => diskSource(record, location))
 }
 
-function planRows(call: ArmCall, wish: Wish, disks: readonly DiskSource[]): Omit<PlannedSnapshot, 'job' | 'input' | 'waitsForInstant'>[] {
+function planRows(
+  call: ArmCall,
+  wish: Wish,
+  disks: readonly DiskSource[],
+): Omit<PlannedSnapshot, 'job' | 'input' | 'waitsForInstant'>[] {
   const { host } = call
   const group = call.param('group')
   const time = isoTime(host.clock.nowMs()).replaceAll(/[-:]|\..*/g, '')
@@ -131,7 +136,9 @@ async function createSnapshots(call: ArmCall): Promise<ArmReply> {
   const { host } = call
   const name = call.param('name')
   if (!GROUP_NAME.test(name))
-    throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a consistency group.`, { target: 'name' })
+    throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a consistency group.`, {
+      target: 'name',
+    })
   const wish = readWish(call.body)
   const disks = await findDisks(call, wish)
   for (const disk of disks) await checkLimits(host, disk)

@@ -68,12 +68,19 @@ async function list(call: ArmCall): Promise<ArmReply> {
   const { group } = call.params
   const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
   const records: ResourceRecord[] = []
-  for (const type of TYPES) records.push(...(await listResources(catalog, { subscription: subscriptionId, type, ...within })))
+  for (const type of TYPES)
+    records.push(...(await listResources(catalog, { subscription: subscriptionId, type, ...within })))
   const readable = records.filter(({ id, type }) => call.may(`${type}/read`, id))
   const regions = new Set(readable.map(({ location }) => location ?? ''))
   const measured = new Map<string, Measured>()
   for (const region of regions) for (const [id, one] of await measuredIn(call.host, region)) measured.set(id, one)
-  return ok(pageOf(readable.map((record) => view(record, measured.get(record.key))), call.url, call.query('$skipToken')))
+  return ok(
+    pageOf(
+      readable.map((record) => view(record, measured.get(record.key))),
+      call.url,
+      call.query('$skipToken'),
+    ),
+  )
 }
 
 async function begin(call: ArmCall, action: string, job: string): Promise<ArmReply> {

@@ -26,7 +26,12 @@ import { joinInstants } from './joined-instant.ts'
 
 type DiskAt = Readonly<{ diskId: string; path: string }>
 
-export type MachineToTake = Readonly<{ kind: 'machine'; name: string; sockets: MachineMonitor; disks: readonly DiskAt[] }>
+export type MachineToTake = Readonly<{
+  kind: 'machine'
+  name: string
+  sockets: MachineMonitor
+  disks: readonly DiskAt[]
+}>
 export type ImageToTake = Readonly<{ kind: 'image'; name: string; format: 'qcow2' | 'raw' } & DiskAt>
 
 export type OpenedSources = Readonly<{
