@@ -30,6 +30,7 @@ import {
 } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
+import { checkFields, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOperation } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
@@ -40,6 +41,14 @@ const ONE = `${IN_GROUP}/{name}`
 const DISKS = 'Microsoft.Compute/disks'
 const NAME = /^[A-Za-z0-9]([\w.-]{0,62}\w)?$/
 const OS_TYPES: readonly unknown[] = ['Linux', 'Windows', undefined]
+
+export const ADOPT_MACHINE_FIELDS: FieldTable = [
+  { path: 'location', use: 'honoured' },
+  { path: 'tags', use: 'honoured' },
+  { path: 'qmp', use: 'honoured', note: 'the socket of its monitor; held while one of its disks is snapshotted' },
+  { path: 'agent', use: 'honoured', note: 'the socket of its guest agent; found out when it is not given' },
+  { path: 'osType', use: 'stored', only: ['Linux', 'Windows'] },
+]
 
 const POWER_WORDS: Readonly<Record<MachinePower, readonly [code: string, shown: string]>> = {
   running: ['PowerState/running', 'VM running'],
@@ -101,6 +110,7 @@ function socketIn(body: Readonly<Record<string, unknown>>, field: string): strin
 
 function readAdoption(call: ArmCall): AdoptMachineInput {
   const body = objectBody(call.body)
+  checkFields(ADOPT_MACHINE_FIELDS, body)
   const { subscriptionId: subscription } = call.host
   const qmp = socketIn(body, 'qmp')
   const agent = socketIn(body, 'agent')

@@ -22,6 +22,7 @@ import {
   SNAPSHOT_TYPE,
 } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
+import { checkFields, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce } from '../../arm/operations.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
@@ -34,6 +35,25 @@ const TAG = 'consistencyGroup'
 const GROUP_NAME = /^[A-Za-z0-9][\w-]{0,39}$/
 const DISKS_MAX = 64
 const LEVELS = ['crash', 'filesystem', 'application'] as const
+
+export const GROUP_FIELDS: FieldTable = [
+  { path: 'disks', use: 'honoured', note: 'ids, at most 64; all disks in one region' },
+  { path: 'machines', use: 'honoured', note: 'ids, at most 64; all disks of each' },
+  { path: 'incremental', use: 'honoured', note: 'false when it is not given' },
+  {
+    path: 'namePattern',
+    use: 'honoured',
+    note: '`{disk}`, `{group}`, `{time}`; `{disk}-{group}` when it is not given',
+  },
+  {
+    path: 'consistency',
+    use: 'honoured',
+    only: LEVELS,
+    note: 'as the agent of the guest can bring about; crash when it is not given',
+  },
+  { path: 'strict', use: 'honoured', note: 'refuse instead of taking less than that' },
+  { path: 'tags', use: 'honoured', note: 'of each snapshot, beside `consistencyGroup`' },
+]
 
 type Wish = Readonly<{
   disks: readonly string[]
@@ -64,6 +84,7 @@ function flag(value: unknown, target: string): boolean {
 
 function readWish(given: unknown): Wish {
   const body = objectBody(given)
+  checkFields(GROUP_FIELDS, body)
   const { namePattern = NAME_PATTERN_DEFAULT } = body
   const level = LEVELS.find((one) => one === (body['consistency'] ?? 'crash'))
   if (level === undefined) throw invalid('consistency', `consistency must be one of ${LEVELS.join(', ')}.`)
