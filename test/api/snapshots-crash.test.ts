@@ -13,6 +13,7 @@ import { openStore, parseStoreLocation, Repository } from '#engine/repository'
 import { openVersion } from '#engine/transfer'
 import { processState, systemClock, systemRandom } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
+import { BlankMachine } from '../hypervisor/blank-machine.ts'
 import { ServedHome } from '../server/served-home.ts'
 import { VERSION } from './api-world.ts'
 import { FaceClient } from './face-client.ts'
@@ -135,6 +136,40 @@ test('A worker that dies with the instant open: the snapshot is Failed and says 
   assert.equal(again.status, 202, again.text)
   assert.equal((await world.client.followed<Operation>(again)).status, 'Succeeded')
   assert.deepEqual(await world.versions(), [true])
+})
+
+test('A worker that dies with a running machine’s instant open: the machine goes on, and nothing is left in it', async () => {
+  const machine = await BlankMachine.create([{ sizeBytes: 256 * MIB }])
+  try {
+    const world = await CrashWorld.make()
+    await using _home = world.home
+    const before = await machine.graph()
+    const url = `${world.group}/providers/Microsoft.Compute/virtualMachines/m`
+    const adopted = await world.client.ask('POST', `${url}/adopt?${VERSION}`, {
+      location: 'eastus',
+      qmp: join(machine.folder, 'instant.qmp'),
+    })
+    assert.equal((await world.client.followed<Operation>(adopted)).status, 'Succeeded')
+    const answer = await world.client.ask<Snapshot>('PUT', world.url('s1'), {
+      location: 'eastus',
+      properties: {
+        creationData: {
+          createOption: 'Copy',
+          sourceResourceId: `${world.group}/providers/Microsoft.Compute/disks/m_OsDisk`,
+        },
+      },
+    })
+    assert.equal(answer.status, 202, answer.text)
+    await world.killWorker()
+    const ended = await world.client.followed<Operation>(answer)
+    assert.equal(ended.error?.code, 'SnapshotInstantLost', JSON.stringify(ended))
+    await eventually('the machine to be as before', 30_000, async () =>
+      JSON.stringify(await machine.graph()) === JSON.stringify(before) ? true : undefined,
+    )
+    assert.equal(await machine.status(), 'running')
+  } finally {
+    await machine.remove()
+  }
 })
 
 test('A server that dies after the 202: the same URL tells of a snapshot that was made', async () => {

@@ -119,6 +119,9 @@ async function attempt(host: InstantHost, machines: readonly OneOfTogether[]): P
  */
 export async function openTogether(host: InstantHost, machines: readonly OneOfTogether[]): Promise<Together> {
   assert(machines.length > 0, 'Somebody is to be taken')
+  const [first, ...others] = machines
+  if (first !== undefined && others.length === 0)
+    return { instants: [await openRunningInstant(host, first.machine, first.options)], skewMs: 0 }
   try {
     return await attempt(host, machines)
   } catch (error) {
