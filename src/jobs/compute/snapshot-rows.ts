@@ -1,5 +1,4 @@
 /** Rows of snapshots as the jobs change them: finished, failed, or gone; and who still reads a source. */
-import { isoTime } from '#base'
 import {
   type Catalog,
   type CatalogTransaction,
@@ -35,7 +34,7 @@ export async function finishSnapshot(
   const { copyCompletionError: _error, ...kept } = propertiesOf(record)
   const properties = {
     ...kept,
-    timeCreated: isoTime(Date.parse(version.takenAt)),
+    timeCreated: version.takenAt,
     diskSizeBytes: version.sizeBytes,
     diskSizeGB: sizeGb(version.sizeBytes),
     completionPercent: 100,
