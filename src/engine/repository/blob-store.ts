@@ -16,6 +16,8 @@
  * URL. No key may be a folder of another (`a` beside `a/b`): a folder store cannot hold both.
  */
 
+import type { Clock } from '#base'
+
 export type BlobKey = string
 
 export type BlobInfo = Readonly<{ key: BlobKey; sizeBytes: number }>
@@ -28,17 +30,32 @@ export type StoreCapabilities = Readonly<{
   lock: 'store' | 'program' | 'none'
 }>
 
+/** Space that is held so that what frees space can work on a full store. */
+export interface StoreReserve {
+  /** Makes it unless it is there or space is short; gives whether it is there then. */
+  make(sizeBytes: number): Promise<boolean>
+  /** Gives the space back; false when there was none held. */
+  release(): Promise<boolean>
+}
+
 export interface BlobStore {
   /** Where this is, for people and errors: a path or URL, never with a secret in it. */
   readonly location: string
   readonly capabilities: StoreCapabilities
+  /** Absent where space is not bounded by a file system. */
+  readonly reserve?: StoreReserve | undefined
+  /** Removes what dead writers left that is no object; gives its number. Absent where there is no such thing. */
+  sweep?(clock: Clock): Promise<number>
 
   /** Stores the concatenation of `parts` unless the key exists. @throws StoreError */
   put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'>
-  /** @throws StoreError `blob_not_found` */
-  get(key: BlobKey): Promise<Uint8Array>
-  /** @throws StoreError `blob_not_found`, `blob_range_invalid` */
-  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>
+  /**
+   * The bytes may lie in `memory` if they fit; a store need not use it. It is not touched any more when this has settled.
+   * @throws StoreError `blob_not_found`
+   */
+  get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array>
+  /** `memory` as for `get`. @throws StoreError `blob_not_found`, `blob_range_invalid` */
+  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number, memory?: Uint8Array): Promise<Uint8Array>
   /** The size in bytes, or undefined when there is no such object. */
   head(key: BlobKey): Promise<number | undefined>
   /** Objects whose key starts with `prefix` and is greater than `after`, in ascending order. */

@@ -35,9 +35,19 @@ export function growDiskTask(clock: Clock): TaskHandler {
     const sizeBytes = sizeOf(input['sizeBytes'], 'sizeBytes')
     const { qmp } = input
     if (typeof qmp === 'string') await growRunningDisk(clock, absolutePathOf(qmp, 'qmp'), file, sizeBytes)
-    else await growImage(file, formatOf(input['format']), sizeBytes)
+    else await growAtRest(file, formatOf(input['format']), sizeBytes)
     return null
   }
+}
+
+/** The same size is done already: the task may have come so far before. */
+async function growAtRest(file: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void> {
+  const { virtualSizeBytes } = await inspectImage(file, format)
+  if (virtualSizeBytes > sizeBytes)
+    throw new JobsError('disk_not_shrunk', `${file} is larger than it is to become.`, {
+      facts: { file, beforeBytes: virtualSizeBytes, afterBytes: sizeBytes },
+    })
+  if (virtualSizeBytes < sizeBytes) await growImage(file, format, sizeBytes)
 }
 
 /** {files} → null. A disk that a program has open is not removed (`image_in_use`). */

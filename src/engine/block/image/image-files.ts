@@ -1,6 +1,6 @@
 /** Makes image files: new ones, conversions, and targets that a disk is restored into. Never replaces a file. */
-import { open, unlink } from 'node:fs/promises'
-import { assert, type Clock, type Random, SECTOR_BYTES } from '#base'
+import { access, constants, open, unlink } from 'node:fs/promises'
+import { assert, type Clock, errnoOf, type Random, SECTOR_BYTES } from '#base'
 import { systemClock, systemRandom } from '#runtime'
 import type { BlockTarget } from '../device.ts'
 import { BlockError } from '../errors.ts'
@@ -82,6 +82,36 @@ export async function exportImage(
   return await serveImage(openable(info), { ...options, writable: false })
 }
 
+/**
+ * Opens an image that holds a disk, to change it where it is; nobody else can read or write it until `close`. Its
+ * persistent bitmaps record what is written. An image that lies on others is refused.
+ * @throws BlockError as `inspectImage`, target_read_only
+ */
+export async function openImageInPlace(
+  path: string,
+  format: 'raw' | 'qcow2',
+  options: Readonly<{ signal?: AbortSignal }> = {},
+): Promise<ServedImage> {
+  const info = await inspectImage(path, format, options)
+  try {
+    await access(path, constants.W_OK)
+  } catch (cause) {
+    throw new BlockError('target_read_only', `${path} cannot be written to.`, {
+      facts: { path, errno: errnoOf(cause) },
+      hint: 'Nothing was written. Check the rights of the file and how its file system is mounted.',
+      cause,
+    })
+  }
+  return await serveImage(openable(info), { ...options, writable: true })
+}
+
+/** Makes the image's disk larger; what is added reads as zeros. @throws BlockError image_in_use, target_full */
+export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
+  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
+  checkVirtualSize(path, sizeBytes)
+  await runQemuImg(path, ['resize', '-q', '-f', format, '--', path, String(sizeBytes)])
+}
+
 /** A qcow2 image under construction; see `openQcow2Target`. */
 export type Qcow2Target = BlockTarget &
   Readonly<{
@@ -142,23 +172,6 @@ export async function createVhdTarget(
   const nowMs = (options.clock ?? systemClock).nowMs()
   const footer = makeFixedVhdFooter(sizeBytes, (options.random ?? systemRandom).bytes(16), nowMs)
   return await createRawTarget(path, sizeBytes, { tail: footer })
-}
-
-/**
- * Makes an image that nobody uses larger; the same size is done already. @throws BlockError image_in_use, image_invalid
- * (it is larger), and what `inspectImage` raises
- */
-export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
-  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
-  const info = await inspectImage(path, format)
-  if (info.virtualSizeBytes === sizeBytes) return
-  if (info.virtualSizeBytes > sizeBytes) {
-    throw new BlockError('image_invalid', `${path} is larger than it is to become; images are never shrunk here.`, {
-      facts: { path, beforeBytes: info.virtualSizeBytes, afterBytes: sizeBytes },
-    })
-  }
-  checkVirtualSize(path, sizeBytes)
-  await runQemuImg(path, ['resize', '-q', '-f', format, path, String(sizeBytes)])
 }
 
 /** Takes the name, so that qemu-img cannot overwrite somebody's file. */

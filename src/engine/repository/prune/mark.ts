@@ -8,6 +8,8 @@ import type { IndexReader } from '../index/chunk-index.ts'
 import type { Repository } from '../repository.ts'
 import { SharedIdSet } from '../index/shared-id-set.ts'
 import { nodeRef, readNode } from '../manifest/tree.ts'
+import { deltaContent, isDelta, readDeltaNode } from '../manifest/version.ts'
+import type { DeltaRoot } from '../point.ts'
 import { RepositoryError } from '../errors.ts'
 import { toHex } from '#base'
 
@@ -16,6 +18,8 @@ export type Marks = Readonly<{
   neededBytes: ReadonlyMap<number, number>
   /** Whether a chunk is needed, and from which pack: of several copies one is needed. */
   isNeeded: (id: ChunkId, pack: number) => boolean
+  /** By pack: the packs whose copies are needed of chunks that it holds as well. Whoever needs it then needs those. */
+  copiesIn: ReadonlyMap<number, ReadonlySet<number>>
   chunks: number
 }>
 
@@ -29,7 +33,7 @@ export async function mark(repository: Repository, signal?: AbortSignal): Promis
   for (const point of points) {
     signal?.throwIfAborted()
     for (const disk of point.disks) {
-      const root = nodeRef(disk.root)
+      const root = isDelta(disk.root) ? await marker.chain(disk.root) : nodeRef(disk.root)
       if (root !== undefined) await marker.node(root.content, root.level)
     }
     for (const { chunks } of point.attachments) {
@@ -45,6 +49,7 @@ class Marker {
   readonly #reader: ChunkReader
   readonly #index: IndexReader
   readonly #neededBytes = new Map<number, number>()
+  readonly #copiesIn = new Map<number, Set<number>>()
   #chunks = 0
 
   constructor(repository: Repository, seen: SharedIdSet, reader: ChunkReader, index: IndexReader) {
@@ -52,6 +57,19 @@ class Marker {
     this.#seen = seen
     this.#reader = reader
     this.#index = index
+  }
+
+  /** Marks a chain of delta nodes and their payload; gives the tree below them. */
+  async chain(root: DeltaRoot): Promise<ReturnType<typeof nodeRef>> {
+    const read = (wanted: ContentHash): Promise<Uint8Array> => this.#reader.read(wanted)
+    const content = deltaContent(root)
+    const top = await readDeltaNode(read, content)
+    for (const one of [...top.below, content]) {
+      if (!this.chunk(one)) continue
+      const { payloads } = one === content ? top : await readDeltaNode(read, one)
+      for (const payload of payloads) this.chunk(payload.content)
+    }
+    return nodeRef(top.base)
   }
 
   async node(content: ContentHash, level: number): Promise<void> {
@@ -68,7 +86,7 @@ class Marker {
   chunk(content: ContentHash): boolean {
     const id = this.#repository.keys.chunkId(content)
     if (!this.#seen.claim(id)) return false
-    const at = this.#index.locate(id)[0]
+    const [at, ...others] = this.#index.locate(id)
     if (at === undefined) {
       throw new RepositoryError(
         'chunk_missing',
@@ -80,6 +98,8 @@ class Marker {
       )
     }
     this.#neededBytes.set(at.pack, (this.#neededBytes.get(at.pack) ?? 0) + at.sealedBytes)
+    for (const { pack } of others)
+      if (pack !== at.pack) this.#copiesIn.set(pack, (this.#copiesIn.get(pack) ?? new Set()).add(at.pack))
     this.#chunks += 1
     return true
   }
@@ -87,6 +107,6 @@ class Marker {
   marks(): Marks {
     const isNeeded = (id: ChunkId, pack: number): boolean =>
       this.#seen.has(id) && this.#index.locate(id)[0]?.pack === pack
-    return { neededBytes: this.#neededBytes, isNeeded, chunks: this.#chunks }
+    return { neededBytes: this.#neededBytes, isNeeded, copiesIn: this.#copiesIn, chunks: this.#chunks }
   }
 }

@@ -16,11 +16,12 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
 import { createFileOnce, syncFolder, systemClock } from '#runtime'
-import type { BlobInfo, BlobKey, BlobStore } from '../blob-store.ts'
+import type { BlobInfo, BlobKey, BlobStore, StoreReserve } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
 import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
 import { fileServerTime, FolderLocks } from './folder-locks.ts'
+import { makeFolderReserve, releaseFolderReserve } from './folder-reserve.ts'
 import { listFolder, sweepFolder } from './folder-walk.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 
@@ -42,6 +43,10 @@ export type FolderStoreOptions = Readonly<{
 export class FolderStore implements BlobStore {
   readonly location: string
   readonly capabilities = { lock: 'program' } as const
+  readonly reserve: StoreReserve = {
+    make: (sizeBytes) => this.#onFolder(() => makeFolderReserve(this.location, sizeBytes)),
+    release: () => this.#onFolder(() => releaseFolderReserve(this.location)),
+  }
   readonly #identity: string
   readonly #locks: FolderLocks
   readonly #clock: Clock
@@ -74,19 +79,19 @@ export class FolderStore implements BlobStore {
     })
   }
 
-  async get(key: BlobKey): Promise<Uint8Array> {
+  async get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array> {
     checkKey(key)
     return this.#guard('read', key, async () => {
       const { fd, sizeBytes } = await this.#openFile(key)
       try {
-        return await readExactly(fd, key, 0, sizeBytes)
+        return await readExactly(fd, key, 0, sizeBytes, memory)
       } finally {
         await closeFile(fd)
       }
     })
   }
 
-  async getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  async getRange(key: BlobKey, offsetBytes: number, lengthBytes: number, memory?: Uint8Array): Promise<Uint8Array> {
     checkKey(key)
     return this.#guard('read', key, () =>
       this.#files.use(
@@ -94,7 +99,7 @@ export class FolderStore implements BlobStore {
         () => this.#openFile(key),
         async ({ fd, sizeBytes }) => {
           checkRange(key, offsetBytes, lengthBytes, sizeBytes)
-          return readExactly(fd, key, offsetBytes, lengthBytes)
+          return readExactly(fd, key, offsetBytes, lengthBytes, memory)
         },
       ),
     )
@@ -159,9 +164,13 @@ export class FolderStore implements BlobStore {
 
   /** Removes what dead writers left: `.tmp-*` files not modified for `ageMsMin`. Gives their number. */
   async sweep(clock: Clock, ageMsMin = SWEEP_AGE_MS_MIN): Promise<number> {
+    return this.#onFolder(() => sweepFolder(this.location, clock.nowMs() - ageMsMin))
+  }
+
+  #onFolder<T>(work: () => Promise<T>): Promise<T> {
     return this.#guard('write', undefined, async () => {
       await this.#checkIdentity()
-      return sweepFolder(this.location, clock.nowMs() - ageMsMin)
+      return work()
     })
   }
 
@@ -293,13 +302,20 @@ function noFolder(location: string, cause: unknown): StoreError {
   })
 }
 
-async function readExactly(fd: number, key: BlobKey, offset: number, length: number): Promise<Uint8Array> {
-  const buffer = Buffer.allocUnsafeSlow(length)
+async function readExactly(
+  fd: number,
+  key: BlobKey,
+  offset: number,
+  length: number,
+  memory?: Uint8Array,
+): Promise<Uint8Array> {
+  const fits = memory !== undefined && memory.length >= length
+  const buffer = fits ? memory : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
   let filled = 0
   while (filled < length) {
     const { bytesRead } = await readFile(fd, buffer, filled, length - filled, offset + filled)
     if (bytesRead === 0) checkRange(key, offset, length, offset + filled) // it shrank under us: not our doing
     filled += bytesRead
   }
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, length)
+  return buffer.subarray(0, length)
 }
