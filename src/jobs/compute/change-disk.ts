@@ -35,7 +35,12 @@ const SNAPSHOT_TYPE = 'Microsoft.Compute/snapshots'
 const WAIT_MS_MAX = 30_000
 
 export type GrowDiskInput = Readonly<{ id: string; sizeBytes: number }>
-export type AdoptDiskInput = Readonly<{ id: string; path: string; format: 'qcow2' | 'raw' | null }>
+export type AdoptDiskInput = Readonly<{
+  id: string
+  path: string
+  format: 'qcow2' | 'raw' | null
+  machine: Readonly<{ qmp: string }> | null
+}>
 type IdInput = Readonly<{ id: string }>
 
 function readInput<T extends IdInput>(given: unknown): T {
@@ -85,14 +90,20 @@ export function adoptDiskJob(parts: ComputeParts): JobDefinition<AdoptDiskInput,
     name: ADOPT_DISK_JOB,
     version: 1,
     parse: readInput<AdoptDiskInput>,
-    run: async (job, { id, path, format }) => {
+    run: async (job, { id, path, format, machine }) => {
       job.cleanup('say that it failed', async () => {
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Failed' }, source))
       })
       const folders = await job.step('read the settings', () => listSetting(catalog, 'adopt-folders', []))
       const found = await job.step(
         'look at it',
-        async (step) => (await tasks.run(step, INSPECT_DISK_TASK, { path, format, folders })) as InspectedDisk,
+        async (step) =>
+          (await tasks.run(step, INSPECT_DISK_TASK, {
+            path,
+            format,
+            folders,
+            ...(machine !== null && { qmp: machine.qmp }),
+          })) as InspectedDisk,
         { retry: WORKER_RETRY },
       )
       await job.step('record', async () => {
