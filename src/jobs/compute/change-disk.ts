@@ -1,6 +1,6 @@
 /**
  * Jobs on disks that exist: growing, adopting, deleting. Their records announce them (Updating, Creating, Deleting); a growth
- * or deletion that fails leaves the disk as it was and usable, a failed adoption says Failed.
+ * or deletion that fails leaves the disk as it was and usable, an adoption that fails leaves nothing.
  */
 import { join } from 'node:path'
 import { deleteResource, findResource, listResources, type ResourceRecord } from '#catalog'
@@ -91,8 +91,8 @@ export function adoptDiskJob(parts: ComputeParts): JobDefinition<AdoptDiskInput,
     version: 1,
     parse: readInput<AdoptDiskInput>,
     run: async (job, { id, path, format, machine }) => {
-      job.cleanup('say that it failed', async () => {
-        await catalog.write((trx) => changeDisk(trx, id, { state: 'Failed' }, source))
+      job.cleanup('forget it', async () => {
+        await catalog.write((trx) => deleteResource(trx, id))
       })
       const folders = await job.step('read the settings', () => listSetting(catalog, 'adopt-folders', []))
       const found = await job.step(
