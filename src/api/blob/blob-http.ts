@@ -68,8 +68,9 @@ export function answerError(
 ): void {
   const { response, request } = call
   if (response.headersSent) return void response.destroy()
-  // What is left of a body that was refused is not waited for.
+  // What is left of a body that was refused is let through the socket, which then closes.
   if (!request.complete) response.setHeader('connection', 'close')
+  request.resume()
   const body = `<?xml version="1.0" encoding="utf-8"?><Error><Code>${error.code}</Code><Message>${xmlText(error.message)}</Message></Error>`
   answer(call, error.status, { 'x-ms-error-code': error.code }, call.method === 'HEAD' ? undefined : body)
 }

@@ -84,4 +84,4 @@ export { describeRunning, type RunningDescription } from './qemu/describe-runnin
 export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
-export { growRunningDisk } from './qemu/grow-running.ts'
+export { describeRunningDisk, growRunningDisk, type RunningDisk } from './qemu/grow-running.ts'

@@ -1,6 +1,6 @@
 /**
  * Jobs on disks that exist: growing, adopting, deleting. Their records announce them (Updating, Creating, Deleting); a growth
- * or deletion that fails leaves the disk as it was and usable, a failed adoption says Failed.
+ * or deletion that fails leaves the disk as it was and usable, an adoption that fails leaves nothing.
  */
 import { join } from 'node:path'
 import { deleteResource, findResource, listResources, type ResourceRecord } from '#catalog'
@@ -35,7 +35,12 @@ const SNAPSHOT_TYPE = 'Microsoft.Compute/snapshots'
 const WAIT_MS_MAX = 30_000
 
 export type GrowDiskInput = Readonly<{ id: string; sizeBytes: number }>
-export type AdoptDiskInput = Readonly<{ id: string; path: string; format: 'qcow2' | 'raw' | null }>
+export type AdoptDiskInput = Readonly<{
+  id: string
+  path: string
+  format: 'qcow2' | 'raw' | null
+  machine: Readonly<{ qmp: string }> | null
+}>
 type IdInput = Readonly<{ id: string }>
 
 function readInput<T extends IdInput>(given: unknown): T {
@@ -85,14 +90,20 @@ export function adoptDiskJob(parts: ComputeParts): JobDefinition<AdoptDiskInput,
     name: ADOPT_DISK_JOB,
     version: 1,
     parse: readInput<AdoptDiskInput>,
-    run: async (job, { id, path, format }) => {
-      job.cleanup('say that it failed', async () => {
-        await catalog.write((trx) => changeDisk(trx, id, { state: 'Failed' }, source))
+    run: async (job, { id, path, format, machine }) => {
+      job.cleanup('forget it', async () => {
+        await catalog.write((trx) => deleteResource(trx, id))
       })
       const folders = await job.step('read the settings', () => listSetting(catalog, 'adopt-folders', []))
       const found = await job.step(
         'look at it',
-        async (step) => (await tasks.run(step, INSPECT_DISK_TASK, { path, format, folders })) as InspectedDisk,
+        async (step) =>
+          (await tasks.run(step, INSPECT_DISK_TASK, {
+            path,
+            format,
+            folders,
+            ...(machine !== null && { qmp: machine.qmp }),
+          })) as InspectedDisk,
         { retry: WORKER_RETRY },
       )
       await job.step('record', async () => {

@@ -63,7 +63,7 @@ export function computeTasks(host: RepositoryHost): readonly (readonly [name: st
     [MAKE_UPLOAD_TASK, makeUploadTask()],
     [GROW_DISK_TASK, growDiskTask(host.clock)],
     [REMOVE_DISK_TASK, removeDiskTask()],
-    [INSPECT_DISK_TASK, inspectDiskTask()],
+    [INSPECT_DISK_TASK, inspectDiskTask(host.clock)],
     [SWEEP_POOL_TASK, sweepPoolTask(host.clock)],
   ]
 }

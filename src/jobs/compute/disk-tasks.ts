@@ -6,7 +6,7 @@ import { readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Clock, errnoOf, isHoldfastError } from '#base'
 import { growImage, inspectImage, probeImageFormat } from '#engine/block'
-import { growRunningDisk } from '#engine/hypervisor'
+import { describeRunningDisk, growRunningDisk } from '#engine/hypervisor'
 import { syncFolder } from '#runtime'
 import { JobsError } from '../errors.ts'
 import { absolutePathOf, inputInvalid, recordOf } from '../repository-access.ts'
@@ -35,9 +35,19 @@ export function growDiskTask(clock: Clock): TaskHandler {
     const sizeBytes = sizeOf(input['sizeBytes'], 'sizeBytes')
     const { qmp } = input
     if (typeof qmp === 'string') await growRunningDisk(clock, absolutePathOf(qmp, 'qmp'), file, sizeBytes)
-    else await growImage(file, formatOf(input['format']), sizeBytes)
+    else await growAtRest(file, formatOf(input['format']), sizeBytes)
     return null
   }
+}
+
+/** The same size is done already: the task may have come so far before. */
+async function growAtRest(file: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void> {
+  const { virtualSizeBytes } = await inspectImage(file, format)
+  if (virtualSizeBytes > sizeBytes)
+    throw new JobsError('disk_not_shrunk', `${file} is larger than it is to become.`, {
+      facts: { file, beforeBytes: virtualSizeBytes, afterBytes: sizeBytes },
+    })
+  if (virtualSizeBytes < sizeBytes) await growImage(file, format, sizeBytes)
 }
 
 /** {files} → null. A disk that a program has open is not removed (`image_in_use`). */
@@ -74,23 +84,37 @@ async function checkUnused(file: string): Promise<void> {
 
 export type InspectedDisk = Readonly<{ path: string; format: 'qcow2' | 'raw'; sizeBytes: number }>
 
-/** {path, format?, folders} → what it is. @throws `import_refused`; `image_backing_refused` for an overlay */
-export function inspectDiskTask(): TaskHandler {
+/** {path, format?, folders, qmp?} → what it is; with `qmp`, as its QEMU says. @throws `import_refused`; `image_backing_refused` for an overlay */
+export function inspectDiskTask(clock: Clock): TaskHandler {
   return async (given): Promise<InspectedDisk> => {
     const input = recordOf(given, 'fields')
     const { folders } = input
     if (!Array.isArray(folders)) throw inputInvalid('folders')
     const path = await allowedPath(absolutePathOf(input['path'], 'path'), folders as string[])
+    const { qmp } = input
+    if (typeof qmp === 'string') return describeRunning(clock, absolutePathOf(qmp, 'qmp'), path)
     const said = input['format'] ?? undefined
     const format = said === undefined ? await probeImageFormat(path) : formatOf(said)
-    if (format !== 'qcow2' && format !== 'raw')
-      throw new JobsError('import_refused', `${path} is ${format}; only qcow2 and raw disks are used in place.`, {
-        facts: { path, format },
-        hint: 'Import it instead: that makes a disk of it.',
-      })
+    checkFormat(path, format)
     const { virtualSizeBytes } = await inspectImage(path, format)
     return { path, format, sizeBytes: virtualSizeBytes }
   }
+}
+
+function checkFormat(path: string, format: string): asserts format is 'qcow2' | 'raw' {
+  if (format === 'qcow2' || format === 'raw') return
+  throw new JobsError('import_refused', `${path} is ${format}; only qcow2 and raw disks are used in place.`, {
+    facts: { path, format },
+    hint: 'Import it instead: that makes a disk of it.',
+  })
+}
+
+/** QEMU holds the image, so it says what the disk is. */
+async function describeRunning(clock: Clock, qmp: string, path: string): Promise<InspectedDisk> {
+  const { format, sizeBytes, hasBacking } = await describeRunningDisk(clock, qmp, path)
+  checkFormat(path, format)
+  if (!hasBacking) return { path, format, sizeBytes }
+  throw new JobsError('import_refused', `${path} is an overlay of another image.`, { facts: { path } })
 }
 
 /** {folder, keep: names} → how many were removed. Takes drafts, and disks that nobody names, once they are a day old. */

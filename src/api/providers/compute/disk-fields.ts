@@ -43,7 +43,12 @@ export const DISK_FIELDS: FieldTable = [
   { path: `${P}diskMBpsReadOnly`, use: 'stored' },
   { path: `${P}optimizedForFrequentAttach`, use: 'stored' },
   { path: `${P}availabilityPolicy`, use: 'stored' },
-  { path: `${C}createOption`, use: 'honoured', only: CREATE_OPTIONS, note: 'FromImage comes with images' },
+  {
+    path: `${C}createOption`,
+    use: 'honoured',
+    only: [...CREATE_OPTIONS, 'Attach'],
+    note: 'Attach is shown for an adopted disk',
+  },
   {
     path: `${C}sourceResourceId`,
     use: 'honoured',

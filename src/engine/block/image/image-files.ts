@@ -167,23 +167,6 @@ export async function createVhdTarget(
   return await createRawTarget(path, sizeBytes, { tail: footer })
 }
 
-/**
- * Makes an image that nobody uses larger; the same size is done already. @throws BlockError image_in_use, image_invalid
- * (it is larger), and what `inspectImage` raises
- */
-export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
-  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
-  const info = await inspectImage(path, format)
-  if (info.virtualSizeBytes === sizeBytes) return
-  if (info.virtualSizeBytes > sizeBytes) {
-    throw new BlockError('image_invalid', `${path} is larger than it is to become; images are never shrunk here.`, {
-      facts: { path, beforeBytes: info.virtualSizeBytes, afterBytes: sizeBytes },
-    })
-  }
-  checkVirtualSize(path, sizeBytes)
-  await runQemuImg(path, ['resize', '-q', '-f', format, '--', path, String(sizeBytes)])
-}
-
 /** Takes the name, so that qemu-img cannot overwrite somebody's file. */
 async function reserve(path: string): Promise<void> {
   try {

@@ -1,11 +1,11 @@
 /**
- * Grows the image of a disk under a running QEMU, whoever started it: QEMU holds the image, so nobody else may. The guest
- * sees the new size at once. Done already is done: asking again is right after a crash.
+ * Disks under a running QEMU, whoever started it: QEMU holds the image, so it is asked what the disk is, and to grow it. The
+ * guest sees the new size at once. Done already is done: asking again is right after a crash.
  */
 import { realpath } from 'node:fs/promises'
 import type { Clock } from '#base'
 import { HypervisorError } from '../errors.ts'
-import { findDrive, readInventory } from '../instant/inventory.ts'
+import { findDrive, queryNodes, readInventory } from '../instant/inventory.ts'
 import { QmpClient } from '../qmp/client.ts'
 
 /**
@@ -30,6 +30,33 @@ export async function growRunningDisk(
       })
     }
     await qmp.execute('block_resize', { 'node-name': drive.formatNode, size: sizeBytes })
+  } finally {
+    await qmp.close()
+  }
+}
+
+export type RunningDisk = Readonly<{
+  /** Resolved. */
+  path: string
+  format: string
+  sizeBytes: number
+  /** It is an overlay of another image. */
+  hasBacking: boolean
+}>
+
+/** What the disk with this image is. @throws HypervisorError `disk_unsupported` when QEMU has no such disk */
+export async function describeRunningDisk(
+  clock: Clock,
+  qmpSocketPath: string,
+  imagePath: string,
+): Promise<RunningDisk> {
+  const path = await realpath(imagePath)
+  const qmp = await QmpClient.connect(qmpSocketPath, { clock })
+  try {
+    const { format, sizeBytes, formatNode } = findDrive(await readInventory(qmp), { path })
+    const node = (await queryNodes(qmp)).find((one) => one['node-name'] === formatNode)
+    const depth = node?.['backing_file_depth']
+    return { path, format, sizeBytes, hasBacking: typeof depth === 'number' && depth > 0 }
   } finally {
     await qmp.close()
   }
