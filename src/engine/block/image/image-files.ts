@@ -105,6 +105,13 @@ export async function openImageInPlace(
   return await serveImage(openable(info), { ...options, writable: true })
 }
 
+/** Makes the image's disk larger; what is added reads as zeros. @throws BlockError image_in_use, target_full */
+export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
+  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
+  checkVirtualSize(path, sizeBytes)
+  await runQemuImg(path, ['resize', '-q', '-f', format, '--', path, String(sizeBytes)])
+}
+
 /** A qcow2 image under construction; see `openQcow2Target`. */
 export type Qcow2Target = BlockTarget &
   Readonly<{
