@@ -21,7 +21,7 @@ import { type Operation, type Snapshot, SNAPSHOT_VERSION } from './snapshot-worl
 
 const DISK_BYTES = 192 * MIB
 /** ms after the request was sent. */
-const KILLS_MS = [0, 40, 90, 160, 260, 400, 700]
+const KILLS_MS = [0, 60, 200, 600]
 
 class CrashWorld {
   readonly home: ServedHome

@@ -160,8 +160,8 @@ test('Snapshots of unattached disks', async (t) => {
     assert.equal(linked.body.error.code, 'LinkedAuthorizationFailed')
   })
 
-  await t.test('limits that are chosen are held', async () => {
-    await own.world.catalog.write((trx) => putSetting(trx, 'snapshots-per-disk', '1'))
+  await t.test('limits that are chosen are held; a copy counts as well', async () => {
+    await own.world.catalog.write((trx) => putSetting(trx, 'snapshots-per-disk', '2'))
     await own.made('lim1', disk.id, { incremental: true })
     const second = await own.put('lim2', disk.id, { incremental: true })
     assert.equal(second.status, 409)

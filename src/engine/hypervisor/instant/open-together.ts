@@ -7,7 +7,7 @@
  *   machine B   ready ----- . stop ......... filters, go on
  *                     all ready   all stopped
  *
- * `skewMs` is how far apart the stops were. All or none: if one cannot be taken the others are aborted. Machines that wait
+ * `skewMs` bounds how far apart the stops were: from when all were ready to when the last was seen to stand. All or none: if one cannot be taken the others are aborted. Machines that wait
  * for each other wait at most MEET_MS_MAX; then all go on and there is no instant.
  */
 import { assert, BaseError, type Clock } from '#base'
@@ -66,15 +66,21 @@ class MeetingPlace {
 /** A machine whose devices refuse filters begins a second time, and would be late: all of it is done again by jobs then. */
 class BeganTwice extends Error {}
 
-type Meeting = Readonly<{ ready: MeetingPlace; stopped: MeetingPlace; stoppedMs: Map<number, number> }>
+type Meeting = Readonly<{
+  ready: MeetingPlace
+  stopped: MeetingPlace
+  readyMs: Map<number, number>
+  stoppedMs: Map<number, number>
+}>
 
 function stepsOf(host: InstantHost, meeting: Meeting, at: number): InstantHost {
   return {
     ...host,
     onStep: async (step) => {
       if (step === 'pause') {
-        if (meeting.stoppedMs.has(at)) throw new BeganTwice()
+        if (meeting.readyMs.has(at)) throw new BeganTwice()
         await meeting.ready.arrive()
+        meeting.readyMs.set(at, host.clock.monotonicMs())
       }
       if (step === 'pause.stopped') {
         meeting.stoppedMs.set(at, host.clock.monotonicMs())
@@ -90,6 +96,7 @@ async function attempt(host: InstantHost, machines: readonly OneOfTogether[]): P
   const meeting: Meeting = {
     ready: new MeetingPlace(machines.length, clock),
     stopped: new MeetingPlace(machines.length, clock),
+    readyMs: new Map(),
     stoppedMs: new Map(),
   }
   const opened = await Promise.allSettled(
@@ -109,8 +116,7 @@ async function attempt(host: InstantHost, machines: readonly OneOfTogether[]): P
     await Promise.allSettled(instants.map((instant) => instant.abort('another machine could not be taken')))
     throw (failed.find(({ reason }) => reason instanceof BeganTwice) ?? failed[0])?.reason
   }
-  const stops = [...meeting.stoppedMs.values()]
-  return { instants, skewMs: stops.length === 0 ? 0 : Math.max(...stops) - Math.min(...stops) }
+  return { instants, skewMs: Math.max(...meeting.stoppedMs.values()) - Math.min(...meeting.readyMs.values()) }
 }
 
 /**

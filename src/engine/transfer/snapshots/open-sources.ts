@@ -36,7 +36,7 @@ export type ImageToTake = Readonly<{ kind: 'image'; name: string; format: 'qcow2
 
 export type OpenedSources = Readonly<{
   instant: Instant
-  /** How far apart the machines were stopped. */
+  /** Several machines were stopped within this; 0 for one. */
   skewMs: number
   /** To be called when the instant has ended: removes the folder of its sockets. */
   close: () => Promise<void>

@@ -22,7 +22,7 @@ export type SnapshotsToTake = Readonly<{
   options: Omit<OpenSourcesOptions, 'tracking'>
 }>
 
-/** Milliseconds; `skewMs`: how far apart several machines were stopped; `pauseMs`: the longest that one stood still. */
+/** Milliseconds; `skewMs`: several machines were stopped within this; `pauseMs`: the longest that one stood still. */
 export type OpenInstantFacts = Readonly<{
   takenAtMs: number
   skewMs: number
