@@ -92,7 +92,7 @@ test('download() says so when the file is not there or ends early', async () => 
     },
     async ({ port, fetch }) => {
       await assert.rejects(fetch(`http://127.0.0.1:${port}/none`), { code: 'disk_not_there' })
-      await assert.rejects(fetch(`http://127.0.0.1:${port}/short`))
+      await assert.rejects(fetch(`http://127.0.0.1:${port}/short`), { code: 'disk_not_there', retry: 'later' })
     },
   )
 })
