@@ -305,7 +305,10 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   if (why !== undefined)
     throw new ArmError('OperationNotAllowed', `Disk '${existing.name}' cannot be deleted. ${why.message}`)
   const announce = async (trx: CatalogTransaction): Promise<void> => {
-    await updateResource(trx, existing.id, { state: 'Deleting' }, changeSourceOf(call.host))
+    const now = (await findResource(trx, existing.id)) ?? existing
+    const stateBefore = now.backing['stateBefore'] ?? now.state
+    const backing = { ...now.backing, stateBefore }
+    await updateResource(trx, existing.id, { state: 'Deleting', backing }, changeSourceOf(call.host))
   }
   const spec = {
     kind: 'operations' as const,
