@@ -90,3 +90,8 @@ export function ok(body: unknown, headers: Readonly<Record<string, string>> = {}
 }
 
 export const noContent: ArmReply = { status: 204 }
+
+/** The id of the resource: of a POST, without the action that its path ends in. */
+export function targetOf(call: Pick<ArmCall, 'id' | 'method'>): string {
+  return call.method === 'POST' ? call.id.replace(/\/[^/]+$/, '') : call.id
+}

@@ -57,6 +57,8 @@ export type DiskBacking = Readonly<{
   grant?: DiskGrant
   /** File that an upload goes to until it is whole. */
   upload?: string
+  /** While it is being deleted: what it is again should that fail. */
+  stateBefore?: string
 }>
 
 /** What stands behind a snapshot, as far as reading its bytes needs it. */

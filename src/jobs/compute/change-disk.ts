@@ -176,7 +176,9 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
     parse: readInput<IdInput>,
     run: async (job, { id }) => {
       job.cleanup('keep it', async () => {
-        await catalog.write((trx) => changeDisk(trx, id, { state: 'Succeeded' }, source))
+        const { stateBefore } = (await findResource(catalog, id))?.backing ?? {}
+        const state = typeof stateBefore === 'string' ? { state: stateBefore } : {}
+        await catalog.write((trx) => changeDisk(trx, id, { ...state, backing: { stateBefore: undefined } }, source))
       })
       await waitForSnapshots(job, parts, id)
       const files = await job.step('plan', () => filesToRemove(parts, id))

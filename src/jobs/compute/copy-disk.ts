@@ -1,9 +1,12 @@
-/** Copies what is written of one disk into an empty one: holes stay holes, so a sparse disk stays sparse. */
-import { MIB, type ProgressSink } from '#base'
+/** Copies what is written of one disk into an empty one: holes stay holes, and zeros become holes. */
+import { KIB, MIB, type ProgressSink } from '#base'
 import type { BlockSource, BlockTarget, Extent } from '#engine/block'
+import { isZero } from '#engine/repository'
 import { checkRoom, type PoolPlace } from './pool-room.ts'
 
 const PIECE_BYTES = 2 * MIB
+/** The size of a qcow2 cluster: less would save nothing. */
+const BLOCK_BYTES = 64 * KIB
 const EXTENTS_SPAN_BYTES = 1024 * MIB
 const AT_ONCE = 4
 /** How much is written before the pool is looked at again. */
@@ -26,6 +29,18 @@ function* pieces(extents: readonly Extent[]): Generator<Readonly<{ offset: numbe
       yield { offset: offset + done, length: Math.min(PIECE_BYTES, length - done) }
 }
 
+/** What of the piece is not zeros, in whole blocks. */
+function* writtenRuns(piece: Uint8Array): Generator<Readonly<{ from: number; to: number }>> {
+  let from: number | undefined
+  for (let at = 0; at < piece.length; at += BLOCK_BYTES) {
+    const isHole = isZero(piece.subarray(at, at + BLOCK_BYTES))
+    if (isHole && from !== undefined) yield { from, to: at }
+    if (isHole) from = undefined
+    else from ??= at
+  }
+  if (from !== undefined) yield { from, to: piece.length }
+}
+
 /** The target holds nothing yet and is at least as large. @throws `pool_full`, and what source and target raise */
 export async function copyDisk(source: BlockSource, target: BlockTarget, how: CopyHow): Promise<void> {
   const extents = await dataOf(source, how.signal)
@@ -39,7 +54,8 @@ export async function copyDisk(source: BlockSource, target: BlockTarget, how: Co
     for (const { offset, length } of queue) {
       const part = buffer.subarray(0, length)
       await source.read(offset, part, how.signal)
-      await target.write(offset, part, how.signal)
+      for (const { from, to } of writtenRuns(part))
+        await target.write(offset + from, part.subarray(from, to), how.signal)
       doneBytes += length
       how.progress({ task: how.task, doneBytes, totalBytes })
       if (doneBytes < lookAt) continue

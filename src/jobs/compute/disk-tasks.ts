@@ -34,9 +34,22 @@ export function growDiskTask(clock: Clock): TaskHandler {
     const file = absolutePathOf(input['file'], 'file')
     const sizeBytes = sizeOf(input['sizeBytes'], 'sizeBytes')
     const { qmp } = input
-    if (typeof qmp === 'string') await growRunningDisk(clock, absolutePathOf(qmp, 'qmp'), file, sizeBytes)
-    else await growAtRest(file, formatOf(input['format']), sizeBytes)
+    const format = formatOf(input['format'])
+    if (typeof qmp !== 'string') await growAtRest(file, format, sizeBytes)
+    else await growUnderMachine(clock, { file, format, sizeBytes, qmp: absolutePathOf(qmp, 'qmp') })
     return null
+  }
+}
+
+type Grown = Readonly<{ file: string; format: 'qcow2' | 'raw'; sizeBytes: number; qmp: string }>
+
+/** By its QEMU; at rest when that does not run: should another one have the image, its lock says so. */
+async function growUnderMachine(clock: Clock, { file, format, sizeBytes, qmp }: Grown): Promise<void> {
+  try {
+    await growRunningDisk(clock, qmp, file, sizeBytes)
+  } catch (error) {
+    if (!isHoldfastError(error, 'qmp_unreachable')) throw error
+    await growAtRest(file, format, sizeBytes)
   }
 }
 

@@ -8,7 +8,7 @@ import { open, readFile } from 'node:fs/promises'
 import { get as getHttp, type IncomingMessage } from 'node:http'
 import { get as getHttps } from 'node:https'
 import { isIP } from 'node:net'
-import { DISK_BYTES_MAX, messageOf, MIB, type ProgressSink } from '#base'
+import { DISK_BYTES_MAX, errnoOf, isHoldfastError, messageOf, MIB, type ProgressSink } from '#base'
 import { JobsError } from '../errors.ts'
 import { checkRoom, type PoolPlace } from './pool-room.ts'
 import { mayReach } from './reachable-address.ts'
@@ -115,6 +115,21 @@ export async function download(from: DownloadFrom, target: string, how: Download
   const { url, answer } = await answerOf(from, how)
   const totalBytes = Number(answer.headers['content-length'] ?? 0)
   await checkRoom(how.pool, Number.isSafeInteger(totalBytes) ? totalBytes : 0)
+  const doneBytes = await receive(answer, target, totalBytes, how).catch((error: unknown) => {
+    if (isHoldfastError(error)) throw error
+    if (errnoOf(error) === 'ENOSPC')
+      throw new JobsError('pool_full', 'The pool is full.', { retry: 'later', cause: error })
+    throw endedEarly(url, error)
+  })
+  if (totalBytes > 0 && doneBytes !== totalBytes) throw endedEarly(url)
+  return url.pathname
+}
+
+function endedEarly(url: URL, cause?: unknown): JobsError {
+  return new JobsError('disk_not_there', `${shown(url)} ended early.`, { retry: 'later', cause })
+}
+
+async function receive(answer: IncomingMessage, target: string, totalBytes: number, how: DownloadHow): Promise<number> {
   const file = await open(target, 'wx', 0o600)
   try {
     let doneBytes = 0
@@ -128,13 +143,8 @@ export async function download(from: DownloadFrom, target: string, how: Download
       lookAt += LOOK_BYTES
       await checkRoom(how.pool, 0)
     }
-    if (totalBytes > 0 && doneBytes !== totalBytes)
-      throw new JobsError('disk_not_there', `${shown(url)} ended early.`, {
-        retry: 'later',
-        facts: { doneBytes, totalBytes },
-      })
+    return doneBytes
   } finally {
     await file.close()
   }
-  return url.pathname
 }

@@ -11,7 +11,7 @@ import { findResource } from '#catalog'
 import { ArmError, readLocation, readTags, resourceIdIn } from '#contract'
 import type { DiskBacking } from '#domain'
 import { ADOPT_DISK_JOB, DISK_TYPE } from '#jobs'
-import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
+import { type ArmCall, type ArmReply, type ArmRoute, targetOf } from '../../arm/call.ts'
 import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { accepted, announceDisk, checkDiskName, checkRegion, diskOperation } from './disks.ts'
@@ -55,7 +55,7 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
   const machine = machineIn(body)
   const tags = readTags(fieldAt(body, 'tags'))
   const osType = fieldAt(body, 'osType')
-  const existing = await findResource(call.host.catalog, call.id)
+  const existing = await findResource(call.host.catalog, targetOf(call))
   if (existing !== undefined && existing.state !== 'Failed' && existing.state !== 'Creating')
     throw new ArmError('Conflict', `There is a disk '${existing.name}' already.`)
   const format = fieldAt(body, 'format') === undefined ? null : String(fieldAt(body, 'format')).toLowerCase()
@@ -80,7 +80,7 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
     diskOperation(call, location, {
       action: `${DISK_TYPE}/write`,
       job: ADOPT_DISK_JOB,
-      input: { id: call.id, path, format, machine: machine ?? null },
+      input: { id: targetOf(call), path, format, machine: machine ?? null },
       reply: 'resource',
       announce: (trx) => announceDisk(call, trx, disk),
     }),

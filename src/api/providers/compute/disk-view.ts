@@ -3,7 +3,7 @@ import { findResource, newestOperationOf, type ResourceRecord } from '#catalog'
 import { ArmError } from '#contract'
 import type { DiskState } from '#domain'
 import { diskStateOf } from '#jobs'
-import type { ArmCall } from '../../arm/call.ts'
+import { type ArmCall, targetOf } from '../../arm/call.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 import { grantOf, openGrantOf } from '../../blob/access-url.ts'
 
@@ -38,13 +38,13 @@ export async function showOneDisk(call: ArmCall, record: ResourceRecord): Promis
 
 /** @throws ArmError `ResourceNotFound` */
 export async function findOr404(call: ArmCall): Promise<ResourceRecord> {
-  const record = await findResource(call.host.catalog, call.id)
+  const record = await findResource(call.host.catalog, targetOf(call))
   if (record !== undefined) return record
   throw notFound(call)
 }
 
 export function notFound(call: ArmCall): ArmError {
-  const [, group, type] = /\/resourceGroups\/([^/]+)\/providers\/(.+)$/.exec(call.id) ?? []
+  const [, group, type] = /\/resourceGroups\/([^/]+)\/providers\/(.+)$/.exec(targetOf(call)) ?? []
   return new ArmError(
     'ResourceNotFound',
     `The Resource '${type ?? call.id}' under resource group '${group ?? ''}' was not found.`,

@@ -27,7 +27,7 @@ import {
   RESOURCE_QUEUE,
   sizeBytesOf,
 } from '#jobs'
-import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../arm/call.ts'
+import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok, targetOf } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
@@ -91,7 +91,8 @@ type NewDisk = Readonly<{
 
 /** The record of a disk whose bytes are still to be made; over that of one whose making failed. */
 export async function announceDisk(call: ArmCall, trx: CatalogTransaction, disk: NewDisk): Promise<void> {
-  const { host, id } = call
+  const { host } = call
+  const id = targetOf(call)
   const { body, location, tags, origin, managedBy } = disk
   const uniqueId = randomUuid(host.random)
   const zones = fieldAt(body, 'zones')
@@ -140,9 +141,9 @@ export function diskOperation(
     kind: 'DiskOperations',
     provider: 'Microsoft.Compute',
     location,
-    resourceId: call.id,
+    resourceId: targetOf(call),
     queue: RESOURCE_QUEUE,
-    key: call.id.toLowerCase(),
+    key: targetOf(call).toLowerCase(),
     ...spec,
   }
 }
@@ -185,7 +186,7 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
 /** Begins the operation and answers 202 with the resource as it is announced. */
 export async function accepted(call: ArmCall, spec: OperationSpec): Promise<ArmReply> {
   const { headers, id } = await beginOnce(call, spec)
-  const record = await findResource(call.host.catalog, call.id)
+  const record = await findResource(call.host.catalog, targetOf(call))
   const body = record === undefined ? undefined : showDisk(record, call.host.clock.nowMs())
   return { status: 202, headers, operation: id, ...(body !== undefined && { body }) }
 }
@@ -305,7 +306,10 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   if (why !== undefined)
     throw new ArmError('OperationNotAllowed', `Disk '${existing.name}' cannot be deleted. ${why.message}`)
   const announce = async (trx: CatalogTransaction): Promise<void> => {
-    await updateResource(trx, existing.id, { state: 'Deleting' }, changeSourceOf(call.host))
+    const now = (await findResource(trx, existing.id)) ?? existing
+    const stateBefore = now.backing['stateBefore'] ?? now.state
+    const backing = { ...now.backing, stateBefore }
+    await updateResource(trx, existing.id, { state: 'Deleting', backing }, changeSourceOf(call.host))
   }
   const spec = {
     kind: 'operations' as const,

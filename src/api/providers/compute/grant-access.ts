@@ -10,7 +10,7 @@ import { type CatalogTransaction, findResource, type ResourceRecord, updateResou
 import { ArmError } from '#contract'
 import { type DiskGrant, isRefusal, stateUnderGrant } from '#domain'
 import { BEGIN_ACCESS_JOB, DISK_TYPE, END_ACCESS_JOB, FINISH_UPLOAD_JOB, propertiesOf } from '#jobs'
-import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
+import { type ArmCall, type ArmReply, type ArmRoute, targetOf } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
@@ -73,8 +73,8 @@ async function withChange(
   trx: CatalogTransaction,
   change: (record: ResourceRecord) => Readonly<{ diskState: string; grant: DiskGrant | undefined; state?: string }>,
 ): Promise<void> {
-  const record = await findResource(trx, call.id)
-  if (record === undefined) throw new ArmError('ResourceNotFound', `The resource '${call.id}' was not found.`)
+  const record = await findResource(trx, targetOf(call))
+  if (record === undefined) throw new ArmError('ResourceNotFound', `The resource '${targetOf(call)}' was not found.`)
   const { diskState, grant, state } = change(record)
   const { grant: _before, ...backing } = record.backing
   const properties = { ...propertiesOf(record), diskState }

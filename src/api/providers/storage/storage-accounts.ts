@@ -15,7 +15,7 @@ import {
   updateResource,
 } from '#catalog'
 import { ArmError, groupId, pageOf, readLocation, readTags } from '#contract'
-import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../arm/call.ts'
+import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok, targetOf } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, type FieldTable, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
@@ -67,7 +67,7 @@ function show(call: ArmCall, record: ResourceRecord) {
 }
 
 async function find(call: ArmCall): Promise<ResourceRecord> {
-  const record = await findResource(call.host.catalog, call.id)
+  const record = await findResource(call.host.catalog, targetOf(call))
   if (record !== undefined) return record
   throw new ArmError('ResourceNotFound', `The Resource '${STORAGE_TYPE}/${call.param('name')}' was not found.`)
 }
@@ -190,11 +190,11 @@ async function renewKey(call: ArmCall): Promise<ArmReply> {
   if (index < 0) throw new ArmError('InvalidParameter', 'keyName must be key1 or key2.', { target: 'keyName' })
   await find(call)
   const changed = await call.host.catalog.write(async (trx) => {
-    const now = await findResource(trx, call.id)
+    const now = await findResource(trx, targetOf(call))
     if (now === undefined) return undefined
     const before = (now.backing['generations'] ?? [0, 0]) as readonly number[]
     const generations = before.map((one, at) => (at === index ? one + 1 : one))
-    return updateResource(trx, call.id, { backing: { ...now.backing, generations } }, changeSourceOf(call.host))
+    return updateResource(trx, now.id, { backing: { ...now.backing, generations } }, changeSourceOf(call.host))
   })
   return keysOf(call, changed ?? (await find(call)))
 }
