@@ -74,7 +74,7 @@ test('A striped pair under load, snapshotted as a consistency group', async (t) 
     assert.equal(answer.status, 202, answer.text)
     const ended = await followed<Operation>(own.ask, answer)
     assert.equal(ended.body.status, 'Succeeded', ended.text)
-    const { pauseMs } = ended.body.properties?.output as { pauseMs: number }
+    const { pauseMs } = (ended.body.properties?.output ?? { pauseMs: Number.NaN }) as { pauseMs: number }
     const found = await checkStripe(own, ['db_DataDisk_1-night', 'db_DataDisk_2-night'], before)
     console.log(
       `group: records up to ${before} were durable; ${found.records.stdout.trim()}; paused ${pauseMs.toFixed(1)} ms`,

@@ -85,7 +85,7 @@ test('Snapshots of a running machine’s disks', async (t) => {
       const answer = await ask('POST', url, body)
       const ended = await followed<Operation>(ask, answer)
       assert.equal(ended.body.status, 'Failed', ended.text)
-      assert.equal((await ask('DELETE', `${url.replace('/adopt', '')}`)).status, 200)
+      assert.equal((await ask('DELETE', url.replace('/adopt', ''))).status, 200)
       const owner = await own.world.principal('owner', [
         { role: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635', scope: own.world.subscription },
       ])
@@ -101,10 +101,10 @@ test('Snapshots of a running machine’s disks', async (t) => {
       const answer = await own.put('run1', os, { incremental: true })
       assert.equal(answer.status, 202, answer.text)
       await machine.write(0, 0, 128 * SECTOR_BYTES)
-      const instant = Date.parse(answer.body.properties.timeCreated)
+      const instant = answer.body.properties.timeCreated
       await followed<Operation>(ask, answer)
       assert.ok((await own.bytesOf('run1')).equals(expected))
-      assert.equal(Date.parse((await own.get('run1')).body.properties.timeCreated), instant)
+      assert.equal((await own.get('run1')).body.properties.timeCreated, instant)
       assert.equal(await machine.status(), 'running')
     })
 

@@ -78,7 +78,7 @@ test('used-size billing', async (t) => {
     await own.deleted('s1')
     const { status, properties } = await posted(own, 'prune')
     assert.equal(status, 'Succeeded')
-    const [pruned] = properties?.output as { region: string; freedBytes: number }[]
+    const [pruned] = (properties?.output ?? []) as { region: string; freedBytes: number }[]
     assert.equal(pruned?.region, 'eastus')
     assert.ok((pruned?.freedBytes ?? 0) > 4 * MIB, String(pruned?.freedBytes))
     assert.equal((await usageOf(own, 'of-large')).usedBytes, 10 * MIB)

@@ -27,6 +27,10 @@ export function refused(refusal: Refusal, code: 'InvalidParameter' | 'OperationN
   return new ArmError(target === undefined ? code : 'InvalidParameter', message, target === undefined ? {} : { target })
 }
 
+function isSameWord(word: string, given: unknown): boolean {
+  return typeof given === 'string' && word.toLowerCase() === given.toLowerCase()
+}
+
 function invalid(target: string, message: string): ArmError {
   return new ArmError('InvalidParameter', message, { target })
 }
@@ -40,14 +44,14 @@ function fieldsOf(value: unknown, target: string): Fields {
 export function readSku(given: unknown): string | undefined {
   const { name } = fieldsOf(given, 'sku')
   if (name === undefined || name === null) return undefined
-  const known = SNAPSHOT_SKUS.find((sku) => sku.toLowerCase() === String(name).toLowerCase())
+  const known = SNAPSHOT_SKUS.find((sku) => isSameWord(sku, name))
   if (known !== undefined) return known
   throw invalid('sku.name', `A snapshot's sku is one of ${SNAPSHOT_SKUS.join(', ')}.`)
 }
 
 function readCreateOption(given: unknown): SnapshotCreateOption | undefined {
   if (given === undefined || given === null) return undefined
-  const known = CREATE_OPTIONS.find((option) => option.toLowerCase() === String(given).toLowerCase())
+  const known = CREATE_OPTIONS.find((option) => isSameWord(option, given))
   if (known !== undefined) return known
   throw invalid('properties.creationData.createOption', `createOption must be one of ${CREATE_OPTIONS.join(', ')}.`)
 }
@@ -70,8 +74,8 @@ function readFlag(given: unknown, target: string): boolean | undefined {
 export function readStored(body: unknown): Fields {
   const stored = storedFields(SNAPSHOT_FIELDS, body, 'properties.')
   const open = Object.entries(OPENNESS).flatMap(([name, values]) => {
-    const given = String(fieldAt(body, `properties.${name}`)).toLowerCase()
-    return values.filter((one) => one.toLowerCase() === given).map((one) => [name, one] as const)
+    const given = fieldAt(body, `properties.${name}`)
+    return values.filter((one) => isSameWord(one, given)).map((one) => [name, one] as const)
   })
   return { ...stored, ...Object.fromEntries(open) }
 }
