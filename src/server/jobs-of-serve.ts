@@ -41,7 +41,7 @@ export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): 
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
-  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs]) }))
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map(diskDeleteJobs) }))
   const host = repositoryHost(home, systemClock, systemRandom)
   engine.define(listRepositoryJob(catalog, host))
   defineComputeJobs(engine, { catalog, tasks, source: changeSource, folder: home.folder, host })
