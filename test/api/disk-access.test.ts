@@ -13,10 +13,10 @@ import { backUp } from '#engine/transfer'
 import { regionRepository } from '#jobs'
 import { systemClock, systemRandom } from '#runtime'
 import type { Answer } from './api-world.ts'
-import { assertSameBytes, DiskWorld, type Failure, imageBytes, patchyDisk, qemuImg } from './disk-world.ts'
+import { assertSameBytes, DiskWorld, type Failure, imageBytes, outputOf, patchyDisk, qemuImg } from './disk-world.ts'
 
 const SIZE = 6 * MIB
-const etags = { nowMs: () => Date.now(), newEtag: () => 'W/"test"' }
+const etags = { nowMs: () => systemClock.nowMs(), newEtag: () => 'W/"test"' }
 
 describe('Access by signed URL', () => {
   let world: DiskWorld
@@ -96,8 +96,8 @@ describe('Access by signed URL', () => {
     ])
       assert.ok([403, 404].includes((await get(bad)).status), bad)
     assert.equal((await get(url, {}, 'PUT')).status, 403, 'a URL for reading writes nothing')
-    const expires = Date.parse(new URL(url).searchParams.get('se') ?? '')
-    while (Date.now() <= expires) await systemClock.sleep(50)
+    const expires = globalThis.Date.parse(new URL(url).searchParams.get('se') ?? '')
+    while (systemClock.nowMs() <= expires) await systemClock.sleep(50)
     assert.equal((await get(url)).status, 403)
     assert.equal((await world.disk('d')).properties.diskState, 'Unattached', 'what has expired binds nobody')
     const denied = await get(url)
@@ -167,7 +167,7 @@ describe('Access by signed URL', () => {
       durationInSeconds: 600,
     })
     const done = await world.succeed(begun)
-    const { accessSAS } = done.properties?.output as { accessSAS: string }
+    const { accessSAS } = outputOf(done)
     const whole = await get(accessSAS)
     assertSameBytes(whole.bytes.subarray(0, SIZE), content, 'the snapshot')
     assert.equal(
@@ -334,7 +334,7 @@ async function storedVersion(world: DiskWorld, bytes: Uint8Array) {
     repository,
     {
       machine: 'm',
-      takenAtMs: Date.now(),
+      takenAtMs: systemClock.nowMs(),
       consistency: 'crash',
       notes: [],
       disks: [

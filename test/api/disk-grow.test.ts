@@ -1,11 +1,12 @@
 /** A disk that a running QEMU of others has: adopted where it lies, grown by its monitor, not deleted, not read by URL. */
 import assert from 'node:assert/strict'
+import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { GIB } from '#base'
 import { putSetting } from '#catalog'
 import { BlankMachine } from '../hypervisor/blank-machine.ts'
-import { assertSameBytes, type Disk, DiskWorld, imageBytes } from './disk-world.ts'
+import { type Disk, DiskWorld, qemuImg } from './disk-world.ts'
 
 test('A disk of a running machine grows without stopping it, and keeps its bytes', async () => {
   await using world = await DiskWorld.make()
@@ -37,9 +38,9 @@ test('A disk of a running machine grows without stopping it, and keeps its bytes
     )
     await machine.write(0, 0, 4096)
     await machine.stop()
-    const bytes = await imageBytes(machine.pathOf(0), 'qcow2', join(machine.folder, 'out.raw'))
-    const model = machine.model[0] ?? Buffer.alloc(0)
-    assertSameBytes(bytes.subarray(0, model.length), model, 'the grown disk')
+    const model = join(machine.folder, 'model.raw')
+    await writeFile(model, machine.model[0] ?? '')
+    await qemuImg('compare', '-f', 'raw', '-F', 'qcow2', model, machine.pathOf(0))
   } finally {
     await machine.remove()
   }

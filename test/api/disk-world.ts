@@ -113,7 +113,7 @@ export class DiskWorld {
   async grant(name: string, access = 'Read', durationInSeconds = 600): Promise<string> {
     const begun = await this.ask('POST', this.at(name, 'beginGetAccess'), { access, durationInSeconds })
     const done = await this.succeed(begun)
-    const { accessSAS } = done.properties?.output as { accessSAS: string }
+    const { accessSAS } = outputOf(done)
     const location = await this.ask<{ accessSAS: string }>('GET', String(begun.headers['location']))
     assert.equal(location.status, 200)
     assert.equal(location.body.accessSAS, accessSAS, 'both URLs of the operation say the same')
@@ -154,4 +154,11 @@ export function assertSameBytes(found: Uint8Array, expected: Uint8Array, what: s
   assert.equal(found.length, expected.length, `${what}: length`)
   const at = Buffer.compare(found, expected) === 0 ? -1 : found.findIndex((byte, index) => byte !== expected[index])
   assert.equal(at, -1, `${what}: the first other byte is at ${at}`)
+}
+
+/** What `beginGetAccess` gave. */
+export function outputOf(done: Done): Readonly<{ accessSAS: string }> {
+  const output = done.properties?.output
+  assert.ok(typeof output === 'object' && output !== null && 'accessSAS' in output, JSON.stringify(done))
+  return output as { accessSAS: string }
 }

@@ -6,12 +6,13 @@ import { after, before, describe, it } from 'node:test'
 import { GIB, MIB } from '#base'
 import { findResource, insertResource, listPools, putPool, putSetting, updateResource } from '#catalog'
 import { stampedBytes } from '#engine/block'
+import { systemClock } from '#runtime'
 import { VERSION } from './api-world.ts'
 import { assertSameBytes, type Disk, DiskWorld, type Failure, patchyDisk, qemuImg } from './disk-world.ts'
 
 const READER = 'acdd72a7-3385-48ef-bd42-f606fba81ae7'
 const CONTRIBUTOR = 'b24988ac-6180-42a0-ab88-20f7382dd24c'
-const etags = { nowMs: () => Date.now(), newEtag: () => 'W/"test"' }
+const etags = { nowMs: () => systemClock.nowMs(), newEtag: () => 'W/"test"' }
 
 describe('Managed disks', () => {
   let world: DiskWorld

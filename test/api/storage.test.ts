@@ -7,6 +7,7 @@ import { after, before, describe, it } from 'node:test'
 import { must, MIB } from '#base'
 import { findResource } from '#catalog'
 import { stampedBytes } from '#engine/block'
+import { systemClock } from '#runtime'
 import { type Answer, VERSION } from './api-world.ts'
 import { assertSameBytes, DiskWorld, type Failure, patchyDisk, qemuImg } from './disk-world.ts'
 
@@ -28,7 +29,7 @@ class BlobClient {
 
   ask(method: string, path: string, body?: Uint8Array, given: Headers = {}): Promise<Answer<undefined>> {
     const headers: Headers = {
-      'x-ms-date': new Date().toUTCString(),
+      'x-ms-date': new globalThis.Date(systemClock.nowMs()).toUTCString(),
       'x-ms-version': '2021-08-06',
       ...(body !== undefined && { 'content-length': String(body.length) }),
       ...given,
@@ -60,7 +61,7 @@ class BlobClient {
 
   /** A service SAS of version 2021-08-06 ("Create a service SAS"). */
   sas(resource: string, kind: 'b' | 'c', permissions: string, expiryMs: number): string {
-    const expiry = new Date(expiryMs).toISOString()
+    const expiry = new globalThis.Date(expiryMs).toISOString()
     const text = [
       permissions,
       '',
@@ -198,13 +199,13 @@ describe('A storage account', () => {
   it('takes a SAS for what it was made for, until it expires or its key is renewed', async () => {
     const get = (query: string, path = '/vhds/a%20b/c.bin', method = 'GET'): Promise<Answer<undefined>> =>
       world.api.raw({ method, path: `/acct1${path}?${query}` })
-    const soon = Date.now() + 600_000
+    const soon = systemClock.nowMs() + 600_000
     const ofBlob = blobs.sas('/vhds/a b/c.bin', 'b', 'r', soon)
     assert.equal((await get(ofBlob)).status, 200)
     assert.equal((await get(ofBlob, '/vhds/other')).status, 403)
     assert.equal((await get(ofBlob, '/vhds/a%20b/c.bin', 'DELETE')).status, 403)
     assert.equal((await get(ofBlob.replace('sp=r', 'sp=rwd'))).status, 403)
-    assert.equal((await get(blobs.sas('/vhds/a b/c.bin', 'b', 'r', Date.now() - 1000))).status, 403)
+    assert.equal((await get(blobs.sas('/vhds/a b/c.bin', 'b', 'r', systemClock.nowMs() - 1000))).status, 403)
     assert.equal((await get(blobs.sas('/vhds', 'c', 'rl', soon))).status, 200)
     const renewed = await world.ask<Keys>('POST', at('acct1', 'regenerateKey'), { keyName: 'key1' })
     assert.equal((await get(ofBlob)).status, 403)

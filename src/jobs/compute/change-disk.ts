@@ -43,9 +43,9 @@ export type AdoptDiskInput = Readonly<{
 }>
 type IdInput = Readonly<{ id: string }>
 
-function readInput<T extends IdInput>(given: unknown): T {
+function checkInput(given: unknown): void {
   const { id } = recordOf(given, 'fields')
-  if (typeof id === 'string') return given as T
+  if (typeof id === 'string') return
   throw new JobsError('job_input_invalid', 'The job’s input has no valid id.')
 }
 
@@ -54,7 +54,10 @@ export function growDiskJob(parts: ComputeParts): JobDefinition<GrowDiskInput, n
   return {
     name: GROW_DISK_JOB,
     version: 1,
-    parse: readInput<GrowDiskInput>,
+    parse: (given) => {
+      checkInput(given)
+      return given as GrowDiskInput
+    },
     run: async (job, { id, sizeBytes }) => {
       job.cleanup('leave it as it was', async () => {
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Succeeded' }, source))
@@ -89,7 +92,10 @@ export function adoptDiskJob(parts: ComputeParts): JobDefinition<AdoptDiskInput,
   return {
     name: ADOPT_DISK_JOB,
     version: 1,
-    parse: readInput<AdoptDiskInput>,
+    parse: (given) => {
+      checkInput(given)
+      return given as AdoptDiskInput
+    },
     run: async (job, { id, path, format, machine }) => {
       job.cleanup('forget it', async () => {
         await catalog.write((trx) => deleteResource(trx, id))
@@ -173,7 +179,10 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
   return {
     name: DELETE_DISK_JOB,
     version: 1,
-    parse: readInput<IdInput>,
+    parse: (given) => {
+      checkInput(given)
+      return given as IdInput
+    },
     run: async (job, { id }) => {
       job.cleanup('keep it', async () => {
         const { stateBefore } = (await findResource(catalog, id))?.backing ?? {}

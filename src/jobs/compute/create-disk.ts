@@ -11,6 +11,7 @@
  */
 import { basename, dirname, join } from 'node:path'
 import { rm } from 'node:fs/promises'
+import { unreachable } from '#base'
 import { type Catalog, type ChangeSource, findSetting, listPools } from '#catalog'
 import type { VersionRef } from '#domain'
 import { JobsError } from '../errors.ts'
@@ -100,6 +101,8 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput): Promis
       return { kind: 'image', path: origin.path, folders: [origin.folder] }
     case 'url':
       return { kind: 'url', urlFile: origin.urlFile, hosts: await listSetting(catalog, 'import-hosts', []) }
+    default:
+      return unreachable(origin)
   }
 }
 

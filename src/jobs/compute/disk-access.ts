@@ -21,9 +21,9 @@ export const FINISH_UPLOAD_JOB = 'finish-upload'
 type IdInput = Readonly<{ id: string }>
 type GrantInput = IdInput & Readonly<{ grant: string }>
 
-function readInput<T extends IdInput>(given: unknown): T {
+function checkInput(given: unknown): void {
   const { id } = recordOf(given, 'fields')
-  if (typeof id === 'string') return given as T
+  if (typeof id === 'string') return
   throw new JobsError('job_input_invalid', 'The job’s input has no valid id.')
 }
 
@@ -32,7 +32,10 @@ export function beginAccessJob({ catalog }: ComputeParts): JobDefinition<IdInput
   return {
     name: BEGIN_ACCESS_JOB,
     version: 1,
-    parse: readInput<IdInput>,
+    parse: (given) => {
+      checkInput(given)
+      return given as IdInput
+    },
     run: async (job, { id }) => {
       await job.step('check', async () => {
         if ((await findResource(catalog, id)) === undefined)
@@ -45,7 +48,15 @@ export function beginAccessJob({ catalog }: ComputeParts): JobDefinition<IdInput
 
 /** The grant was taken away with the request; nothing is left to do. */
 export function endAccessJob(_parts: ComputeParts): JobDefinition<IdInput, null> {
-  return { name: END_ACCESS_JOB, version: 1, parse: readInput<IdInput>, run: () => Promise.resolve(null) }
+  return {
+    name: END_ACCESS_JOB,
+    version: 1,
+    parse: (given) => {
+      checkInput(given)
+      return given as IdInput
+    },
+    run: () => Promise.resolve(null),
+  }
 }
 
 async function planUpload(
@@ -72,7 +83,10 @@ export function finishUploadJob(parts: ComputeParts): JobDefinition<GrantInput, 
   return {
     name: FINISH_UPLOAD_JOB,
     version: 1,
-    parse: readInput<GrantInput>,
+    parse: (given) => {
+      checkInput(given)
+      return given as GrantInput
+    },
     run: async (job, { id }) => {
       job.cleanup('wait for another upload', async () => {
         const change = { state: 'Succeeded', properties: { diskState: 'ReadyToUpload' } }

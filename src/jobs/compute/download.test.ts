@@ -86,9 +86,8 @@ test('download() refuses an address that is not allowed, a redirect to another h
 test('download() says so when the file is not there or ends early', async () => {
   await withServer(
     (request, response) => {
-      if (request.url === '/none') return void response.writeHead(404).end()
-      response.writeHead(200, { 'content-length': '1000' })
-      response.write('only this', () => response.destroy())
+      if (request.url === '/none') response.writeHead(404).end()
+      else response.writeHead(200, { 'content-length': '1000' }).write('only this', () => response.destroy())
     },
     async ({ port, fetch }) => {
       await assert.rejects(fetch(`http://127.0.0.1:${port}/none`), { code: 'disk_not_there' })

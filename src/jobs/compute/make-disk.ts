@@ -10,7 +10,7 @@
  */
 import { open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
 import { basename, dirname, extname, isAbsolute, join, relative } from 'node:path'
-import { errnoOf, MIB } from '#base'
+import { errnoOf, MIB, unreachable } from '#base'
 import {
   type BlockSource,
   createImage,
@@ -114,6 +114,8 @@ async function fill(making: Making): Promise<number> {
       const name = await download(bytes, part, { pool, signal, progress })
       return fromImage(making, part, await formatToImport(part, name))
     }
+    default:
+      return unreachable(bytes)
   }
 }
 

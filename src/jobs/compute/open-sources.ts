@@ -49,7 +49,7 @@ export class OpenSources {
   }
 
   async closeAll(): Promise<void> {
-    for (const key of [...this.#entries.keys()]) await this.release(key)
+    for (const key of Array.from(this.#entries.keys())) await this.release(key)
   }
 
   #open(wanted: ByteSource): Entry {

@@ -45,9 +45,9 @@ const CHANGEABLE = ['networkAccessPolicy', 'publicNetworkAccess'] as const
 type Sku = Readonly<{ name: string; tier: string }>
 
 export function readSku(body: unknown, before?: unknown): Sku {
-  const given = fieldAt(body, 'sku.name') ?? fieldAt(before, 'name')
-  const name =
-    DISK_SKUS.find((one) => one.toLowerCase() === String(given ?? 'Standard_LRS').toLowerCase()) ?? 'Standard_LRS'
+  const wanted = fieldAt(body, 'sku.name') ?? fieldAt(before, 'name')
+  const given = typeof wanted === 'string' ? wanted : 'Standard_LRS'
+  const name = DISK_SKUS.find((one) => one.toLowerCase() === given.toLowerCase()) ?? 'Standard_LRS'
   return { name, tier: name.startsWith('Ultra') ? 'Ultra' : name.startsWith('Premium') ? 'Premium' : 'Standard' }
 }
 
@@ -201,9 +201,10 @@ function checkUnchanged(body: unknown, existing: ResourceRecord): void {
   for (const [name, value] of Object.entries(given)) {
     if (value === null) continue
     const known = fieldAt(before, name)
-    const text = String(value)
+    const text = typeof value === 'string' ? value : JSON.stringify(value)
     const isSame =
-      sameId(String(known), text) || (name === 'sourceUri' && sameId(String(known), text.split('?', 1)[0] ?? ''))
+      sameId(typeof known === 'string' ? known : JSON.stringify(known ?? null), text) ||
+      (name === 'sourceUri' && sameId(String(known), text.split('?', 1)[0] ?? ''))
     if (!isSame)
       throw new ArmError('PropertyChangeNotAllowed', `Changing property '${name}' of creationData is not allowed.`, {
         target: `${P}creationData.${name}`,

@@ -35,7 +35,8 @@ type Wanted = Readonly<{ access: 'Read' | 'Write'; durationMs: number }>
 function readWanted(call: ArmCall): Wanted {
   const body = objectBody(call.body)
   checkFields(ACCESS_FIELDS, body)
-  const access = String(fieldAt(body, 'access') ?? '').toLowerCase()
+  const given = fieldAt(body, 'access')
+  const access = typeof given === 'string' ? given.toLowerCase() : ''
   if (access !== 'read' && access !== 'write')
     throw new ArmError('InvalidParameter', 'access must be Read or Write.', { target: 'access' })
   const seconds = fieldAt(body, 'durationInSeconds')

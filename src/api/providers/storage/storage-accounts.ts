@@ -85,9 +85,10 @@ function checkName(name: string): void {
 
 function bodyOf(call: ArmCall, body: unknown, before: Readonly<Record<string, unknown>>, location: string) {
   const properties = (before['properties'] ?? {}) as Readonly<Record<string, unknown>>
-  const skuName = fieldAt(body, 'sku.name') ?? fieldAt(before, 'sku.name') ?? 'Standard_LRS'
+  const wanted = fieldAt(body, 'sku.name') ?? fieldAt(before, 'sku.name')
+  const skuName = typeof wanted === 'string' ? wanted : 'Standard_LRS'
   return {
-    sku: { name: skuName, tier: String(skuName).startsWith('Premium') ? 'Premium' : 'Standard' },
+    sku: { name: skuName, tier: skuName.startsWith('Premium') ? 'Premium' : 'Standard' },
     kind: fieldAt(body, 'kind') ?? before['kind'] ?? 'StorageV2',
     properties: {
       creationTime: isoTime(call.host.clock.nowMs()),
