@@ -39,6 +39,15 @@ class CrashWorld {
 
   static async make(): Promise<CrashWorld> {
     const home = await ServedHome.make()
+    try {
+      return await CrashWorld.#over(home)
+    } catch (error) {
+      await home[Symbol.asyncDispose]()
+      throw error
+    }
+  }
+
+  static async #over(home: ServedHome): Promise<CrashWorld> {
     await home.serve()
     const client = new FaceClient(home.home)
     const { subscriptionId } = await client.record()
