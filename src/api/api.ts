@@ -10,17 +10,26 @@ import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
 import { resumeOperations } from './arm/operations.ts'
 import { RouteTable } from './arm/route-table.ts'
+import { BlobFace } from './blob/blob-face.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
+import { adoptRoutes } from './providers/compute/adopt-disk.ts'
+import { diskRoutes } from './providers/compute/disks.ts'
+import { accessRoutes } from './providers/compute/grant-access.ts'
+import { adoptedMachineRoutes } from './providers/compute/adopted-machines.ts'
+import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
+import { usageRoutes } from './providers/protection/usage.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
 import { subscriptionRoutes } from './providers/resources/subscriptions.ts'
 import { tagRoutes } from './providers/resources/tags.ts'
+import { storageRoutes } from './providers/storage/storage-accounts.ts'
 
 export type ApiOptions = Readonly<{
   host: ArmHost
@@ -44,6 +53,14 @@ export function allRoutes(): readonly ArmRoute[] {
     ...tagRoutes,
     ...roleRoutes,
     ...activityLogRoutes,
+    ...diskRoutes,
+    ...adoptRoutes,
+    ...accessRoutes,
+    ...storageRoutes,
+    ...snapshotRoutes,
+    ...adoptedMachineRoutes,
+    ...consistencyGroupRoutes,
+    ...usageRoutes,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }
@@ -63,6 +80,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   await resumeOperations(host.catalog, host.jobs)
   const app: FastifyInstance = makeListener({
     dispatcher,
+    blobs: new BlobFace(host, logger),
     tokens: new TokenEndpoint(parts, tokens),
     logger,
     tenantId: host.tenantId,

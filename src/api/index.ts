@@ -2,3 +2,4 @@
 export { type Api, type ApiOptions, openApi } from './api.ts'
 export type { ArmHost } from './arm/call.ts'
 export { makeSecret, type NewSecret } from './identity/secrets.ts'
+export { OpenStreams } from './blob/open-streams.ts'

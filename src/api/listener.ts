@@ -6,12 +6,14 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import { checkApiVersion } from '#contract'
 import type { Logger } from '#runtime'
 import type { Dispatcher } from './arm/dispatch.ts'
+import type { BlobFace } from './blob/blob-face.ts'
 import { errorReply } from './arm/error-reply.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
 import { cloudMetadata } from './metadata.ts'
 
 export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
+  blobs: BlobFace
   tokens: TokenEndpoint
   logger: Logger
   tenantId: string
@@ -111,6 +113,10 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     if (!known && errorReply(error, request.id).status === 500) parts.logger.error({ error }, 'a request failed')
     const answer = known ? tooLarge() : errorReply(error, request.id)
     return reply.code(answer.status).send(answer.body)
+  })
+  app.addHook('onRequest', async (request, reply) => {
+    const taken = await parts.blobs.take(request.raw, reply.raw, () => void reply.hijack())
+    return taken ? reply : undefined
   })
   openRoutes(app, parts)
   healthRoutes(app, parts)

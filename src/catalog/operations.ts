@@ -6,8 +6,11 @@
 import type { Catalog, CatalogTransaction } from './catalog.ts'
 import type { OperationTable } from './schema.ts'
 
-/** How the `Location` URL answers a success: with the job's output, with the resource as it is then, or with nothing. */
-export type OperationReply = Readonly<{ kind: 'output' | 'resource' | 'empty' }>
+/**
+ * How the `Location` URL answers a success: with the job's output, with the resource as it is then, with nothing, or with a
+ * signed URL to its bytes, which is made when it is asked for and kept nowhere.
+ */
+export type OperationReply = Readonly<{ kind: 'output' | 'resource' | 'empty' | 'access' }>
 
 export type OperationRecord = Readonly<{
   id: string

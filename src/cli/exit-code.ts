@@ -42,6 +42,7 @@ const CODES: Readonly<Record<string, number>> = {
   passphrase_mismatch: EXIT.key,
   key_file_unreadable: EXIT.key,
   job_secret_unreadable: EXIT.key,
+  region_key_missing: EXIT.key,
 
   usage_invalid: EXIT.usage,
   invalid_argument: EXIT.usage,
@@ -67,6 +68,9 @@ const CODES: Readonly<Record<string, number>> = {
   job_unknown: EXIT.notFound,
   job_queue_unknown: EXIT.notFound,
   schedule_unknown: EXIT.notFound,
+  region_without_store: EXIT.notFound,
+  region_without_pool: EXIT.notFound,
+  disk_not_there: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
   system_error: EXIT.outside,

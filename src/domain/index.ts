@@ -33,3 +33,38 @@ export {
 } from './protection/retention.ts'
 export { actionMatches, type Grant, isAllowed, isWithin, mayEnter } from './access/evaluate.ts'
 export { BUILT_IN_ROLES, findRole, OWNER_ROLE, type RoleDefinition } from './access/role-definitions.ts'
+export {
+  bytesOfGb,
+  DISK_STATES,
+  DISK_TRANSITIONS,
+  type DiskBacking,
+  diskBytesOfUpload,
+  type DiskGrant,
+  diskMove,
+  type DiskState,
+  growth,
+  isRefusal,
+  mayBecome,
+  type Refusal,
+  sizeFromSource,
+  sizeGb,
+  type SnapshotBacking,
+  stateUnderGrant,
+  type VersionRef,
+  VHD_FOOTER_BYTES,
+  whyNotDelete,
+} from './compute/disk.ts'
+export {
+  CREATE_OPTIONS,
+  limitReached,
+  NAME_PATTERN_DEFAULT,
+  percentBeforeEnd,
+  SNAPSHOT_LIMITS,
+  SNAPSHOT_NAME,
+  type SnapshotCreateOption,
+  snapshotHistory,
+  type SnapshotLimits,
+  snapshotName,
+  type SourceSnapshot,
+  whyNotCopy,
+} from './compute/snapshot.ts'

@@ -15,7 +15,7 @@ export type { RepositoryAccess, RepositoryHost } from './repository-access.ts'
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
 export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'
-export type { TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
+export type { Milestone, TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
 export type {
   ChildOptions,
   CleanupOptions,
@@ -41,3 +41,45 @@ export {
   GROUP_DELETE_JOB,
   RESOURCE_QUEUE,
 } from './resources/delete-group.ts'
+export {
+  regionKeyPath,
+  regionRepository,
+  type RegionRepository,
+  type RegionRepositoryParts,
+} from './compute/region-repository.ts'
+export type { ByteService, ByteSource, DataRange } from './compute/bytes.ts'
+export { ByteClient } from './compute/byte-client.ts'
+export { ByteServer, type ByteServerOptions } from './compute/byte-server.ts'
+export {
+  ADOPT_DISK_JOB,
+  type AdoptDiskInput,
+  DELETE_DISK_JOB,
+  GROW_DISK_JOB,
+  type GrowDiskInput,
+  SWEEP_POOLS_JOB,
+} from './compute/change-disk.ts'
+export { type ComputeParts, CREATE_DISK_JOB, type CreateDiskInput, type DiskOrigin } from './compute/create-disk.ts'
+export { BEGIN_ACCESS_JOB, END_ACCESS_JOB, FINISH_UPLOAD_JOB } from './compute/disk-access.ts'
+export { backingOf, DISK_TYPE, diskStateOf, propertiesOf, sizeBytesOf } from './compute/disk-records.ts'
+export { computeTasks, defineComputeJobs, diskDeleteJobs, scheduleSweep } from './compute/define.ts'
+export {
+  COPY_SNAPSHOT_JOB,
+  type CopySnapshotInput,
+  CREATE_SNAPSHOTS_JOB,
+  type CreateSnapshotsInput,
+  SNAPSHOT_QUEUE,
+} from './compute/create-snapshots.ts'
+export { defineSnapshotJobs, schedulePrune, snapshotDeleteJobs, snapshotTasks } from './compute/define-snapshots.ts'
+export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapshot.ts'
+export { milestoneFacts } from './compute/milestone-facts.ts'
+export { SNAPSHOT_TYPE, unfinishedCopiesOf } from './compute/snapshot-rows.ts'
+export { INSTANT_OPEN, type InstantFacts } from './compute/take-snapshots.ts'
+export { MEASURE_USAGE_JOB, type MeasuredShare, type MeasuredUsage, type ResourceUsage } from './compute/usage.ts'
+export {
+  ADOPT_MACHINE_JOB,
+  type AdoptMachineInput,
+  askPower,
+  MACHINE_TYPE,
+  type MachineBacking,
+  type MachinePower,
+} from './compute/adopt-machine.ts'

@@ -41,6 +41,14 @@ export interface StepContext {
   readonly signal: AbortSignal
   /** Kept with the job at a bounded rate; call it as often as is convenient. */
   readonly progress: (progress: Progress) => void
+  /**
+   * Keeps in the job's history, durable when it resolves, that this step has come so far: an event of kind `milestone` whose
+   * facts are `{step, name, ...facts}`. A milestone is reached once; the same name again adds nothing.
+   * @throws JobsError `job_lost`
+   */
+  readonly milestone: (name: string, facts: Readonly<Record<string, unknown>>) => Promise<void>
+  /** Milestones that this step had reached in attempts before this one. */
+  readonly reached: readonly string[]
   /** Runs after this attempt's result or failure is durable: the time to let go of what was kept for a repetition. */
   readonly afterRecorded: (callback: () => void | Promise<void>) => void
 }

@@ -54,7 +54,8 @@ export function readRepositoryAccess(input: Record<string, unknown>): Repository
   return { store, credential: { kind, path: absolutePathOf(path, 'credential path') } }
 }
 
-async function readCredential({ kind, path }: RepositoryAccess['credential']): Promise<Credential> {
+/** @throws JobsError `job_secret_unreadable` */
+export async function readCredential({ kind, path }: RepositoryAccess['credential']): Promise<Credential> {
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new JobsError('job_secret_unreadable', `The key file ${path} cannot be read: ${messageOf(cause)}`, {
       facts: { path },

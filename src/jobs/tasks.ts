@@ -23,7 +23,16 @@ export interface TaskContext {
   /** Aborts when the task is cancelled or the worker ends. */
   readonly signal: AbortSignal
   readonly progress: (progress: Progress) => void
+  /**
+   * Says that the task has come so far. It is told again to whoever attaches later, so that the step can record it; whether
+   * it was recorded is not known here.
+   */
+  readonly milestone: (name: string, facts: Readonly<Record<string, unknown>>) => void
+  /** Milestones that were recorded before this task began: another worker came so far, and died. */
+  readonly reached: ReadonlySet<string>
 }
+
+export type Milestone = Readonly<{ name: string; facts: Readonly<Record<string, unknown>> }>
 
 /** Does the work; input and output are JSON. It may be begun again after the worker died: it is idempotent. */
 export type TaskHandler = (input: unknown, context: TaskContext) => Promise<unknown>

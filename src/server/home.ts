@@ -4,10 +4,13 @@
  *
  *   catalog.sqlite         the catalog (src/catalog)
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
- *   run/serve.sock         the sockets that they answer on
+ *   run/serve.sock         the sockets that they answer on; run/bytes.sock, where the worker moves bytes for signed URLs
  *   run/worker.json        which process was started as worker, and why the last one was replaced; the same for the watchdog
  *   log/worker.log, .1, …  the worker's log, bounded (WORKER_LOG); the watchdog's lies with the journals
  *   log/*.out, *.out.old   what these processes print besides: mostly nothing
+ *   import/                files that disks may be imported from, unless the setting `import-folders` says otherwise
+ *   keys/                  secrets of this home, one file each: region-<name>.key opens a region's repository, access.key signs
+ *                          URLs to disks. Copy them: without the first nobody can read the snapshots
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'

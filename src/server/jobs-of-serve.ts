@@ -6,10 +6,19 @@ import {
   BACKUP_TASK,
   backupJob,
   backupTask,
+  ByteServer,
+  computeTasks,
+  defineComputeJobs,
+  defineSnapshotJobs,
   deleteGroupJob,
+  diskDeleteJobs,
   listRepositoryJob,
   RESOURCE_QUEUE,
   type RepositoryHost,
+  schedulePrune,
+  scheduleSweep,
+  snapshotDeleteJobs,
+  snapshotTasks,
   type TaskHandler,
 } from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
@@ -27,7 +36,7 @@ const changeSource: ChangeSource = {
   newEtag: () => `W/"${randomUuid(systemRandom)}"`,
 }
 
-function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
+export function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHost {
   return { clock, random, cacheFolder: join(home.folder, 'cache'), writer: WRITER }
 }
 
@@ -36,12 +45,37 @@ export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): 
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
-  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map() }))
-  engine.define(listRepositoryJob(catalog, repositoryHost(home, systemClock, systemRandom)))
+  engine.define(
+    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
+  )
+  const host = repositoryHost(home, systemClock, systemRandom)
+  engine.define(listRepositoryJob(catalog, host))
+  const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
+  defineComputeJobs(engine, compute)
+  defineSnapshotJobs(engine, compute)
 }
 
 export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
-  return new Map([[BACKUP_TASK, backupTask({ ...host, stateFolder: home.folder, warn })]])
+  const running = { ...host, stateFolder: home.folder, warn }
+  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running)])
+}
+
+/** Where the worker moves bytes for signed URLs. */
+export function bytesSocketPath(home: Home): string {
+  const address = home.socket('bytes')
+  if (address.kind !== 'unix') throw new TypeError('The sockets of a home are unix sockets')
+  return address.path
+}
+
+export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> {
+  const host = repositoryHost(home, systemClock, systemRandom)
+  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger })
+}
+
+/** Schedules of the server's own. */
+export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
+  await scheduleSweep(engine, RESOURCE_QUEUE)
+  await schedulePrune(engine, RESOURCE_QUEUE)
 }

@@ -22,6 +22,9 @@ import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
 import { WorkerClient } from './worker/worker-client.ts'
 
+/** Jobs wait for workers most of their time; queues say how many of each kind may be at work. */
+const JOBS_AT_ONCE = 192
+
 export type ServeParts = Readonly<{ engine: JobEngine; catalog: Catalog; tasks: TaskRunner }>
 
 export type ServeOptions = Readonly<{
@@ -114,7 +117,15 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const catalog = await Catalog.open(home.catalog, clock)
     undo.push(() => catalog.close())
     const self = must(identityOf(), 'This process has an identity')
-    const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, ...(timing && { timing }) })
+    const engine = new EmbeddedEngine({
+      catalog,
+      clock,
+      random,
+      logger,
+      process: self,
+      slots: JOBS_AT_ONCE,
+      ...(timing && { timing }),
+    })
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
     await options.prepare({ engine, catalog, tasks })
     await keepWatchdog(journalsFolder(home), self)

@@ -1,6 +1,7 @@
 /**
  * The Azure face of a home of its own, in this process, with its catalog and job engine, asked over HTTPS as a client would.
- * `restart` ends and begins it again over the same home; `as` asks with another principal's token.
+ * `restart` ends and begins it again over the same home; `as` asks with another principal's token. The worker is a real one,
+ * in this process too, asked over its sockets; it goes on while the face restarts.
  */
 import assert from 'node:assert/strict'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
@@ -12,13 +13,24 @@ import { makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
 import { EmbeddedEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
-import { defineJobs, type Face, type Home, openFace, openHome } from '#server'
+import {
+  defineJobs,
+  type Face,
+  type Home,
+  openFace,
+  openHome,
+  startWorker,
+  type Worker,
+  WorkerClient,
+  workerTasks,
+} from '#server'
 
 export type Answer<T> = Readonly<{
   status: number
   headers: Readonly<Record<string, string | string[] | undefined>>
   body: T
   text: string
+  bytes: Buffer
 }>
 
 export type Ask = <T = Record<string, unknown>>(method: string, path: string, body?: unknown) => Promise<Answer<T>>
@@ -37,12 +49,15 @@ export class ApiWorld {
   #engine: EmbeddedEngine
   #face: Face
   #agent: Agent
+  readonly #worker: Worker
 
   private constructor(
     home: Home,
+    worker: Worker,
     opened: Readonly<{ catalog: Catalog; engine: EmbeddedEngine; face: Face; agent: Agent }>,
   ) {
     this.home = home
+    this.#worker = worker
     this.#catalog = opened.catalog
     this.#engine = opened.engine
     this.#face = opened.face
@@ -51,7 +66,8 @@ export class ApiWorld {
 
   static async make(): Promise<ApiWorld> {
     const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
-    return new ApiWorld(home, await open(home))
+    const worker = await startWorker({ home, logger: silentLogger, handlers: workerTasks(home, silentLogger) })
+    return new ApiWorld(home, worker, await open(home))
   }
 
   get catalog(): Catalog {
@@ -137,10 +153,11 @@ export class ApiWorld {
         const parts: Buffer[] = []
         response.on('data', (part: Buffer) => parts.push(part))
         response.on('end', () => {
-          const text = Buffer.concat(parts).toString('utf8')
+          const bytes = Buffer.concat(parts)
+          const text = bytes.toString('utf8')
           const isJson = (response.headers['content-type'] ?? '').includes('json')
           const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text })
+          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
         })
       })
       sent.on('error', reject)
@@ -166,6 +183,7 @@ export class ApiWorld {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#close()
+    await this.#worker.stop()
     await rm(this.home.folder, { recursive: true, force: true })
   }
 }
@@ -174,8 +192,8 @@ async function open(home: Home) {
   const catalog = await Catalog.open(home.catalog, systemClock)
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
-  const noWorker = { run: () => Promise.reject(new Error('No worker runs here.')) }
-  defineJobs(home, { engine, catalog, tasks: noWorker })
+  const tasks = new WorkerClient(home.socket('worker'), silentLogger)
+  defineJobs(home, { engine, catalog, tasks })
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
   const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, health })

@@ -130,7 +130,14 @@ test('Backup jobs survive kill -9 of the worker and of the server, and a lost ca
       warn: () => assert.fail('every instant was recovered'),
     })
     const key = { job: shown.job.id, step: 'back-up', epoch: 99 }
-    const context = { key, epoch: () => 99, progress: () => undefined, signal: new AbortController().signal }
+    const context = {
+      key,
+      epoch: () => 99,
+      progress: () => undefined,
+      milestone: () => undefined,
+      reached: new Set<string>(),
+      signal: new AbortController().signal,
+    }
     const { point } = (await task(shown.job.input, context)) as Output
     assert.deepEqual(point, (shown.job.output as Output).point)
     assert.equal((await home.run<PointJson[]>('repo', 'list', 'store')).length, 2)

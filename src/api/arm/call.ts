@@ -2,7 +2,8 @@
 import type { Catalog, Principal } from '#catalog'
 import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
-import type { JobEngine } from '#jobs'
+import type { ByteService, JobEngine, RepositoryAccess } from '#jobs'
+import type { OpenStreams } from '../blob/open-streams.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
@@ -17,6 +18,20 @@ export type ArmHost = Readonly<{
   tenantId: string
   subscriptionId: string
   subscriptionName: string
+  disks: DiskHost
+}>
+
+/** What signed URLs and storage accounts need. */
+export type DiskHost = Readonly<{
+  /** Reads and writes the bytes, by the worker. */
+  bytes: ByteService
+  /** Signs URLs; kept over restarts. */
+  accessKey: Uint8Array
+  /** `keys` of the home. */
+  keysFolder: string
+  streams: OpenStreams
+  /** How the repository of a region is opened. @throws JobsError */
+  regionAccess: (region: string) => Promise<RepositoryAccess>
 }>
 
 export interface ArmCall {
@@ -75,3 +90,8 @@ export function ok(body: unknown, headers: Readonly<Record<string, string>> = {}
 }
 
 export const noContent: ArmReply = { status: 204 }
+
+/** The id of the resource: of a POST, without the action that its path ends in. */
+export function targetOf(call: Pick<ArmCall, 'id' | 'method'>): string {
+  return call.method === 'POST' ? call.id.replace(/\/[^/]+$/, '') : call.id
+}

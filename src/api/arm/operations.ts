@@ -9,7 +9,7 @@
  * twice. The same request repeated while it runs gets the same operation; another one gets 409.
  */
 import { createHash } from 'node:crypto'
-import { isoTime, must, randomUuid } from '#base'
+import { isHoldfastError, isoTime, must, randomUuid } from '#base'
 import {
   type Catalog,
   type CatalogTransaction,
@@ -25,6 +25,7 @@ import { ArmError, type OperationBody, type OperationStatus, RETRY_AFTER_SECONDS
 import { isFinal, type JobStatus } from '#domain'
 import type { JobEngine, JobView } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from './call.ts'
+import { accessOf } from '../blob/access-url.ts'
 import { operationErrorOf } from './error-reply.ts'
 import { showResource } from './resource-view.ts'
 
@@ -125,6 +126,19 @@ export async function beginOperation(call: ArmCall, spec: OperationSpec): Promis
   return { id: operation.id, headers: urlsOf(call, operation, spec.provider), isNew: true }
 }
 
+/**
+ * As `beginOperation`, for one of many equal requests at once: who is overtaken by an equal one gets its operation.
+ * @throws ArmError `AnotherOperationInProgress` for a request that is not equal
+ */
+export async function beginOnce(call: ArmCall, spec: OperationSpec): Promise<BegunOperation> {
+  try {
+    return await beginOperation(call, spec)
+  } catch (error) {
+    if (!isHoldfastError(error, 'AnotherOperationInProgress')) throw error
+    return beginOperation(call, spec)
+  }
+}
+
 async function startJob(jobs: JobEngine, operation: OperationRecord): Promise<void> {
   const { id, queue, jobKey } = operation
   await jobs.start(operation.job, operation.jobInput, { id, queue, ...(jobKey !== undefined && { key: jobKey }) })
@@ -159,7 +173,8 @@ async function outputOf(call: ArmCall, operation: OperationRecord, job: JobView)
   if (operation.reply.kind === 'output') return job.output
   if (operation.reply.kind === 'empty') return undefined
   const resource = await findResource(call.host.catalog, operation.resourceKey)
-  return resource === undefined ? undefined : showResource(resource)
+  if (resource === undefined) return undefined
+  return operation.reply.kind === 'access' ? accessOf(call, resource) : showResource(resource)
 }
 
 /** The body of the status URL. */

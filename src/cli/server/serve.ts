@@ -24,7 +24,7 @@ export function serveHomeCommand(): Command {
     .action((options: ServeOptions) =>
       runCommandHandler(options, async ({ output }) => {
         const home = await homeOf(options)
-        const { defineJobs, runServe } = await import('#server')
+        const { defineJobs, runServe, scheduleJobs } = await import('#server')
         // Jobs name files that hold keys; one in the environment would only be handed on to every process we start.
         for (const name of ['HOLDFAST_PASSPHRASE', 'HOLDFAST_NEW_PASSPHRASE']) delete process.env[name]
         const main = fileURLToPath(new URL('../main.ts', import.meta.url))
@@ -37,7 +37,10 @@ export function serveHomeCommand(): Command {
               { ready: true, home: home.folder, pid: process.pid, endpoint: face?.record.endpoint },
               () => line,
             ),
-          prepare: (parts) => defineJobs(home, parts),
+          prepare: async (parts) => {
+            defineJobs(home, parts)
+            await scheduleJobs(parts)
+          },
         })
       }),
     )

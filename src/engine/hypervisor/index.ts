@@ -37,6 +37,7 @@ export { type Consumer, type Operation } from './instant/interactions.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
+export { openTogether, type Together } from './instant/open-together.ts'
 export { type IsCommitted, type Recovered, recoverInstants } from './instant/recover.ts'
 export {
   BEAT_AGE_MS_MAX,
@@ -83,3 +84,4 @@ export { describeRunning, type RunningDescription } from './qemu/describe-runnin
 export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
+export { describeRunningDisk, growRunningDisk, type RunningDisk } from './qemu/grow-running.ts'

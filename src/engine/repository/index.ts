@@ -84,6 +84,7 @@ export { IndexReader } from './index/chunk-index.ts'
 export { PackDirectory } from './index/pack-directory.ts'
 export { removeCheckpoints, repairFrame, repairLog, repairPack } from './mirror-repair.ts'
 export { RESERVE_BYTES_DEFAULT, withReserve } from './with-reserve.ts'
+export { measureUsage, type PointUsage } from './usage.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'
 export { Immutability, type ImmutabilityStatus } from './immutability/immutability.ts'
 export {

@@ -181,7 +181,7 @@ async function inputOf(
   }
 }
 
-async function backupDisk(
+export async function backupDisk(
   disk: InstantDisk,
   { changes }: GuardedInstant,
   parents: Parents,

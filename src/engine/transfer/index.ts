@@ -11,6 +11,10 @@ export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './
 export { DELTA_LIMITS, type DeltaLimits, NO_DELTAS } from './delta-plan.ts'
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
+export { copyVersion, type CopiedVersion } from './snapshots/copy-version.ts'
+export type { ImageToTake, MachineToTake } from './snapshots/open-sources.ts'
+export { type DiskToKeep, madeBefore } from './snapshots/store-snapshots.ts'
+export { type OpenInstantFacts, takeSnapshots } from './snapshots/take-snapshots.ts'
 export { restoreDisk, restoreToQcow2, type Restored, type RestoreOptions } from './restore.ts'
 export type { InPlaceTarget } from './in-place/held-target.ts'
 export {

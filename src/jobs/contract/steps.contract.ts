@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { isHoldfastError } from '#base'
+import type { StepContext } from '../port.ts'
 import { define, type EngineWorld, Flaky, Gate, jobOf, pass } from './world.contract.ts'
 
 export function describeSteps(world: () => EngineWorld): void {
@@ -37,6 +38,28 @@ export function describeSteps(world: () => EngineWorld): void {
     assert.equal((await jobOf(world(), id)).status, 'sleeping')
     await pass(world(), 1)
     assert.deepEqual((await jobOf(world(), id)).output, [1, 1])
+  })
+
+  test('a milestone is on record at once, stands there once, and is known to later attempts of its step alone', async () => {
+    const known: (readonly string[])[] = []
+    const reach = async (step: StepContext): Promise<void> => {
+      known.push(step.reached)
+      await step.milestone('open', { takenAtMs: 7 })
+      await step.milestone('open', { takenAtMs: 8 })
+      const events = await world().engine.events(0, step.jobId)
+      assert.equal(events.filter(({ kind }) => kind === 'milestone').length, 1)
+      if (step.attempt === 1) throw new Flaky('store_unavailable', 'The store did not answer.', { retry: 'now' })
+    }
+    define(world(), async (job) => {
+      await job.step('take', reach)
+      return job.step('record', ({ reached }) => reached)
+    })
+    const id = await world().engine.start('job', null)
+    await world().settle()
+    assert.deepEqual((await jobOf(world(), id)).output, [])
+    assert.deepEqual(known, [[], ['open']])
+    const told = (await world().engine.events(0, id)).find(({ kind }) => kind === 'milestone')
+    assert.deepEqual(told?.facts, { step: 'take', name: 'open', takenAtMs: 7 })
   })
 
   test('an error that may be retried is retried with doubling delays, each attempt with a greater epoch', async () => {

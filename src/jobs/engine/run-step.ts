@@ -8,6 +8,7 @@ import { JobsError } from '../errors.ts'
 import { JOB_STEPS_MAX, STEP_CRASHES_MAX } from '../limits.ts'
 import type { StepContext, StepOptions, StepRetry } from '../port.ts'
 import { openError, openValue, sealError, sealValue, shapeOf } from '../stored-value.ts'
+import { milestonesOf, reachMilestone } from './milestones.ts'
 import { Paused } from './pauses.ts'
 import type { RunState } from './run-state.ts'
 import { attemptStep, type AfterRecorded, type AttemptResult } from './step-attempt.ts'
@@ -100,6 +101,8 @@ async function attempt(state: RunState, call: StepCall, row: StepRow): Promise<A
       signals: listened(state, call),
       timeoutMs: call.options.timeoutMs,
       progress: state.progress,
+      milestone: (name, facts) => reachMilestone(state, call.name, name, facts),
+      reached: row.attempts > 1 ? await milestonesOf(state, call.name) : [],
     },
     call.run,
   )

@@ -21,6 +21,8 @@ export type AttemptInput = Readonly<{
   signals: readonly AbortSignal[]
   timeoutMs: number | undefined
   progress: (progress: Progress) => void
+  milestone: StepContext['milestone']
+  reached: readonly string[]
 }>
 
 async function abortAfter(clock: Clock, ms: number, control: AbortController, over: AbortSignal): Promise<void> {
@@ -43,6 +45,8 @@ export async function attemptStep(input: AttemptInput, run: (step: StepContext) 
     epoch: input.epoch,
     signal: AbortSignal.any([...input.signals, late.signal]),
     progress: input.progress,
+    milestone: input.milestone,
+    reached: input.reached,
     afterRecorded: (callback) => void callbacks.push(callback),
   }
   if (input.timeoutMs !== undefined) void abortAfter(input.clock, input.timeoutMs, late, over.signal)

@@ -1,11 +1,13 @@
 /** The Azure face of one home: identity, certificates and the listener, over the parts that `serve` runs. */
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, openApi } from '#api'
+import { type Api, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
-import type { JobEngine } from '#jobs'
-import { type Logger, replaceFile } from '#runtime'
+import { ByteClient, type JobEngine, regionRepository } from '#jobs'
+import { createFileOnce, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
+import { bytesSocketPath, repositoryHost } from '../jobs-of-serve.ts'
 import { openTls } from './certificates.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
@@ -27,12 +29,37 @@ export type FaceRecord = Identity &
 
 export type Face = Readonly<{ record: FaceRecord; administrator: Administrator; close: () => Promise<void> }>
 
+const ACCESS_KEY_BYTES = 32
+
+/** The key that signs URLs is made once, and kept: URLs survive a restart. */
+async function openDiskHost({ home, catalog, clock, random }: FaceParts) {
+  const keysFolder = join(home.folder, 'keys')
+  const keyPath = join(keysFolder, 'access.key')
+  await createFileOnce(keyPath, [random.bytes(ACCESS_KEY_BYTES)])
+  const host = repositoryHost(home, clock, random)
+  return {
+    bytes: new ByteClient(bytesSocketPath(home)),
+    accessKey: await readFile(keyPath),
+    keysFolder,
+    streams: new OpenStreams(),
+    regionAccess: async (region: string) => (await regionRepository({ catalog, keysFolder, host }, region)).access,
+  }
+}
+
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
   const { home, catalog, engine, clock, random, logger, health } = parts
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
   const tls = await openTls(join(home.folder, 'tls'), [options.address], clock)
   const api: Api = await openApi({
-    host: { ...identity, catalog, jobs: engine, clock, random, subscriptionName: 'Holdfast' },
+    host: {
+      ...identity,
+      catalog,
+      jobs: engine,
+      clock,
+      random,
+      subscriptionName: 'Holdfast',
+      disks: await openDiskHost(parts),
+    },
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
     ...options,

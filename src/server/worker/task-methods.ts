@@ -1,5 +1,4 @@
 /** The worker's RPC methods; parameters from the wire are checked here. */
-import type { Progress } from '#base'
 import type { TaskKey } from '#jobs'
 import type { RpcMethods } from '#runtime'
 import { ServerError } from '../errors.ts'
@@ -21,7 +20,7 @@ export function readKey(params: unknown): TaskKey {
 }
 
 /**
- * `task.run` {key, task, input} → result, with progress as events; `task.cancel` {key, reason} → boolean;
+ * `task.run` {key, task, input, reached} → result, with progress and milestones as events; `task.cancel` {key, reason} → boolean;
  * `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`.
  */
 export function taskMethods(tasks: TaskTable): Readonly<{ methods: RpcMethods; retired: Promise<void> }> {
@@ -32,10 +31,11 @@ export function taskMethods(tasks: TaskTable): Readonly<{ methods: RpcMethods; r
   }
   const methods: RpcMethods = {
     'task.run': async (params, call) => {
-      const { task, input } = objectOf(params)
-      const request = { key: readKey(params), task: textOf(task, 'task'), input: input ?? null }
+      const { task, input, reached = [] } = objectOf(params)
+      const known = Array.isArray(reached) ? reached.filter((name) => typeof name === 'string') : []
+      const request = { key: readKey(params), task: textOf(task, 'task'), input: input ?? null, reached: known }
       try {
-        return await tasks.run(request, (progress: Progress) => call.event(progress))
+        return await tasks.run(request, (news) => call.event(news))
       } finally {
         look()
       }

@@ -130,11 +130,30 @@ test('whoever attaches late hears the newest progress at once', async () => {
   const first = table.run(ask(1), silent)
   const progress = { task: 'Reading disk 0', doneBytes: 512, totalBytes: 1024 }
   begun[0]?.progress(progress)
-  const second = table.run(ask(1), (each) => void heard.push(each))
+  const second = table.run(ask(1), (each) => void heard.push(each as Progress))
   await new Promise((resolve) => setImmediate(resolve))
   assert.deepEqual(heard, [progress])
   gates[0]?.resolve(null)
   await Promise.all([first, second])
+})
+
+test('a milestone is told to who listens and to who attaches later; a task knows what was recorded before it began', async () => {
+  const { table, begun, gates } = openTable()
+  const heard: unknown[] = []
+  const first = table.run(ask(1), (each) => void heard.push(each))
+  const milestone = { name: 'instant', facts: { takenAtMs: 7 } }
+  begun[0]?.milestone(milestone.name, milestone.facts)
+  const second = table.run(ask(2), (each) => void heard.push(each))
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual(heard, [{ milestone }, { milestone }])
+  assert.deepEqual([...(begun[0]?.reached ?? [])], [])
+  gates[0]?.reject(new Broken('store_unavailable', 'The store did not answer.', { retry: 'later' }))
+  await Promise.all([assert.rejects(first), assert.rejects(second)])
+  const third = table.run({ ...ask(3), reached: ['instant'] }, silent)
+  await new Promise((resolve) => setImmediate(resolve))
+  assert.deepEqual([...(begun[1]?.reached ?? [])], ['instant'])
+  gates[1]?.resolve(null)
+  await third
 })
 
 test('an unknown task is refused, and a retiring worker takes no new one but answers for the old', async () => {

@@ -3,7 +3,7 @@
  * #jobs (tasks.ts). In memory: when the worker dies its tasks are gone, and their steps begin them again.
  */
 import { assert, BaseError, type ErrorShape, errorShapeOf, messageOf, type Progress, reviveError } from '#base'
-import type { TaskHandler, TaskKey } from '#jobs'
+import type { Milestone, TaskHandler, TaskKey } from '#jobs'
 import type { Logger } from '#runtime'
 import { ServerError } from '../errors.ts'
 
@@ -15,12 +15,17 @@ export type TaskView = Readonly<{
   status: TaskStatus
 }>
 
+/** What a task says on its way: how far it is, or that it has reached a milestone. */
+export type TaskNews = Progress | Readonly<{ milestone: Milestone }>
+type Listener = (news: TaskNews) => void
+
 type Entry = {
   key: TaskKey
   readonly task: string
   readonly inputText: string
   readonly control: AbortController
-  readonly listeners: Set<(progress: Progress) => void>
+  readonly listeners: Set<Listener>
+  readonly milestones: Milestone[]
   progress: Progress | undefined
   end: Readonly<{ value: unknown } | { error: ErrorShape }> | undefined
   over: Promise<void>
@@ -35,7 +40,13 @@ function nameOf({ job, step }: Pick<TaskKey, 'job' | 'step'>): string {
   return JSON.stringify([job, step])
 }
 
-export type TaskRequest = Readonly<{ key: TaskKey; task: string; input: unknown }>
+export type TaskRequest = Readonly<{
+  key: TaskKey
+  task: string
+  input: unknown
+  /** Milestones that are on record for the step. */
+  reached?: readonly string[]
+}>
 
 export class TaskTable {
   readonly #handlers: ReadonlyMap<string, TaskHandler>
@@ -49,12 +60,13 @@ export class TaskTable {
   }
 
   /** Runs the task or attaches to it; resolves with its result. @throws its error; ServerError */
-  async run(request: TaskRequest, onProgress: (progress: Progress) => void): Promise<unknown> {
+  async run(request: TaskRequest, onNews: Listener): Promise<unknown> {
     const entry = await this.#find(request)
-    if (entry.progress !== undefined) onProgress(entry.progress)
-    entry.listeners.add(onProgress)
+    for (const milestone of entry.milestones) onNews({ milestone })
+    if (entry.progress !== undefined) onNews(entry.progress)
+    entry.listeners.add(onNews)
     await entry.over
-    entry.listeners.delete(onProgress)
+    entry.listeners.delete(onNews)
     assert(entry.end !== undefined, 'A task that is over has ended')
     if ('error' in entry.end) throw reviveError(entry.end.error)
     return entry.end.value
@@ -145,25 +157,33 @@ export class TaskTable {
       inputText: JSON.stringify(request.input),
       control: new AbortController(),
       listeners: new Set(),
+      milestones: [],
       progress: undefined,
       end: undefined,
       over: Promise.resolve(),
       cancelledEpoch: undefined,
     }
     this.#entries.set(nameOf(request.key), entry)
-    entry.over = this.#live(entry, handler, request.input)
+    entry.over = this.#live(entry, handler, request)
     return entry
   }
 
-  async #live(entry: Entry, handler: TaskHandler, input: unknown): Promise<void> {
+  async #live(entry: Entry, handler: TaskHandler, { input, reached = [] }: TaskRequest): Promise<void> {
     const { job, step } = entry.key
     this.#logger.info({ job, step, task: entry.task }, 'a task began')
     const progress = (progress: Progress): void => {
       entry.progress = progress
       for (const listener of entry.listeners) listener(progress)
     }
+    const milestone = (name: string, facts: Milestone['facts']): void => {
+      const one = { name, facts }
+      entry.milestones.push(one)
+      for (const listener of entry.listeners) listener({ milestone: one })
+    }
     try {
-      const context = { key: entry.key, epoch: () => entry.key.epoch, signal: entry.control.signal, progress }
+      const { key, control } = entry
+      const says = { progress, milestone, reached: new Set(reached) }
+      const context = { key, epoch: () => entry.key.epoch, signal: control.signal, ...says }
       entry.end = { value: (await handler(input, context)) ?? null }
     } catch (error) {
       this.#logger.info({ job, step, task: entry.task, error: messageOf(error) }, 'a task failed')

@@ -3,12 +3,12 @@
  * reach), and the step is retried: its next attempt finds the task still running, or begins it again on a fresh worker.
  */
 import { type Clock, isHoldfastError, messageOf, PROGRAM_VERSION, type Progress } from '#base'
-import type { StepContext, TaskKey, TaskRunner } from '#jobs'
+import type { Milestone, StepContext, TaskKey, TaskRunner } from '#jobs'
 import { type Logger, type RpcAddress, RpcClient, systemClock } from '#runtime'
 import { ServerError } from '../errors.ts'
 import type { TaskView } from './task-table.ts'
 
-type Request = Readonly<{ key: TaskKey; task: string; input: unknown }>
+type Request = Readonly<{ key: TaskKey; task: string; input: unknown; reached: readonly string[] }>
 
 const RETIRING_POLL_MS = 500
 
@@ -22,6 +22,11 @@ function lost(cause: unknown): ServerError {
 
 function isProgress(event: unknown): event is Progress {
   return typeof event === 'object' && event !== null && 'doneBytes' in event && 'totalBytes' in event && 'task' in event
+}
+
+function milestoneIn(event: unknown): Milestone | undefined {
+  if (typeof event !== 'object' || event === null || !('milestone' in event)) return undefined
+  return event.milestone as Milestone
 }
 
 export class WorkerClient implements TaskRunner {
@@ -42,7 +47,7 @@ export class WorkerClient implements TaskRunner {
     step.afterRecorded(() => this.#acknowledge(key))
     for (;;) {
       try {
-        return await this.#runOnce(step, { key, task, input })
+        return await this.#runOnce(step, { key, task, input, reached: step.reached })
       } catch (error) {
         if (!isHoldfastError(error, 'worker_retiring')) throw error
         await this.#clock.sleep(RETIRING_POLL_MS, step.signal)
@@ -87,13 +92,20 @@ export class WorkerClient implements TaskRunner {
       void this.#cancel(client, request.key, reason.code, leave)
     }
     step.signal.addEventListener('abort', heed, { once: true })
+    let recorded: Promise<unknown> = Promise.resolve()
     const onEvent = (event: unknown): void => {
       if (isProgress(event)) step.progress(event)
+      const reached = milestoneIn(event)
+      if (reached === undefined) return
+      recorded = Promise.all([recorded, step.milestone(reached.name, reached.facts)])
+      recorded.catch((error: unknown) => leave.abort(error)) // Unrecorded, nothing may rest on it: the attempt ends.
     }
     try {
       return await client.call('task.run', request, { onEvent, signal: leave.signal })
     } finally {
       step.signal.removeEventListener('abort', heed)
+      // What the worker said before it ended or died is on record before the attempt is over.
+      await recorded
     }
   }
 

@@ -10,6 +10,7 @@ import { identityOf, RpcServer, tryProcessLock } from '#runtime'
 import type { TaskHandler } from '#jobs'
 import { ServerError } from '../errors.ts'
 import type { Home } from '../home.ts'
+import { openByteServer } from '../jobs-of-serve.ts'
 import { taskMethods } from './task-methods.ts'
 import { TaskTable } from './task-table.ts'
 
@@ -47,8 +48,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   for (const address of [home.socket('worker'), ...(options.alsoAt ?? [])]) {
     servers.push(await RpcServer.open({ address, role: 'worker', version, facts, methods }))
   }
+  const bytes = await openByteServer(home, logger)
   const stop = async (): Promise<void> => {
     await tasks.stop()
+    await bytes.close()
     for (const server of servers) await server.close()
     lock.release()
   }

@@ -22,6 +22,8 @@ export type RunningDescription = Readonly<{
   machine: MachineDescription
   /** The block node of each disk, by LUN: images are not always known to QEMU by the path described. */
   nodeNames: Readonly<Record<number, string>>
+  /** What the guest sees of each disk, by LUN. */
+  diskBytes: Readonly<Record<number, number>>
   /** The agent's socket, when the machine has one on this host. */
   agentSocketPath: string | undefined
   /** Where it was guessed. */
@@ -126,9 +128,12 @@ export async function describeRunning(qmp: QmpClient): Promise<RunningDescriptio
     tags: {},
   }
   const nodeNames: Record<number, string> = {}
+  const diskBytes: Record<number, number> = {}
   for (const disk of machine.disks) {
     const state = disks.find((one) => one.drive.filename === disk.path)
-    if (state !== undefined) nodeNames[disk.lun] = state.drive.formatNode
+    if (state === undefined) continue
+    nodeNames[disk.lun] = state.drive.formatNode
+    diskBytes[disk.lun] = state.drive.sizeBytes
   }
-  return { machine, nodeNames, agentSocketPath: socketPath, notes }
+  return { machine, nodeNames, diskBytes, agentSocketPath: socketPath, notes }
 }

@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import { type FieldTable, fieldDocument } from '../arm/field-table.ts'
+import { ADOPT_FIELDS } from './compute/adopt-disk.ts'
+import { DISK_FIELDS } from './compute/disk-fields.ts'
+import { ACCESS_FIELDS } from './compute/grant-access.ts'
+import { ADOPT_MACHINE_FIELDS } from './compute/adopted-machines.ts'
+import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
+import { GROUP_FIELDS } from './protection/consistency-groups.ts'
+import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
+
+const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
+  ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
+  ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
+  ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
+]
+
+test('every field of the tables stands in its document, as the table has it', () => {
+  for (const [file, tables] of DOCUMENTS) {
+    const text = readFileSync(file, 'utf8')
+    for (const table of tables)
+      assert.ok(text.includes(fieldDocument(table)), `${file} does not hold the table:\n${fieldDocument(table)}`)
+  }
+})

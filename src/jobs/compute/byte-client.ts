@@ -1,0 +1,77 @@
+/** The control process's side of bytes.ts. */
+import { type IncomingMessage, request as httpRequest } from 'node:http'
+import type { Readable } from 'node:stream'
+import { json } from 'node:stream/consumers'
+import { pipeline } from 'node:stream/promises'
+import { type ErrorShape, messageOf, reviveError } from '#base'
+import { JobsError } from '../errors.ts'
+import type { ByteService, ByteSource, DataRange } from './bytes.ts'
+
+type Ask = Readonly<{
+  method: string
+  path: string
+  headers: Readonly<Record<string, string>>
+  body?: Readable
+  signal?: AbortSignal
+}>
+
+function lost(cause: unknown): JobsError {
+  return new JobsError('bytes_unreachable', `The worker cannot be reached: ${messageOf(cause)}.`, {
+    retry: 'later',
+    cause,
+  })
+}
+
+function sourceHeader(source: ByteSource): string {
+  return encodeURIComponent(JSON.stringify(source))
+}
+
+export class ByteClient implements ByteService {
+  readonly #socketPath: string
+
+  constructor(socketPath: string) {
+    this.#socketPath = socketPath
+  }
+
+  read(source: ByteSource, from: number, to: number, signal: AbortSignal): Promise<Readable> {
+    const headers = { 'x-source': sourceHeader(source), 'x-range': `${from}-${to}` }
+    return this.#ask({ method: 'GET', path: '/read', headers, signal })
+  }
+
+  async ranges(source: ByteSource): Promise<readonly DataRange[]> {
+    const answer = await this.#ask({ method: 'GET', path: '/ranges', headers: { 'x-source': sourceHeader(source) } })
+    return (await json(answer)) as DataRange[]
+  }
+
+  async writePages(path: string, offset: number, length: number, body: Readable, signal: AbortSignal): Promise<void> {
+    const headers = { 'x-path': encodeURIComponent(path), 'x-offset': String(offset), 'content-length': String(length) }
+    const answer = await this.#ask({ method: 'PUT', path: '/pages', headers, body, signal })
+    answer.resume()
+  }
+
+  async clearPages(path: string, from: number, to: number): Promise<void> {
+    const headers = { 'x-path': encodeURIComponent(path), 'x-range': `${from}-${to}` }
+    const answer = await this.#ask({ method: 'POST', path: '/clear', headers })
+    answer.resume()
+  }
+
+  async release(key: string): Promise<void> {
+    const answer = await this.#ask({ method: 'POST', path: '/release', headers: { 'x-key': key } })
+    answer.resume()
+  }
+
+  async #ask({ method, path, headers, body, signal }: Ask): Promise<IncomingMessage> {
+    const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+      const asked = httpRequest(
+        { socketPath: this.#socketPath, method, path, headers, agent: false, ...(signal && { signal }) },
+        resolve,
+      )
+      asked.on('error', (error) => reject(lost(error)))
+      if (body === undefined) asked.end()
+      // A failure of either end ends the request, whose error is the one that is told.
+      else pipeline(body, asked).catch((error: unknown) => asked.destroy(error as Error))
+    })
+    if ((answer.statusCode ?? 500) < 300) return answer
+    throw reviveError((await json(answer)) as ErrorShape)
+  }
+}
