@@ -15,6 +15,8 @@ import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
+import { ApiMetrics, type Figure } from './metrics.ts'
+import { type Rate, RateLimit } from './rate-limit.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
@@ -32,6 +34,10 @@ export type ApiOptions = Readonly<{
   port: number
   tls: ListenerParts['tls']
   health: ListenerParts['health']
+  /** Figures beside those of requests; without it there is no `/metrics`. */
+  figures?: () => Promise<readonly Figure[]>
+  /** Of one client; without it there is no limit. */
+  rate?: Rate
 }>
 
 export type Api = Readonly<{ url: string; close: () => Promise<void> }>
@@ -54,11 +60,14 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const key = await openSigningKey(signingKeyPath)
   const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
   const tokens = new Tokens(parts)
+  const metrics = options.figures === undefined ? undefined : new ApiMetrics(options.figures)
   const dispatcher = new Dispatcher({
     host,
     routes: new RouteTable(allRoutes()),
     authenticate: (authorization, baseUrl) => tokens.authenticate(authorization, baseUrl),
     logger,
+    ...(options.rate !== undefined && { admit: new RateLimit(options.rate, host.clock).admit }),
+    ...(metrics !== undefined && { observe: metrics.observe }),
   })
   await resumeOperations(host.catalog, host.jobs)
   const app: FastifyInstance = makeListener({
@@ -68,6 +77,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     tenantId: host.tenantId,
     tls: options.tls,
     health: options.health,
+    ...(metrics !== undefined && { metrics: () => metrics.text() }),
   })
   const url = await app.listen({ host: address, port })
   return { url, close: () => app.close() }

@@ -39,7 +39,7 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     requestsBurst: whole(1000, 'API requests that one client may send at once.', { min: 1, max: 1_000_000 }),
     operationsAtOnce: whole(32, 'Long-running operations on resources at once.', { min: 1, max: 1000 }),
     backupsAtOnce: whole(2, 'Backups at once.', { min: 1, max: 100 }),
-    tasksAtOnce: whole(16, 'Tasks that the worker of this host does at once; further ones wait.', {
+    tasksAtOnce: whole(64, 'Tasks that the worker of this host does at once; further ones wait.', {
       min: 1,
       max: 1000,
     }),
@@ -63,7 +63,7 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     operationDays: whole(30, 'Operations of the API that are over. At most jobDays.', { min: 1, max: DAYS_MAX }),
     jobDays: whole(90, 'Jobs that are over.', { min: 1, max: DAYS_MAX }),
   }),
-  metrics: section('Figures for Prometheus at /metrics, without login; they name regions, pools and stores.', {
+  metrics: section('Figures for Prometheus at /metrics, without login; they name regions, pools, stores and machines.', {
     open: choice('yes', 'no: there is no /metrics.', ['yes', 'no']),
   }),
 })

@@ -1,15 +1,25 @@
 /** The Azure face of one home: identity, certificates and the listener, over the parts that `serve` runs. */
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, openApi } from '#api'
+import { type Api, type ApiOptions, openApi } from '#api'
 import type { Catalog } from '#catalog'
 import type { JobEngine } from '#jobs'
 import { type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
 import { openTls } from './certificates.ts'
+import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
-export type FaceOptions = Readonly<{ address: string; port: number }>
+export type FaceOptions = Readonly<{
+  address: string
+  port: number
+  /** Further names that clients use: they go into the certificate made here. */
+  names?: readonly string[]
+  /** Instead of one made here. */
+  ownCertificate?: OwnCertificate
+  /** API requests of one client; beyond it 429. */
+  rate?: ApiOptions['rate']
+}>
 
 export type FaceParts = Readonly<{
   home: Home
@@ -18,7 +28,9 @@ export type FaceParts = Readonly<{
   clock: Clock
   random: Random
   logger: Logger
-  health: () => Promise<Readonly<{ healthy: boolean; facts: Readonly<Record<string, unknown>> }>>
+  health: ApiOptions['health']
+  /** Figures beside those of requests; without it there is no `/metrics`. */
+  figures?: ApiOptions['figures']
 }>
 
 /** What `run/face.json` says to commands of this home while the server runs. */
@@ -28,16 +40,23 @@ export type FaceRecord = Identity &
 export type Face = Readonly<{ record: FaceRecord; administrator: Administrator; close: () => Promise<void> }>
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
-  const { home, catalog, engine, clock, random, logger, health } = parts
+  const { home, catalog, engine, clock, random, logger, health, figures } = parts
+  const { address, port, names = [], ownCertificate, rate } = options
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
-  const tls = await openTls(join(home.folder, 'tls'), [options.address], clock)
+  const tls =
+    ownCertificate === undefined
+      ? await openTls(join(home.folder, 'tls'), [address, ...names], clock)
+      : await readOwnCertificate(ownCertificate, clock.nowMs())
   const api: Api = await openApi({
     host: { ...identity, catalog, jobs: engine, clock, random, subscriptionName: 'Holdfast' },
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
-    ...options,
+    address,
+    port,
     tls,
     health,
+    ...(figures !== undefined && { figures }),
+    ...(rate !== undefined && { rate }),
   })
   const record: FaceRecord = {
     ...identity,

@@ -41,11 +41,16 @@ export class TaskTable {
   readonly #handlers: ReadonlyMap<string, TaskHandler>
   readonly #logger: Logger
   readonly #entries = new Map<string, Entry>()
+  readonly #atOnceMax: number
+  readonly #waiting: (() => void)[] = []
+  #atWork = 0
   #retiring = false
 
-  constructor(handlers: ReadonlyMap<string, TaskHandler>, logger: Logger) {
+  /** @param atOnceMax tasks whose handlers run at once; further ones wait for their turn, in order */
+  constructor(handlers: ReadonlyMap<string, TaskHandler>, logger: Logger, atOnceMax = Number.POSITIVE_INFINITY) {
     this.#handlers = handlers
     this.#logger = logger
+    this.#atOnceMax = atOnceMax
   }
 
   /** Runs the task or attaches to it; resolves with its result. @throws its error; ServerError */
@@ -157,7 +162,15 @@ export class TaskTable {
 
   async #live(entry: Entry, handler: TaskHandler, input: unknown): Promise<void> {
     const { job, step } = entry.key
-    this.#logger.info({ job, step, task: entry.task }, 'a task began')
+    const facts = { job, step, task: entry.task }
+    try {
+      await this.#turn(entry.control.signal)
+    } catch (error) {
+      this.#logger.info({ ...facts, error: messageOf(error) }, 'a task was given up before it began')
+      entry.end = { error: errorShapeOf(error, 'task_failed') }
+      return
+    }
+    this.#logger.info(facts, 'a task began')
     const progress = (progress: Progress): void => {
       entry.progress = progress
       for (const listener of entry.listeners) listener(progress)
@@ -166,10 +179,38 @@ export class TaskTable {
       const context = { key: entry.key, epoch: () => entry.key.epoch, signal: entry.control.signal, progress }
       entry.end = { value: (await handler(input, context)) ?? null }
     } catch (error) {
-      this.#logger.info({ job, step, task: entry.task, error: messageOf(error) }, 'a task failed')
+      this.#logger.info({ ...facts, error: messageOf(error) }, 'a task failed')
       entry.end = { error: errorShapeOf(error, 'task_failed') }
     }
-    this.#logger.info({ job, step, task: entry.task }, 'a task ended')
+    this.#logger.info(facts, 'a task ended')
+    this.#passOn()
+  }
+
+  /** Resolves when the task may begin. @throws what `signal` was aborted with */
+  async #turn(signal: AbortSignal): Promise<void> {
+    if (this.#atWork < this.#atOnceMax) {
+      this.#atWork += 1
+      return
+    }
+    await new Promise<void>((resolve, reject) => {
+      const take = (): void => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(take), 1)
+        reject(signal.reason as Error)
+      }
+      this.#waiting.push(take)
+      signal.addEventListener('abort', leave, { once: true })
+    })
+  }
+
+  /** The place goes to who waits longest. */
+  #passOn(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#atWork -= 1
+    else next()
   }
 }
 
