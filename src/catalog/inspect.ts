@@ -11,6 +11,8 @@ export type CatalogInspection = Readonly<{
   schemaKnown: number
   /** Empty when it is whole. */
   findings: readonly string[]
+  /** When the last change was written down; undefined when none was. */
+  newestMs: number | undefined
   pools: readonly Readonly<{ region: string; name: string; path: string; reserveBytes: number }>[]
   stores: readonly Readonly<{ region: string; name: string; location: string }>[]
 }>
@@ -33,6 +35,7 @@ function inspect(db: DatabaseSync): CatalogInspection {
     schema,
     schemaKnown: SCHEMA_NUMBER,
     findings,
+    newestMs: rows('select max(at_ms) as at from activity').map(({ at }) => (at === null ? undefined : Number(at)))[0],
     pools: rows('select region, name, path, reserve_bytes from pool order by region, name').map((row) => ({
       region: String(row['region']),
       name: String(row['name']),
@@ -49,7 +52,7 @@ function inspect(db: DatabaseSync): CatalogInspection {
 
 /** Never throws: a file that cannot be read is a finding. */
 export function inspectCatalog(path: string): CatalogInspection {
-  const nothing = { schema: 0, schemaKnown: SCHEMA_NUMBER, pools: [], stores: [] }
+  const nothing = { schema: 0, schemaKnown: SCHEMA_NUMBER, newestMs: undefined, pools: [], stores: [] }
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 })
     try {

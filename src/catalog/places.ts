@@ -82,12 +82,3 @@ export async function newestPoints(catalog: Catalog): Promise<Readonly<{ machine
     .execute()
   return rows.map(({ machine_name, taken }) => ({ machine: machine_name, takenMs: Number(taken) }))
 }
-
-/** When the last change was asked for; undefined when none was. */
-export async function newestActivityMs(catalog: Catalog): Promise<number | undefined> {
-  const row = await catalog.db
-    .selectFrom('activity')
-    .select((select) => select.fn.max('at_ms').as('at'))
-    .executeTakeFirst()
-  return row?.at === null || row?.at === undefined ? undefined : Number(row.at)
-}

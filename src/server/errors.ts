@@ -22,7 +22,6 @@ export const SERVER_ERROR_CODES = [
   'role_assignment_not_found',
   'role_not_found',
   'role_scope_invalid',
-  'secret_in_bundle',
   'serve_not_running',
   'serve_not_stopped',
   'task_unknown',

@@ -149,7 +149,11 @@ async function tryStore(parts: AdminParts, region: string, location: string): Pr
     return [taken.path, taken.warnings]
   }
   const store = await openStore(descriptor)
-  await store.timeMs() // Asks the bucket's server: it answers, with these credentials.
+  try {
+    await store.timeMs() // Asks the bucket's server: it answers, with these credentials.
+  } finally {
+    await store.close()
+  }
   return [formatStoreLocation(descriptor), []]
 }
 

@@ -164,7 +164,8 @@ export class TaskTable {
     const { job, step } = entry.key
     const facts = { job, step, task: entry.task }
     try {
-      await this.#turn(entry.control.signal)
+      const turn = this.#turn(entry.control.signal)
+      if (turn !== undefined) await turn
     } catch (error) {
       this.#logger.info({ ...facts, error: messageOf(error) }, 'a task was given up before it began')
       entry.end = { error: errorShapeOf(error, 'task_failed') }
@@ -186,13 +187,13 @@ export class TaskTable {
     this.#passOn()
   }
 
-  /** Resolves when the task may begin. @throws what `signal` was aborted with */
-  async #turn(signal: AbortSignal): Promise<void> {
+  /** Undefined when the task may begin at once; else resolves when it may. @throws what `signal` was aborted with */
+  #turn(signal: AbortSignal): Promise<void> | undefined {
     if (this.#atWork < this.#atOnceMax) {
       this.#atWork += 1
-      return
+      return undefined
     }
-    await new Promise<void>((resolve, reject) => {
+    return new Promise<void>((resolve, reject) => {
       const take = (): void => {
         signal.removeEventListener('abort', leave)
         resolve()
