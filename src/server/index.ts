@@ -2,7 +2,7 @@
 export { type ControlClient, openControl, stopServe } from './control-client.ts'
 export { configPath, readConfigFile, writeConfigOnce } from './config/config-file.ts'
 export { CONFIG_DEFAULTS, parseConfig } from './config/read-config.ts'
-export { type Config, SNAPSHOT_LIMITS, type SnapshotLimits } from './config/schema.ts'
+export type { Config } from './config/schema.ts'
 export { configJsonSchema, configText } from './config/write-config.ts'
 export type { JobSummary } from './control-methods.ts'
 export { type Diagnosis, diagnose } from './doctor/doctor.ts'

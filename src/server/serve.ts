@@ -16,6 +16,7 @@ import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
 import { principalMethods } from './access/principal-methods.ts'
 import { roleMethods } from './access/role-methods.ts'
+import { applyConfig } from './config/apply-config.ts'
 import { CONFIG_DEFAULTS } from './config/read-config.ts'
 import type { Config } from './config/schema.ts'
 import { controlMethods } from './control-methods.ts'
@@ -155,6 +156,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const self = must(identityOf(), 'This process has an identity')
     const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, timing })
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
+    await applyConfig(catalog, home, config)
     await options.prepare({ engine, catalog, tasks, config })
     const maintenance = new Maintenance({ home, catalog, engine, clock, logger, retention: config.retention })
     await maintenance.sweep()

@@ -13,9 +13,9 @@ const aName = {
   expected: 'a host name or IP address',
   allows: (text: string) => isIP(text) !== 0 || /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(text),
 }
-const aPrefix = {
-  expected: 'the beginning of an https URL that ends with a slash, such as https://images.example.org/vhd/',
-  allows: (text: string) => /^https:\/\/[^/?#@\s]+\/([^?#\s]*\/)?$/.test(text) && URL.canParse(text),
+const aHost = {
+  expected: 'a host name or IP address, with a port where it is not the usual one',
+  allows: (text: string) => /^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?$/.test(text),
 }
 
 const DAYS_MAX = 36_500
@@ -44,19 +44,21 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
       max: 1000,
     }),
   }),
-  imports: section('Where disks may be imported from, besides storage accounts.', {
-    folders: texts('Folders of this host whose files may be named. None: no import from files.', aPath),
-    urls: texts('Beginnings of URLs that may be fetched. Never loopback or link-local, whatever stands here.', aPrefix),
+  imports: section('Where disks may come from, besides storage accounts.', {
+    folders: texts('Folders of this host whose files may be imported, besides the folder "import" of the home.', aPath),
+    hosts: texts('Hosts from whose URLs may be imported. Never loopback or link-local, whatever stands here.', aHost),
+    adoptFolders: texts('Folders of this host whose images may be adopted in place.', aPath),
   }),
   reserve: section('Space that Holdfast leaves free: work that would use it is refused, so that guests do not stop.', {
     pool: size(2 * GIB, 'Of a pool, where it was not told otherwise when the pool was added.'),
     store: size(GIB, 'Of the file system that holds a store.'),
   }),
   snapshots: section('Limits that protect Azure’s own service.', {
-    limits: choice('generous', 'azure: 500 incremental snapshots a disk, 7 in five minutes; generous: 100000.', [
+    limits: choice('generous', 'azure: 7 snapshots of a disk in five minutes; generous: as many as are asked for.', [
       'generous',
       'azure',
     ]),
+    perDisk: whole(500, 'Incremental snapshots of one disk; Azure keeps 500.', { min: 1, max: 100_000 }),
   }),
   retention: section('How long the server remembers.', {
     activityDays: whole(90, 'The activity log; Azure keeps 90.', { min: 1, max: DAYS_MAX }),
@@ -69,11 +71,3 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
 })
 
 export type Config = ValueOf<typeof CONFIG>
-
-export type SnapshotLimits = Readonly<{ incrementalPerDiskMax: number; createdPerDiskInFiveMinutesMax: number }>
-
-/** Azure: "Create an incremental snapshot for managed disks", restrictions. */
-export const SNAPSHOT_LIMITS: Readonly<Record<Config['snapshots']['limits'], SnapshotLimits>> = {
-  generous: { incrementalPerDiskMax: 100_000, createdPerDiskInFiveMinutesMax: 100_000 },
-  azure: { incrementalPerDiskMax: 500, createdPerDiskInFiveMinutesMax: 7 },
-}
