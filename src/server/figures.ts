@@ -45,7 +45,7 @@ export async function figuresOf(
   clock: Clock,
   health: () => Promise<Health>,
 ): Promise<readonly Figure[]> {
-  const { jobs, processes, version } = await health()
+  const { jobs, processes, version, alarms } = await health()
   const nowMs = clock.nowMs()
   const counted = Object.entries(await countCatalog(catalog))
   const points = await newestPoints(catalog)
@@ -65,6 +65,11 @@ export async function figuresOf(
       name: 'holdfast_process_starts',
       help: 'How often this server started the process.',
       samples: processes.map(({ name, starts }) => ({ labels: { process: name }, value: starts })),
+    },
+    {
+      name: 'holdfast_alarms',
+      help: 'Pools and stores that are short of space or cannot be read.',
+      samples: [{ value: alarms.length }],
     },
     {
       name: 'holdfast_catalog_rows',

@@ -4,6 +4,7 @@
  *
  *   holdfast.yaml          the settings (src/server/config)
  *   catalog.sqlite         the catalog (src/catalog)
+ *   backup/                copies of the catalog, one a day (src/server/catalog-copies.ts)
  *   keys/, tls/            what must stay secret: the key of tokens, the administrator's secret, certificates' keys
  *   regions/               pool and store of the regions made to try things out
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker

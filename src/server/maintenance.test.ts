@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict'
 import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { test } from 'node:test'
 import { must, randomUuid, SeededRandom } from '#base'
-import { findOperation, insertOperation, listActivity, listOperationsWithoutJob, recordActivity } from '#catalog'
+import { findOperation, inspectCatalog, insertOperation, listActivity, listOperationsWithoutJob, recordActivity } from '#catalog'
 import { EmbeddedEngine } from '#jobs'
-import { identityOf, silentLogger, systemRandom } from '#runtime'
+import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { AdminWorld } from './admin.fixture.ts'
+import { copiesFolder } from './catalog-copies.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
 
 const random = new SeededRandom(1)
@@ -70,4 +72,25 @@ test('sweep() takes temporary files of dead writers, and no others', async () =>
   }
   await maintenance.sweep()
   assert.deepEqual((await readdir(world.folder('keys'))).sort(), ['.tmp-new', 'kept'])
+})
+
+test('sweep() keeps a copy of the catalog a day, seven at most', async () => {
+  await using world = await AdminWorld.make()
+  const { catalog, clock, home } = world
+  clock.jumpTo(systemClock.nowMs()) // Ages of files are counted by the host's clock.
+  const engine = { forgetHistory: () => Promise.resolve(0) }
+  const retention = { activityDays: 1, operationDays: 1, jobDays: 1 }
+  const maintenance = new Maintenance({ home, catalog, engine, clock, logger: silentLogger, retention })
+  await maintenance.sweep()
+  await maintenance.sweep()
+  const first = await readdir(copiesFolder(home))
+  assert.equal(first.length, 1)
+  for (let day = 0; day < 9; day += 1) {
+    clock.advance(DAY_MS)
+    await maintenance.sweep()
+  }
+  const kept = await readdir(copiesFolder(home))
+  assert.equal(kept.length, 7)
+  assert.ok(!kept.includes(first[0] ?? ''), 'the oldest went')
+  assert.deepEqual(inspectCatalog(join(copiesFolder(home), kept[0] ?? '')).findings, [])
 })

@@ -1,5 +1,5 @@
 /**
- * What a server forgets and tidies by itself, once at its start and then every hour. Everything may be done twice, and what
+ * What a server forgets, copies and tidies by itself, once at its start and then every hour. Everything may be done twice, and what
  * fails is done an hour later.
  *
  * The order matters: an operation is forgotten before its job is. An operation without a job counts as one that a crash kept
@@ -12,6 +12,7 @@ import { type Clock, errnoOf, messageOf } from '#base'
 import { type Catalog, forgetActivity, forgetCredentials, forgetOperations } from '#catalog'
 import type { JobEngine } from '#jobs'
 import type { Logger } from '#runtime'
+import { keepCatalogCopies } from './catalog-copies.ts'
 import type { Config } from './config/schema.ts'
 import type { Home } from './home.ts'
 
@@ -69,6 +70,7 @@ export class Maintenance {
     await engine.forgetHistory(before(retention.jobDays))
     await forgetActivity(catalog, before(retention.activityDays))
     await forgetCredentials(catalog, before(ENDED_CREDENTIAL_DAYS))
+    await keepCatalogCopies(home, catalog, clock)
     for (const folder of FOLDERS) await sweepTemporaries(join(home.folder, folder), nowMs - TEMPORARY_AGE_MS)
   }
 

@@ -29,6 +29,7 @@ import { childrenOf, journalsFolder } from './children.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
+import { type Alarm, SpaceWatch } from './space-watch.ts'
 import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
 import { WorkerClient } from './worker/worker-client.ts'
@@ -63,12 +64,19 @@ export type Health = Readonly<{
   home: string
   jobs: Readonly<Record<string, number>>
   processes: readonly SupervisedState[]
+  /** Pools and stores that are short of space or cannot be read. */
+  alarms: readonly Alarm[]
 }>
 
 export type Served = ServeParts &
   Readonly<{ face: Face | undefined; health: () => Promise<Health>; stop: () => Promise<void> }>
 
-async function healthOf(home: Home, catalog: Catalog, processes: readonly Supervised[]): Promise<Health> {
+async function healthOf(
+  home: Home,
+  catalog: Catalog,
+  processes: readonly Supervised[],
+  alarms: readonly Alarm[],
+): Promise<Health> {
   const rows = await catalog.db
     .selectFrom('job')
     .select(['status', (select) => select.fn.countAll<number>().as('count')])
@@ -80,6 +88,7 @@ async function healthOf(home: Home, catalog: Catalog, processes: readonly Superv
     home: home.folder,
     jobs: Object.fromEntries(rows.map(({ status, count }) => [status, count])),
     processes: processes.map(({ state }) => state),
+    alarms,
   }
 }
 
@@ -170,7 +179,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
     undo.push(() => engine.stop())
     maintenance.begin()
     undo.push(() => maintenance.leave())
-    const health = (): Promise<Health> => healthOf(home, catalog, children)
+    const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve })
+    space.begin()
+    undo.push(() => space.leave())
+    const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
     let face: Face | undefined
     const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
     const rpc = await RpcServer.open({

@@ -72,7 +72,7 @@ export async function certificateFindings(home: Home, { tls }: Config, clock: Cl
   const files: [string, string, string][] =
     tls.certificate === null
       ? [
-          ['certificate', join(home.folder, 'tls', 'server.crt'), 'Start the server: it makes a new one.'],
+          ['certificate', join(home.folder, 'tls', 'server.crt'), 'Start the server again: it makes a new one.'],
           ['CA', join(home.folder, 'tls', 'ca.crt'), 'Remove tls/ca.* and start the server; then give clients the new file.'],
         ]
       : [['certificate', tls.certificate, 'Put a new one in its place and start the server again.']]
@@ -104,7 +104,7 @@ export function catalogFinding(home: Home, seen: CatalogInspection): Finding {
   const check = 'catalog'
   const [first] = seen.findings
   if (first !== undefined)
-    return failed(check, `${home.catalog}: ${first}`, 'Put it aside and restore a backup of it, or begin a new one: points are refilled from the repositories.')
+    return failed(check, `${home.catalog}: ${first}`, 'Put it aside and copy the newest of backup/ in its place, or begin a new one: points are refilled from the repositories.')
   if (seen.schema > seen.schemaKnown)
     return failed(check, `It is of schema ${seen.schema}; this program knows ${seen.schemaKnown}.`, 'Use the newer Holdfast.')
   const note = seen.schema < seen.schemaKnown ? ` The next start brings it to ${seen.schemaKnown}.` : ''
