@@ -61,17 +61,22 @@ export class Maintenance {
     this.#parts = parts
   }
 
-  /** One sweep. @throws CatalogError */
+  /** One sweep. @throws CatalogError; what is only for safety or tidiness is told in the log and left for the next one */
   async sweep(): Promise<void> {
-    const { home, catalog, engine, clock, retention } = this.#parts
+    const { home, catalog, engine, clock, logger, retention } = this.#parts
     const nowMs = clock.nowMs()
     const before = (days: number): number => nowMs - days * DAY_MS
     await forgetOperations(catalog, before(retention.operationDays))
     await engine.forgetHistory(before(retention.jobDays))
     await forgetActivity(catalog, before(retention.activityDays))
     await forgetCredentials(catalog, before(ENDED_CREDENTIAL_DAYS))
-    await keepCatalogCopies(home, catalog, clock)
-    for (const folder of FOLDERS) await sweepTemporaries(join(home.folder, folder), nowMs - TEMPORARY_AGE_MS)
+    try {
+      await keepCatalogCopies(home, catalog, clock)
+      for (const folder of FOLDERS) await sweepTemporaries(join(home.folder, folder), nowMs - TEMPORARY_AGE_MS)
+    } catch (error) {
+      // A full disk must not keep a server from starting.
+      logger.warn({ error: messageOf(error) }, 'the catalog was not copied, or temporary files were not removed')
+    }
   }
 
   begin(): void {
