@@ -1,10 +1,11 @@
 /**
- * npm run bench -- [--quick] [--data FOLDER] [--rounds N] [--tools a,b] [--results FOLDER]
+ * npm run bench -- [--quick] [--data FOLDER] [--rounds N] [--tools a,b] [--guests] [--results FOLDER]
  *
  * Holdfast, restic, borg and qemu-img side by side on the same disk image, with the machine's own limit. In every round
  * each tool starts with an empty repository; rounds begin with another tool each, so that none always runs first.
  *   --quick     1 GiB of files and one round: to see that it works, not to publish
  *   --data      keeps the images (about 8 GiB) for the next run; otherwise they are made in, and removed from, a temporary folder
+ *   --guests    also what bench/guest.ts measures
  *   --results   where the report goes (default bench/results; with --quick only to the screen)
  * Wants a machine with nothing else to do, GNU time, restic, borg, qemu-img, e2fsprogs, fio and libnbd-bin.
  */
@@ -15,6 +16,7 @@ import { parseArgs } from 'node:util'
 import { formatBytes, GIB, messageOf, MIB, TIB } from '#base'
 import { checkCommand } from '#runtime'
 import { type BenchData, type DataSize, makeData, warm } from './data.ts'
+import { GUEST_MEASURES, type GuestResults, measureGuests } from './guest/measure-guests.ts'
 import { describeMachine } from './machine.ts'
 import { measure } from './measure.ts'
 import { toMarkdown, writeReport } from './report.ts'
@@ -39,6 +41,7 @@ const { values: options } = parseArgs({
     data: { type: 'string' },
     rounds: { type: 'string' },
     tools: { type: 'string' },
+    guests: { type: 'boolean', default: false },
     results: { type: 'string' },
   },
 })
@@ -77,9 +80,12 @@ async function runAll(folder: string, data: BenchData): Promise<Results> {
       await attempt('serve', async () => (serve = await measureServe(await emptied(place), data)))
     }
   }
+  let guests: GuestResults | undefined
+  if (options.guests) await attempt('guests', async () => (guests = await measureGuests(GUEST_MEASURES, rounds, say)))
   const { baseImage: _base, changedImage: _changed, hugeImage: _huge, ...sizes } = data
   const date = new Date().toISOString()
-  return { date, machine, versions, data: sizes, rounds, samples, medians: inOrder(mediansOf(samples), tools), serve }
+  const medians = inOrder(mediansOf(samples), tools)
+  return { date, machine, versions, data: sizes, rounds, samples, medians, serve, guests }
 }
 
 /** One tool's failure is told, fails the run, and leaves the others their figures. */

@@ -2,7 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { formatBytes } from '#base'
-import { judge } from './goals.ts'
+import { judge, verdictTable } from './goals.ts'
 import { hostClass } from './machine.ts'
 import type { Figures, Results } from './results.ts'
 import { type Step, STEPS } from './tools/tool.ts'
@@ -51,18 +51,10 @@ ${table(tools, results, (figures) => (figures.storedBytes === 0 ? '-' : formatBy
 
 ## Held against the goals
 
-| what | measured | goal | |
-|---|---|---|---|
-${judge(results)
-  .map(({ what, measured, bound, reached }) => `| ${what} | ${measured} | ${bound} | ${verdictWord(reached)} |`)
-  .join('\n')}
+${verdictTable(judge(results))}
 
-Not measured here, for they need guests: incremental with a bitmap, guest pause, guest latency, instant boot.
+${results.guests === undefined ? 'What needs machines (incremental with a bitmap, pause, latency, instant boot): `--guests`, or bench/guest.ts.' : ''}
 `
-}
-
-function verdictWord(reached: boolean | undefined): string {
-  return reached === undefined ? 'not measured' : reached ? 'reached' : '**missed**'
 }
 
 function table(tools: readonly string[], results: Results, show: (figures: Figures) => string): string {

@@ -1,5 +1,6 @@
 /** What one run of the benchmark measured, in the form that is written to bench/results. */
 import type { BenchData } from './data.ts'
+import type { GuestResults } from './guest/measure-guests.ts'
 import type { Machine } from './machine.ts'
 import { type Measurement, median } from './measure.ts'
 import type { ServeResult } from './serve.ts'
@@ -20,6 +21,7 @@ export type Results = Readonly<{
   samples: readonly Sample[]
   medians: Medians
   serve?: ServeResult | undefined
+  guests?: GuestResults | undefined
 }>
 
 /** Medians of each tool's steps; memory is the largest seen. */

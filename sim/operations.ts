@@ -1,7 +1,15 @@
 /** What processes of the simulated world do, and for each what it may fail with, given what was done to it. */
 import { isHoldfastError, must } from '#base'
 import { packKeyOf, preparePrune, prune, type PointRecord, type Repository } from '#engine/repository'
-import { backUp, type BackupDisk, verifyWithKey, verifyWithoutKey } from '#engine/transfer'
+import {
+  backUp,
+  type BackupDisk,
+  DELTA_LIMITS,
+  type DeltaLimits,
+  NO_DELTAS,
+  verifyWithKey,
+  verifyWithoutKey,
+} from '#engine/transfer'
 import type { SimulatedProcess } from './simulated-process.ts'
 import { restoredDifference, type Surroundings } from './surroundings.ts'
 
@@ -22,6 +30,8 @@ type Context = {
   point?: PointRecord
 }
 const PIN_MS = 3600_000
+/** Chains as they are, chains that are merged and folded all the time, and none. */
+const DELTAS: readonly DeltaLimits[] = [DELTA_LIMITS, { depthMax: 2, extentsMax: 24, chunksMax: 1 }, NO_DELTAS]
 
 type Work = (context: Context) => Promise<void>
 
@@ -131,6 +141,7 @@ async function runBackup(context: Context, incremental: boolean): Promise<void> 
       random,
       writer: process.name,
       packBytesTarget: 2048,
+      deltas: must(DELTAS[number % DELTAS.length], 'Inside the list'),
     },
   )
   world.model.acknowledged.add(record.id)

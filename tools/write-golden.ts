@@ -19,7 +19,8 @@ const README = `# A golden repository
 
 Written once by \`tools/write-golden.ts\`, never by hand. The passphrase is \`${PASSPHRASE}\`; its key derivation is cheap on
 purpose. \`sums.json\` names the SHA-256 of every disk and attachment of every live point. It holds a full, an incremental
-and a scan of one machine, a full of another with an attachment, a forgotten point and what prune made of its packs.
+and a scan of one machine, a full of another with an attachment, a forgotten point and what prune made of its packs; and after
+that two incrementals with delta nodes.
 
 As long as the format is called a draft this folder may be written anew; once it is frozen, it never is.
 `
@@ -99,16 +100,33 @@ async function fill(repository: Repository, clock: ManualClock, random: SeededRa
   const parent = must(full.disks[0], 'One disk')
   await writer.point('incremental', 'web', second, { kind: 'since', dirty, parent }, { parentPoint: full.id })
   const third = disk(1, 300, { 0: 3, 1: 2, 2: 1, 41: 2, 300: 1 })
-  await writer.point('scan', 'web', third, { kind: 'all', reason: 'bitmap_missing' })
+  const scan = await writer.point('scan', 'web', third, { kind: 'all', reason: 'bitmap_missing' })
   const attachments = [{ name: 'nvram', bytes: disk(7, 1, { 0: 1 }) }]
   const other = disk(2, 20, { 0: 1, 5: 1, 9: 1 })
   await writer.point('attached', 'db', other, { kind: 'all', reason: 'first_backup' }, { attachments })
   await repository.forget([gone.id, full.id])
   clock.advance(3 * 3600_000)
   await prune(repository, { clock, random }, { wasteShareMax: 0.1 })
+  await writeDeltas(writer, scan, third)
   delete writer.sums['forgotten']
   delete writer.sums['full']
   return writer.sums
+}
+
+/** Two incrementals of small changes: some sectors of two chunks with data and one without, then one of them as zeros. */
+async function writeDeltas(writer: GoldenWriter, parentPoint: PointRecord, before: Uint8Array): Promise<void> {
+  let [parent, bytes] = [parentPoint, before]
+  for (const [note, places] of [
+    ['small', [1, 41, 280]],
+    ['small again', [1, 290]],
+  ] as const) {
+    bytes = Uint8Array.from(bytes)
+    const dirty = places.map((chunk) => ({ offset: chunk * CHUNK + 8192, length: 8192 }))
+    for (const { offset, length } of dirty) bytes.set(stampedBytes({ disk: 1, version: 4 }, offset, length), offset)
+    if (note === 'small again') bytes.fill(0, CHUNK + 8192, CHUNK + 12_288)
+    const changes = { kind: 'since', dirty, parent: must(parent.disks[0], 'One disk') } as const
+    parent = await writer.point(note, 'web', bytes, changes, { parentPoint: parent.id })
+  }
 }
 
 async function main(folder: string): Promise<void> {

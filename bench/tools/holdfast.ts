@@ -5,7 +5,7 @@ import { runCommand } from '#runtime'
 import { type Command, run } from '../measure.ts'
 import type { Place, Tool } from './tool.ts'
 
-const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
+export const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
 
 /** The 1 TiB disk has a repository of its own, so that nothing of it is there already. */
 export const STORE = 'store'

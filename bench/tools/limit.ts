@@ -1,7 +1,8 @@
 /**
  * The limit of the machine: the same work on the same bytes with nothing around it. Backup: SHA-256, zstd level 1 and
  * AES-256-GCM over the allocated data in 256 KiB chunks in two worker threads, nothing written. Restore: decrypt,
- * decompress, hash and write, from sealed chunks that `prepare` laid down.
+ * decompress, hash and write, from sealed chunks that `prepare` laid down. By the documented calls of Node alone and through
+ * the page cache, as anyone would write it first: what Holdfast does better than that (decision 13) may put it below 1.
  */
 import { join } from 'node:path'
 import { type Command, run } from '../measure.ts'

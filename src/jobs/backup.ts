@@ -74,6 +74,7 @@ export function backupTask(host: BackupTaskHost): TaskHandler {
         store,
         signal,
         progress,
+        onWarning: (sentence) => host.warn({ machine }, sentence),
         onUnrecovered: (id, error) =>
           host.warn({ instant: id, error: error?.message }, 'an instant of an earlier run is still open'),
       })

@@ -17,6 +17,7 @@ export { RPC_ERROR_CODES, RpcError, type RpcErrorCode } from './rpc/errors.ts'
 export { type Hello, MESSAGE_BYTES_MAX, RPC_PROTOCOL } from './rpc/messages.ts'
 export { type RpcCall, type RpcMethods, RpcServer, type RpcServerOptions } from './rpc/server.ts'
 export { type RpcAddress, type TlsIdentity, UNIX_PATH_BYTES_MAX } from './rpc/transport.ts'
+export { yieldThisThread } from './priority.ts'
 export {
   argumentsOf,
   currentBootId,

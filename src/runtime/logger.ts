@@ -2,7 +2,8 @@
  * Structured lines for operators. Errors are returned, not logged and passed over; what is logged is what a long-running
  * process did on its own: it started a child, lost a lease, skipped a slot.
  */
-import { pino } from 'pino'
+import { createRequire } from 'node:module'
+import type Pino from 'pino'
 import { writeWhole } from './rotating-file.ts'
 
 export type LogFacts = Readonly<Record<string, unknown>>
@@ -37,6 +38,8 @@ function toDescriptor(fd: number): LogTarget {
  * default, for whoever collects it, such as journald), or to a file of our own, which bounds itself.
  */
 export function createLogger(name: string, target: number | LogTarget = 2): Logger {
+  // Loaded by those who log: its thirty files would be read at every start of every command and thread.
+  const { pino } = createRequire(import.meta.url)('pino') as typeof Pino
   const redact = { paths: SECRET_NAMES.flatMap((secret) => [secret, `*.${secret}`]), censor: '[hidden]' }
   const to = typeof target === 'number' ? toDescriptor(target) : target
   return pino({ name, redact, timestamp: pino.stdTimeFunctions.isoTime }, to)

@@ -74,3 +74,35 @@ test('stats says what is held and what it costs', async () => {
   assert.ok(stats.storedBytes < stats.usedBytes && stats.ratio > 1.5, JSON.stringify(stats))
   assert.match((await run(folder, ['repo', 'stats', 'store'])).stdout, /Points: +2 of 2 machines/)
 })
+
+test('After verify named damage, the next backup of the same data heals it; without verify it does not know', async () => {
+  const folder = await testFolder()
+  const { bytes } = await makeImages(folder)
+  await runJson(folder, ['repo', 'init', 'store'])
+  const backup = ['repo', 'backup', 'store', '-m', 'vm', '-d', '0=disk0.img']
+  const point = await runJson<PointJson>(folder, backup)
+  await hurtPack(join(folder, 'store'))
+  const unaware = await runJson<PointJson>(folder, backup)
+  assert.equal(unaware.disks[0]?.newBytes, 0)
+
+  type Verified = { ok: boolean; damage: { kind: string; points: string[] }[] }
+  const verify = async (): Promise<Verified> =>
+    JSON.parse((await run(folder, ['repo', 'verify', 'store', '--output', 'json'])).stdout) as Verified
+  assert.deepEqual((await verify()).damage[0]?.points, [point.id, unaware.id])
+  const restore = ['repo', 'restore', 'store', point.id, '--to']
+  assert.equal((await runFailing(folder, [...restore, 'lost'])).code, 'chunk_corrupt')
+
+  const healing = await runJson<PointJson>(folder, backup)
+  assert.ok((healing.disks[0]?.newBytes ?? 0) > 0, 'what lies in the hurt pack is stored again')
+  const healed = (await verify()).damage.map(({ kind, points }) => [kind, points])
+  assert.deepEqual(healed, [['pack_corrupt', []]], 'the pack is still hurt, and nobody needs it')
+  await runJson(folder, [...restore, 'back'])
+  assert.deepEqual(await readFile(join(folder, 'back/disk-0.raw')), bytes)
+  const again = await runJson<PointJson>(folder, backup)
+  assert.equal(again.disks[0]?.newBytes, 0, 'once is enough')
+
+  await runJson(folder, ['repo', 'repair', 'store'])
+  assert.deepEqual((await verify()).damage, [])
+  await runJson(folder, [...restore, 'still'])
+  assert.deepEqual(await readFile(join(folder, 'still/disk-0.raw')), bytes)
+})

@@ -27,7 +27,7 @@ test('A running machine is backed up by its monitor: full first, then only what 
   await vm.write(1, 3 * MIB, 64 * KIB)
   const next = await runJson<PointJson>(folder, [...BACKUP, qmp])
   assert.deepEqual([next.mode, next.parent], ['incremental', full.id])
-  assert.ok(next.disks.every(({ readBytes, reason }) => readBytes <= 512 * KIB && reason === undefined))
+  assert.ok(next.disks.every(({ readBytes, reason }) => readBytes <= 64 * KIB && reason === undefined))
   assert.deepEqual(await vm.graph(), graph, 'nothing is left in QEMU')
   assert.equal(await vm.status(), 'running')
   for (const [point, model] of [
@@ -79,16 +79,23 @@ test('A monitor that is not there, and contradictions between options, each say 
   }
 })
 
-test('Firmware variables travel beside the disks and are not taken for one; buses and firmware are described', async () => {
+test('Firmware variables travel beside the disks and are not taken for one; buses, firmware and networks are described', async () => {
   const folder = await testFolder()
   const { raw, bytes } = await makeImages(folder)
   const vars = join(folder, 'vars.fd')
   await copyFile('/usr/share/OVMF/OVMF_VARS.fd', vars)
   const flash = (unit: number, more: string): string[] => ['-drive', `if=pflash,unit=${unit},format=raw,${more}`]
   const code = flash(0, 'readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd')
+  const card = (backend: string, device: string): string[] => ['-netdev', backend, '-device', device]
+  const end = (which: string): string => `${which}.type=unix,${which}.path=${join(folder, which)}`
+  const cards = [
+    ...card('user,id=n0', 'e1000,netdev=n0,mac=52:54:00:00:00:07'),
+    ...card(`dgram,id=n1,${end('local')},${end('remote')}`, 'virtio-net-pci,netdev=n1,mac=52:54:00:00:00:08'),
+    ...card('hubport,id=n2,hubid=0', 'rtl8139,netdev=n2,mac=52:54:00:00:00:09'),
+  ]
   const machine = await startMachine(folder, [raw, 'raw'], {
     device: 'ide-hd,drive=d,id=disk3,serial=WD1',
-    args: ['-M', 'q35', ...code, ...flash(1, `file=${vars}`)],
+    args: [...cards, '-M', 'q35', ...code, ...flash(1, `file=${vars}`)],
   })
   await runJson(folder, ['repo', 'init', 'store'])
   const point = await runJson<PointJson>(folder, [...BACKUP, machine.qmp])
@@ -102,11 +109,21 @@ test('Firmware variables travel beside the disks and are not taken for one; buse
   assert.deepEqual(await readFile(join(folder, 'to/disk-3.raw')), bytes)
   assert.equal((await readFile(join(folder, 'to/uefi-vars'))).length, (await readFile(vars)).length)
   const { description } = JSON.parse(await readFile(join(folder, 'to/machine.json'), 'utf8')) as {
-    description: { firmware: string; machineType: string; disks: { bus: string; serial: string }[] }
+    description: { firmware: string; machineType: string; networks: unknown; disks: { bus: string; serial: string }[] }
   }
   assert.deepEqual([description.firmware, description.machineType], ['uefi', 'q35'])
   assert.deepEqual(
     description.disks.map(({ bus, serial }) => [bus, serial]),
     [['ide', 'WD1']],
   )
+  const restricted = { kind: 'user', restricted: true, forwards: [] }
+  assert.deepEqual(description.networks, [
+    { ...restricted, mac: '52:54:00:00:00:07', model: 'e1000' },
+    {
+      ...restricted,
+      mac: '52:54:00:00:00:08',
+      attachedTo: `type=dgram,udp=${join(folder, 'local')}:${join(folder, 'remote')}`,
+    },
+    { ...restricted, mac: '52:54:00:00:00:09', model: 'rtl8139', attachedTo: 'netdev n2' },
+  ])
 })

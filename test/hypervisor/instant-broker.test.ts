@@ -23,7 +23,7 @@ async function begin(waitMs = 10_000): Promise<{ vm: BlankMachine; broker: Insta
   return { vm, broker: new InstantBroker({ host: vm.host(), waitMs }), status }
 }
 
-function track(committed?: string): TrackingRequest {
+function track(committed?: string): TrackingRequest & { next: string } {
   const next = toHex(systemRandom.bytes(6))
   return { tracker: 'a1b2c3d4', next, committed: { 'disk-0': committed }, granularityBytes: 64 * KIB }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readdir } from 'node:fs/promises'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { KIB, toHex } from '#base'
@@ -17,7 +17,7 @@ const OWNER = join(import.meta.dirname, 'instant-owner.ts')
 let machine: BlankMachine | undefined
 let watchdogPid: number | undefined
 
-function track(committed: string | undefined): TrackingRequest {
+function track(committed: string | undefined): TrackingRequest & { next: string } {
   const next = toHex(systemRandom.bytes(6))
   return { tracker: TRACKER, next, committed: { 'disk-0': committed, 'disk-1': committed }, granularityBytes: 64 * KIB }
 }
@@ -63,16 +63,30 @@ async function assertNoFiles(vm: BlankMachine): Promise<void> {
   assert.deepEqual(records, [])
 }
 
+/**
+ * The owner hangs as soon as its journal says `pause`. From `stop` to `cont` QEMU needs nothing of it, so that the pause
+ * that it leaves, one of whose commands QEMU read only some, is made here.
+ */
+async function pauseAfterOwner(vm: BlankMachine): Promise<void> {
+  const { journalFolder } = vm.host()
+  await until('the owner is about to pause', async () => {
+    const names = (await readdir(journalFolder).catch(() => [] as string[])).filter((name) =>
+      name.endsWith('.instant.json'),
+    )
+    const texts = await Promise.all(names.map((name) => readFile(join(journalFolder, name), 'utf8').catch(() => '')))
+    return texts.some((text) => text.includes('"step":"pause"'))
+  })
+  await vm.qmp.execute('stop')
+}
+
 const OPENING = [
   'prepare',
   'prepare.bitmaps',
   'prepare.files',
   'prepare.nodes',
   'pause',
-  'pause.stopped',
-  'pause.filtered',
+  'pause.sent',
   'pause.inserted',
-  'pause.tracked',
   'exported',
   'open',
 ]
@@ -127,7 +141,7 @@ describe('An instant whose owner is killed', () => {
     })
   }
 
-  for (const dieAt of ['pause.stopped', 'pause.inserted', 'open']) {
+  for (const dieAt of ['pause.sent', 'pause.inserted', 'open']) {
     it(`at "${dieAt}" is freed by the watchdog within seconds`, async () => {
       const vm = await BlankMachine.create([{}, {}])
       machine = vm
@@ -167,12 +181,12 @@ describe('An instant whose owner is killed', () => {
       host,
       consistency: 'crash',
       end: 'commit',
-      dieAt: 'hang:pause.inserted',
+      dieAt: 'hang:pause',
       tracking: track(undefined),
     }
     const child = spawn(process.execPath, [OWNER, JSON.stringify(request)], { stdio: ['ignore', 'ignore', 'inherit'] })
     const exit = once(child, 'exit')
-    await until('the owner paused the machine', async () => (await vm.status()) === 'paused')
+    await pauseAfterOwner(vm)
     const pausedMs = systemClock.monotonicMs()
     watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
@@ -195,14 +209,14 @@ describe('An instant whose owner is killed', () => {
       host,
       consistency: 'crash',
       end: 'commit',
-      dieAt: 'hang:pause.inserted',
+      dieAt: 'hang:pause',
       tracking: track(undefined),
     }
     const child = spawn(process.execPath, [OWNER, JSON.stringify(request)], { stdio: ['ignore', 'ignore', 'pipe'] })
     let said = ''
     child.stderr.on('data', (bytes: Buffer) => (said += bytes.toString()))
     const exit = once(child, 'close')
-    await until('the owner paused the machine', async () => (await vm.status()) === 'paused')
+    await pauseAfterOwner(vm)
     watchdogPid = (await findWatchdog(systemClock, host.journalFolder))?.pid
     await until('the watchdog continued it', async () => (await vm.status()) === 'running', 10_000)
     child.kill('SIGCONT')

@@ -10,11 +10,11 @@ import { emptyMachine, MachineWorld } from './machine-world.ts'
 /** Disk ids to generations, as the repository's log would hold them. */
 type Committed = Record<string, string | undefined>
 
-function track(committed: Committed): TrackingRequest {
+function track(committed: Committed): TrackingRequest & { next: string } {
   return { tracker: 'a1b2c3d4', next: toHex(systemRandom.bytes(6)), committed, granularityBytes: 65_536 }
 }
 
-async function commit(instant: Instant, tracking: TrackingRequest, committed: Committed): Promise<void> {
+async function commit(instant: Instant, tracking: { next: string }, committed: Committed): Promise<void> {
   await instant.commit()
   for (const disk of instant.disks) committed[disk.diskId] = tracking.next
 }

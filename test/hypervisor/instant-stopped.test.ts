@@ -16,7 +16,7 @@ const OWNER = join(import.meta.dirname, 'instant-owner.ts')
 
 let machine: BlankMachine | undefined
 
-function track(committed: string | undefined): TrackingRequest {
+function track(committed: string | undefined): TrackingRequest & { next: string } {
   const next = toHex(systemRandom.bytes(6))
   return { tracker: TRACKER, next, committed: { 'disk-0': committed, 'disk-1': committed }, granularityBytes: 64 * KIB }
 }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterEach, describe, it } from 'node:test'
 import { KIB, MIB, toHex } from '#base'
 import { checkCommand, systemRandom } from '#runtime'
+import { complementOf, openNbd } from '#engine/block'
 import { askCapabilities, openRunningInstant, recoverInstants, type TrackingRequest } from '#engine/hypervisor'
 import { BLANK_DISK_BYTES, BlankMachine, until } from './blank-machine.ts'
 import { apply, assertSameDisk } from './instant-reader.ts'
@@ -20,7 +21,7 @@ async function create(...disks: Parameters<typeof BlankMachine.create>[0]): Prom
   return machine
 }
 
-function track(committed: Readonly<Record<string, string | undefined>>): TrackingRequest {
+function track(committed: Readonly<Record<string, string | undefined>>): TrackingRequest & { next: string } {
   return { tracker: TRACKER, next: toHex(systemRandom.bytes(6)), committed, granularityBytes: 64 * KIB }
 }
 
@@ -141,6 +142,58 @@ describe('openRunningInstant()', () => {
     assert.deepEqual(await vm.bitmaps(0), [`hf-${TRACKER}-${base}+`])
     await vm.stop()
     assertSameDisk(await imageContent(vm, 0), vm.model[0], 'the disk after the broken instant')
+  })
+
+  it('copies no write to what its reader discarded, and refuses writes through the same export', async () => {
+    const vm = await create({ sizeBytes: 40 * MIB })
+    const graph = await vm.graph()
+    const copies: Buffer[] = []
+    const first = track({})
+    const full = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: first })
+    for (const disk of full.disks) await apply(vm.folder, disk, copies)
+    await full.commit()
+    await vm.write(0, 20 * MIB, 64 * KIB)
+    const reference = Buffer.from(vm.model[0] ?? Buffer.of())
+    const tracking = track({ 'disk-0': first.next })
+    const host = vm.host({ scratchBytesMax: 4 * MIB })
+    const instant = await openRunningInstant(host, vm.running(), { consistency: 'crash', tracking })
+    const [disk] = instant.disks
+    assert.ok(disk?.source.kind === 'nbd' && disk.releases)
+    const client = await openNbd({ ...disk.source, metaContexts: [disk.source.bitmapContext ?? ''], allocation: false })
+    const dirty = await client.dirtyExtents(disk.source.bitmapContext ?? '', 0, disk.sizeBytes)
+    assert.deepEqual(dirty, [{ offset: 20 * MIB, length: 64 * KIB }])
+    for (const { offset, length } of complementOf(dirty, disk.sizeBytes)) await client.discard(offset, length)
+    await assert.rejects(client.write(20 * MIB, Buffer.alloc(512)), 'An instant takes no writes')
+    await client.close()
+    // Four times the scratch, and the changed chunk too: only that one is copied.
+    for (let at = 0; at < 16; at += 1) await vm.write(0, at * MIB, MIB)
+    await vm.write(0, 20 * MIB, 64 * KIB)
+    await instant.check()
+    await apply(vm.folder, disk, copies)
+    assertSameDisk(copies[0], reference, 'the moment')
+    await instant.commit()
+    await assertNothingLeft(vm, graph)
+    const next = track({ 'disk-0': tracking.next })
+    const since = await openRunningInstant(vm.host(), vm.running(), { consistency: 'crash', tracking: next })
+    for (const one of since.disks) await apply(vm.folder, one, copies)
+    assertSameDisk(copies[0], vm.model[0], 'discarding loses no tracking')
+    await since.commit()
+  })
+
+  it('sends everything from stop to cont in one write, so that a host that does not schedule us holds no guest', async () => {
+    const vm = await create({}, {})
+    const sentAt: string[] = []
+    const onStep = async (step: string): Promise<void> => {
+      // Nothing is read from the monitor while this waits; the guest runs again all the same.
+      if (step !== 'pause.sent') return
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 400)
+      sentAt.push(step)
+      return Promise.resolve()
+    }
+    const instant = await openRunningInstant(vm.host({ onStep }), vm.running(), { consistency: 'crash' })
+    assert.deepEqual(sentAt, ['pause.sent'])
+    assert.ok(instant.pauseMs < 300, `We were away for 400 ms, the guest stood still for ${instant.pauseMs}`)
+    await instant.commit()
   })
 
   it('refuses a second instant, and a resize, while one is open', async () => {

@@ -21,6 +21,7 @@ type BackupCommandOptions = RepoOptions &
     qga?: string
     consistency?: keyof typeof CONSISTENCY
     strict?: boolean
+    scan?: boolean
     scratchDir?: string
     threads?: number
     keepUntil?: number
@@ -67,6 +68,7 @@ export function backupCommand(): Command {
       ),
     )
     .option('--strict', 'fail instead of making a point of lesser consistency')
+    .option('--scan', 'read all that is allocated instead of going by change tracking')
     .option('--scratch-dir <folder>', 'where what the guest overwrites meanwhile is kept (default: the state folder)')
     .option('--keep-until <date>', 'when the point expires: no rule of "forget" gives it up before', parseDate)
     .option(
@@ -90,7 +92,7 @@ export function backupCommand(): Command {
     )
 }
 
-function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir }: BackupCommandOptions): void {
+function refuseContradictions({ disk, qmp, qga, consistency, strict, scan, scratchDir }: BackupCommandOptions): void {
   const refuse = (message: string): never => {
     throw new CliError('usage_invalid', message, {
       hint: 'Name each disk with --disk LUN=[FORMAT:]SOURCE, or a running machine with --qmp SOCKET.',
@@ -99,9 +101,9 @@ function refuseContradictions({ disk, qmp, qga, consistency, strict, scratchDir 
   if (disk === undefined && qmp === undefined) refuse('Neither disks nor a running machine were named.')
   if (disk !== undefined && qmp !== undefined)
     refuse('A running machine is backed up with all its disks: --qmp takes no --disk.')
-  const needsQmp = [qga, consistency, strict, scratchDir].some((option) => option !== undefined)
+  const needsQmp = [qga, consistency, strict, scan, scratchDir].some((option) => option !== undefined)
   if (qmp === undefined && needsQmp)
-    refuse('--qga, --consistency, --strict and --scratch-dir are for running machines: they need --qmp.')
+    refuse('--qga, --consistency, --strict, --scan and --scratch-dir are for running machines: they need --qmp.')
   if (qga === undefined && consistency !== undefined && consistency !== 'crash')
     refuse('Only the guest agent can make more than a crash consistent point: name its socket with --qga.')
 }
@@ -112,12 +114,13 @@ async function backUpRunningMachine(
   options: BackupCommandOptions,
   { output, signal }: CommandContext,
 ): Promise<PointRecord> {
-  const { machine, qga, consistency, strict, scratchDir, threads } = options
+  const { machine, qga, consistency, strict, scan, scratchDir, threads } = options
   const { backUpRunning } = await import('#engine/transfer')
   const { systemClock, systemRandom } = await import('#runtime')
   const wanted = consistency ?? (qga === undefined ? 'crash' : 'app')
   const sockets = { qmpSocketPath, ...(qga === undefined ? {} : { agentSocketPath: qga }) }
-  const backup = { machine, sockets, consistency: CONSISTENCY[wanted], strict: strict ?? false, ...keeping(options) }
+  const promised = { consistency: CONSISTENCY[wanted], strict: strict ?? false, scan: scan ?? false }
+  const backup = { machine, sockets, ...promised, ...keeping(options) }
   return backUpRunning(repository, backup, {
     store: descriptor,
     clock: systemClock,
@@ -126,6 +129,7 @@ async function backUpRunningMachine(
     progress: output.progress,
     signal,
     stateFolder: stateFolder(),
+    onWarning: (sentence) => output.note(`Warning: ${sentence}`),
     onUnrecovered: (id, error) => output.note(`Instant ${id} of an earlier run is still open: ${error?.message ?? ''}`),
     ...(scratchDir === undefined ? {} : { scratchFolder: scratchDir }),
     ...(threads === undefined ? {} : { threads }),
@@ -138,7 +142,7 @@ async function backUpNamed(
   context: CommandContext,
 ): Promise<PointRecord> {
   const { disk = [], allowBackingIn = [] } = options
-  const held = await holdDisks(disk, { allowBackingIn, signal: context.signal })
+  const held = await holdDisks(disk, { stateFolder: stateFolder(), allowBackingIn, signal: context.signal })
   try {
     return await backUpImages(opened, held.disks, options, context)
   } finally {

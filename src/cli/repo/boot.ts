@@ -6,7 +6,7 @@
  */
 import { homedir } from 'node:os'
 import { join, resolve } from 'node:path'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { QemuHypervisor } from '#engine/hypervisor'
 import type { PointRecord } from '#engine/repository'
 import { type CommandContext, runCommandHandler } from '../command.ts'
@@ -24,13 +24,17 @@ export function bootCommand(): Command {
       'as soon as this says so; the command stays until all data has moved in, and the same command takes up what was cut short.',
     examples: [
       'holdfast repo boot /srv/backup latest --machine web1 --to /images/web1-back',
-      'holdfast repo boot /srv/backup 4f1c --to /images/drill --name drill --network restricted',
+      'holdfast repo boot /srv/backup 4f1c --to /images/drill --name drill --network none',
     ],
   })
     .requiredOption('-t, --to <folder>', 'folder for the machine and its disks; made if missing')
     .option('-n, --name <name>', 'name of the machine (default: as in the point)')
     .option('--machine <name>', 'look among the points of this machine only')
-    .option('--network <kind>', 'none, or restricted: a network of its own that reaches nothing', 'none')
+    .addOption(
+      new Option('--network <kind>', "restricted: the machine's cards, on networks of their own that reach nothing")
+        .choices(['restricted', 'none'])
+        .default('restricted'),
+    )
     .option('--runtime-dir <folder>', 'where sockets are made (default: /run/holdfast, or $XDG_RUNTIME_DIR/holdfast)')
     .action((location: string, selector: string, options: BootCommandOptions) =>
       runCommandHandler(options, (context) =>
@@ -74,16 +78,13 @@ async function boot(
   options: BootCommandOptions,
   context: CommandContext,
 ): Promise<void> {
-  const { bootPoint } = await import('#engine/transfer')
+  const { bootPoint, restrictedNetworks } = await import('#engine/transfer')
   const { systemClock } = await import('#runtime')
   const startedMs = systemClock.monotonicMs()
   const folder = resolve(options.to)
   const runtime = resolve(options.runtimeDir ?? runtimeFolder())
   const machine = options.name ?? point.machine
-  const networks =
-    options.network === 'restricted'
-      ? [{ kind: 'user' as const, mac: '52:54:00:48:46:02', restricted: true, forwards: [] }]
-      : []
+  const networks = options.network === 'none' ? [] : restrictedNetworks(point)
   const running = await bootPoint(
     opened.repository,
     point,

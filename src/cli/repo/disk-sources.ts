@@ -6,14 +6,13 @@
  * plainly in the file they are read from there, else through the daemon. Whoever serves an NBD export answers for its
  * standing still.
  */
-import { constants, type FileHandle, open } from 'node:fs/promises'
-import { errnoOf, HoldfastError, isHoldfastError } from '#base'
-import type { ImageFormat, SourceDescriptor } from '#engine/block'
+import { HoldfastError, isHoldfastError } from '#base'
+import type { DeviceClaim, ImageFormat, SourceDescriptor } from '#engine/block'
 import type { DiskArgument } from './disk-argument.ts'
 
 export type HeldDisk = Readonly<{ lun: number; format: string; sizeBytes: number; source: SourceDescriptor }>
 export type HeldDisks = Readonly<{ disks: readonly HeldDisk[]; close: () => Promise<void> }>
-type Options = Readonly<{ allowBackingIn: readonly string[]; signal: AbortSignal }>
+type Options = Readonly<{ stateFolder: string; allowBackingIn: readonly string[]; signal: AbortSignal }>
 type Holding = Readonly<{ disk: HeldDisk; close: () => Promise<void> }>
 
 /** Opens and locks all, or none. @throws image_in_use and whatever else opening raises */
@@ -34,6 +33,8 @@ export async function holdDisks(wanted: readonly DiskArgument[], options: Option
 }
 
 async function holdDisk({ lun, source }: DiskArgument, options: Options): Promise<Holding> {
+  const { refuseMarked } = await import('#engine/transfer')
+  await refuseMarked(source, options.stateFolder)
   if (source.kind === 'image') return holdImage(lun, source.path, source.format, options)
   const { openSource } = await import('#engine/block')
   const opened = await openSource(source, { signal: options.signal })
@@ -48,7 +49,8 @@ async function holdImage(
   named: ImageFormat | undefined,
   options: Options,
 ): Promise<Holding> {
-  const claim = await claimDevice(path)
+  const { claimDevice } = await import('#engine/block')
+  const claim = await claimDevice(path, 'Unmount it, or back a snapshot of it up (lvcreate --snapshot).')
   try {
     return await holdOpened(lun, path, named, options, claim)
   } catch (error) {
@@ -57,36 +59,12 @@ async function holdImage(
   }
 }
 
-/**
- * A block device that the host has mounted, or that is part of a volume group or RAID, changes under whoever reads it, and
- * QEMU's locks say nothing of that. O_EXCL without O_CREAT does (open(2)), and keeps it from being mounted meanwhile.
- */
-async function claimDevice(path: string): Promise<FileHandle | undefined> {
-  const { BlockError, fileShape } = await import('#engine/block')
-  if ((await fileShape(path)).kind === 'file') return undefined
-  try {
-    return await open(path, constants.O_RDONLY | constants.O_EXCL)
-  } catch (cause) {
-    if (errnoOf(cause) !== 'EBUSY') throw cause
-    throw new BlockError(
-      'image_in_use',
-      `The host itself uses ${path}: it is mounted, or part of a volume group or RAID.`,
-      {
-        facts: { path },
-        retry: 'later',
-        hint: 'Unmount it, or back a snapshot of it up (lvcreate --snapshot).',
-        cause,
-      },
-    )
-  }
-}
-
 async function holdOpened(
   lun: number,
   path: string,
   named: ImageFormat | undefined,
   options: Options,
-  claim: FileHandle | undefined,
+  claim: DeviceClaim | undefined,
 ): Promise<Holding> {
   const { exportImage, mapImage, probeImageFormat } = await import('#engine/block')
   const format = named ?? (await probeImageFormat(path))

@@ -6,7 +6,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { must, type ProgressSink, toHex } from '#base'
-import type { TargetDescriptor } from '#engine/transfer'
+import type { RestoreOptions } from '#engine/transfer'
 import type { DiskRecord } from '#engine/repository'
 import type { OpenRepository } from './open.ts'
 import { giveName, type RestoredFile } from './target-folder.ts'
@@ -52,43 +52,33 @@ const WRITE: Readonly<Record<RestoreFormat, Write>> = {
   vmdk: (opened, disk, path, how) => writeConverted(opened, disk, path, how, 'vmdk'),
 }
 
-async function fill(
-  { repository, descriptor }: OpenRepository,
-  disk: DiskRecord,
-  target: TargetDescriptor,
-  { threads, progress, signal }: RestoreHow,
-): Promise<void> {
-  const { restoreDisk } = await import('#engine/transfer')
+async function restoreOptions({ descriptor }: OpenRepository, how: RestoreHow): Promise<RestoreOptions> {
   const { systemClock } = await import('#runtime')
-  const options = { store: descriptor, clock: systemClock, progress, signal }
-  await restoreDisk(repository, disk, target, threads === undefined ? options : { ...options, threads })
+  const { threads, progress, signal } = how
+  return { store: descriptor, clock: systemClock, progress, signal, ...(threads === undefined ? {} : { threads }) }
+}
+
+async function fill(opened: OpenRepository, disk: DiskRecord, path: string, how: RestoreHow): Promise<void> {
+  const { restoreDisk } = await import('#engine/transfer')
+  await restoreDisk(opened.repository, disk, { kind: 'raw', path }, await restoreOptions(opened, how))
 }
 
 async function writeRaw(opened: OpenRepository, disk: DiskRecord, path: string, how: RestoreHow): Promise<void> {
   const { createRawTarget } = await import('#engine/block')
   await (await createRawTarget(path, disk.virtualSizeBytes)).close()
-  await fill(opened, disk, { kind: 'raw', path }, how)
+  await fill(opened, disk, path, how)
 }
 
 /** A fixed VHD is the raw disk and a footer, which is there already when the disk is filled in. */
 async function writeVhd(opened: OpenRepository, disk: DiskRecord, path: string, how: RestoreHow): Promise<void> {
   const { createVhdTarget } = await import('#engine/block')
   await (await createVhdTarget(path, disk.virtualSizeBytes)).close()
-  await fill(opened, disk, { kind: 'raw', path }, how)
+  await fill(opened, disk, path, how)
 }
 
 async function writeQcow2(opened: OpenRepository, disk: DiskRecord, path: string, how: RestoreHow): Promise<void> {
-  const { openQcow2Target } = await import('#engine/block')
-  const target = await openQcow2Target(path, disk.virtualSizeBytes, { signal: how.signal })
-  try {
-    await fill(opened, disk, { kind: 'nbd', socketPath: target.socketPath, exportName: target.exportName }, how)
-  } catch (error) {
-    await target.close().catch(() => {
-      // The file is given up anyway.
-    })
-    throw error
-  }
-  await target.close()
+  const { restoreToQcow2 } = await import('#engine/transfer')
+  await restoreToQcow2(opened.repository, disk, path, await restoreOptions(opened, how))
 }
 
 /** Formats that only qemu-img writes: by way of a raw file beside it, so twice the space is needed for a while. */

@@ -71,8 +71,9 @@ function verifyOpened(
   options: VerifyCommandOptions,
   context: CommandContext,
 ): Promise<VerifyReport> {
+  const loading = import('#engine/transfer') // while the key is derived
   return withRepository(location, options, context, async ({ repository, descriptor }) => {
-    const { verifyWithKey } = await import('#engine/transfer')
+    const { verifyWithKey } = await loading
     const only = selector === undefined ? undefined : [repository.findPoint(selector)]
     return whileReading(repository, 'verify', () =>
       verifyWithKey(repository, {

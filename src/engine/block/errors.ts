@@ -22,6 +22,8 @@ export const BLOCK_ERROR_CODES = [
   'target_too_small',
   'target_exists',
   'target_full',
+  'target_read_only',
+  'target_size_differs',
   'block_io_error',
 ] as const
 export type BlockErrorCode = (typeof BLOCK_ERROR_CODES)[number]

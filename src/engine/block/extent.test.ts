@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { SeededRandom } from '#base'
-import { alignRanges, appendExtent, assertRanges, type ByteRange, type Extent, totalBytes } from './extent.ts'
+import {
+  alignRanges,
+  appendExtent,
+  assertRanges,
+  type ByteRange,
+  complementOf,
+  type Extent,
+  totalBytes,
+} from './extent.ts'
 import { dirtyContext } from './nbd/export.ts'
 import { WrittenRanges } from './written-ranges.ts'
 
@@ -19,6 +27,20 @@ function someRanges(random: SeededRandom, sizeBytes: number): ByteRange[] {
 function bytesOf(ranges: readonly ByteRange[]): Set<number> {
   return new Set(ranges.flatMap((range) => Array.from({ length: range.length }, (_, i) => range.offset + i)))
 }
+
+describe('complementOf()', () => {
+  it('holds exactly the bytes that the ranges do not', () => {
+    for (let seed = 1; seed <= 50; seed += 1) {
+      const ranges = someRanges(new SeededRandom(seed), 1003)
+      const gaps = complementOf(ranges, 1003)
+      assertRanges(gaps, 1003)
+      const [inside, outside] = [bytesOf(ranges), bytesOf(gaps)]
+      for (let at = 0; at < 1003; at += 1) assert.equal(outside.has(at), !inside.has(at), `seed ${seed} byte ${at}`)
+    }
+    assert.deepEqual(complementOf([], 7), [{ offset: 0, length: 7 }])
+    assert.deepEqual(complementOf([{ offset: 0, length: 7 }], 7), [])
+  })
+})
 
 describe('alignRanges()', () => {
   it('covers exactly the units that hold a byte of a range, joined', () => {

@@ -39,6 +39,17 @@ export function alignRanges(ranges: readonly ByteRange[], unitBytes: number, siz
   return aligned
 }
 
+/** What lies between the ranges, up to `sizeBytes`. */
+export function complementOf(ranges: readonly ByteRange[], sizeBytes: number): ByteRange[] {
+  const gaps: ByteRange[] = []
+  let end = 0
+  for (const range of [...ranges, { offset: sizeBytes, length: 0 }]) {
+    if (range.offset > end) gaps.push({ offset: end, length: range.offset - end })
+    end = range.offset + range.length
+  }
+  return gaps
+}
+
 /** Appends a run to a list of extents, widening the last one when state and place allow it. For builders of lists. */
 export function appendExtent(extents: Extent[], extent: Extent): void {
   if (extent.length === 0) return

@@ -1,4 +1,5 @@
 /** engine/block: random access to the bytes of disks, over NBD and in image files. */
+export { claimDevice, type DeviceClaim } from './claim-device.ts'
 export {
   assertInside,
   type BlockDevice,
@@ -15,6 +16,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  complementOf,
   type ByteRange,
   type Extent,
   type ExtentKind,
@@ -30,6 +32,8 @@ export {
   type CreateImageOptions,
   createVhdTarget,
   exportImage,
+  growImage,
+  openImageInPlace,
   openQcow2Target,
   type Qcow2Target,
 } from './image/image-files.ts'
@@ -37,6 +41,13 @@ export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image
 export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
 export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
 export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
+export {
+  createQcow2File,
+  finishQcow2File,
+  QCOW2_DATA_OFFSET,
+  qcow2ClustersBytes,
+  type Qcow2Range,
+} from './image/qcow2-writer.ts'
 export type { ServedImage, StorageDaemonOptions } from './image/storage-daemon.ts'
 export { MemoryDevice } from './memory-device.ts'
 export { type NbdClient, openNbd, type OpenNbdOptions } from './nbd/client.ts'
@@ -47,3 +58,4 @@ export type { NbdServerTls } from './nbd/server-tls.ts'
 export { openSource, type OpenSourceOptions } from './open-source.ts'
 export { createRawTarget, openRawTarget, type RawTargetTail } from './raw-target.ts'
 export { type Stamp, stampedBytes } from './sector-stamp.ts'
+export { openStagedTarget } from './staged-target.ts'

@@ -17,8 +17,20 @@ export type MachineDisk = Readonly<{
   serial: string
 }>
 
+/** Network cards that a machine can be given; virtio-net-pci where nothing is said. */
+export const CARD_MODELS = ['virtio-net-pci', 'e1000', 'e1000e', 'rtl8139', 'vmxnet3'] as const
+export type CardModel = (typeof CARD_MODELS)[number]
+
 export type MachineNetwork =
-  | Readonly<{ kind: 'user'; mac: string; restricted: boolean; forwards: readonly PortForward[] }>
+  | Readonly<{
+      kind: 'user'
+      mac: string
+      restricted: boolean
+      forwards: readonly PortForward[]
+      model?: CardModel
+      /** What the card of a machine that was only looked at is attached to, in QEMU's words. For people; never acted on. */
+      attachedTo?: string
+    }>
   | Readonly<{ kind: 'tap'; mac: string; interface: string; namespace?: string }>
   /** A cable between two machines and nothing else: no host, no other guest. Each machine takes one end of `link`. */
   | Readonly<{ kind: 'link'; mac: string; link: string; end: 'a' | 'b' }>

@@ -23,8 +23,11 @@ export type Generation = string
 
 export type TrackingRequest = Readonly<{
   tracker: TrackerId
-  /** The generation that this instant would become; new and random for every attempt. */
-  next: Generation
+  /**
+   * The generation that each disk would become; new and random for every attempt. One a disk, so that an image in another
+   * disk's place is never taken for it; one for all where that cannot happen.
+   */
+  next: Generation | ((diskId: string) => Generation)
   /** Per disk id: the last generation that is in the repository's log, if any. Anything else found is stale. */
   committed: Readonly<Record<string, Generation | undefined>>
   /** Bitmap granularity in bytes, a power of two between 4 KiB and 4 MiB: what the consumer reads. */
@@ -54,6 +57,8 @@ export type ScanReason =
   | 'disk_shrunk'
   | 'source_without_bitmap'
   | 'source_changed_offline'
+  | 'guard_mismatch'
+  | 'asked_for'
 
 export type InstantDisk = Readonly<{
   lun: number
@@ -69,8 +74,20 @@ export type InstantDisk = Readonly<{
   source:
     | Readonly<{ kind: 'nbd'; socketPath: string; exportName: string; bitmapContext?: string }>
     | Readonly<{ kind: 'image'; path: string; format: string }>
+  /**
+   * The disk as it is now, over the same socket: with changes since a generation, for looking at what is said not to have
+   * changed. The guest may write to it meanwhile.
+   */
+  present?: Readonly<{ socketPath: string; exportName: string }>
+  /** What its bitmap is called from now on, when tracking was asked for; the generations of an instant land together or not. */
+  generation?: Generation
   /** all: read what is allocated, because of `reason`; since: only `bitmapContext`'s dirty extents hold valid data. */
   changes: Readonly<{ kind: 'all'; reason: ScanReason }> | Readonly<{ kind: 'since'; generation: Generation }>
+  /**
+   * The export takes discards (NBD_CMD_TRIM) as "this will not be read": the guest's writes there are copied no more, and
+   * reads there fail. A consumer of changes should discard all else at once.
+   */
+  releases: boolean
 }>
 
 export interface Instant {

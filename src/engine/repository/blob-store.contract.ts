@@ -133,6 +133,28 @@ function describeReading(open: Open, largeBytes: number): void {
     }
   })
 
+  it('get() and getRange() into the memory of the caller write nothing beside the answer', async (t) => {
+    const store = await open(t)
+    const whole = positionedBytes(8, 10_000)
+    await store.put('packs/x', [whole])
+    const memory = new Uint8Array(12_000)
+    for (const [offset, length] of [
+      [0, 10_000],
+      [17, 9000],
+      [9999, 1],
+    ] as const) {
+      memory.fill(0xee)
+      const part = await store.getRange('packs/x', offset, length, memory)
+      assertSameBytes(part, whole.subarray(offset, offset + length))
+      assert.ok(memory.subarray(length).every((byte) => byte === 0xee))
+    }
+    memory.fill(0xee)
+    assertSameBytes(await store.get('packs/x', memory), whole)
+    assert.ok(memory.subarray(whole.length).every((byte) => byte === 0xee))
+    assertSameBytes(await store.get('packs/x', memory.subarray(0, 9999)), whole)
+    assertSameBytes(await store.getRange('packs/x', 5, 100, memory.subarray(0, 99)), whole.subarray(5, 105))
+  })
+
   it('getRange() past the end fails and is never short', async (t) => {
     const store = await open(t)
     await store.put('packs/x', [positionedBytes(7, 100)])

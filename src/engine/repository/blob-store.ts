@@ -35,10 +35,13 @@ export interface BlobStore {
 
   /** Stores the concatenation of `parts` unless the key exists. @throws StoreError */
   put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'>
-  /** @throws StoreError `blob_not_found` */
-  get(key: BlobKey): Promise<Uint8Array>
-  /** @throws StoreError `blob_not_found`, `blob_range_invalid` */
-  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array>
+  /**
+   * The bytes may lie in `memory` if they fit; a store need not use it. It is not touched any more when this has settled.
+   * @throws StoreError `blob_not_found`
+   */
+  get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array>
+  /** `memory` as for `get`. @throws StoreError `blob_not_found`, `blob_range_invalid` */
+  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number, memory?: Uint8Array): Promise<Uint8Array>
   /** The size in bytes, or undefined when there is no such object. */
   head(key: BlobKey): Promise<number | undefined>
   /** Objects whose key starts with `prefix` and is greater than `after`, in ascending order. */

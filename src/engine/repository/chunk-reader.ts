@@ -2,19 +2,22 @@
  * Chunks by content, wherever they lie. Neighbours in a pack are read in one request, every chunk is checked against the
  * hash that the manifest names, and a copy that is damaged gives way to another copy before an error is raised.
  */
-import { freeMemory, isHoldfastError, KIB, MIB, must, toHex } from '#base'
+import { isHoldfastError, KIB, MIB, must, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import type { ChunkId, ContentHash, KeyRing, SealingKey } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import type { IndexReader } from './index/chunk-index.ts'
 import type { ChunkLocation } from './index/run-file.ts'
 import { type ChunkKind, decodeFooter, decodeHeader, PACK_FOOTER_BYTES, PACK_HEADER_BYTES } from './pack-format.ts'
+import { Scratch } from './scratch.ts'
 import { openChunk, openPlain, packCorrupt, type PackRef, readSealed } from './pack-reader.ts'
 
 /** One request never spans more than this, and reads over gaps no larger than that. */
 const RUN_BYTES_MAX = 4 * MIB
 const GAP_BYTES_MAX = 64 * KIB
 const PACK_KEYS_MAX = 1024
+/** Two for each reading at one time; a server of disks has more, and gives the rest back. */
+const MEMORIES_KEPT_MAX = 4
 /** What says that one copy is bad, and another may be good. */
 const COPY_IS_BAD = ['chunk_corrupt', 'pack_corrupt', 'pack_missing'] as const
 
@@ -24,6 +27,7 @@ type Located<T> = ChunkRequest<T> & Readonly<{ id: ChunkId; at: ChunkLocation }>
 /** A chunk as packs keep it: compressed by `codec`, not sealed. */
 export type StoredChunk = Readonly<{ bytes: Uint8Array; codec: number; plainBytes: number; kind: ChunkKind }>
 
+type Fetched<T> = Readonly<{ run: readonly Located<T>[]; bytes: Promise<Uint8Array | undefined> }>
 type Sink<R, T> = (opened: R, tag: T) => void | Promise<void>
 /** Opens a sealed copy; undefined when it is sound but not what the manifest means. */
 type Opener<R> = (chunk: Located<unknown>, key: SealingKey, pack: string, sealed: Uint8Array) => R | undefined
@@ -33,6 +37,8 @@ export class ChunkReader {
   readonly #keys: KeyRing
   readonly #index: IndexReader
   readonly #packKeys = new Map<string, SealingKey>()
+  /** What runs are read into, while nobody reads. */
+  readonly #memories: Scratch[] = []
 
   constructor(store: BlobStore, keys: KeyRing, index: IndexReader) {
     this.#store = store
@@ -47,11 +53,13 @@ export class ChunkReader {
   }
 
   /**
-   * Reads many chunks, calling `sink` once for each in an order that suits the packs. Bytes are the sink's until it resolves.
+   * Reads many chunks, calling `sink` once for each in an order that suits the packs. The bytes are the sink's; with
+   * `memory` they lie in it and are the sink's until it resolves.
    * @throws chunk_missing, chunk_corrupt, pack_missing, and what the sink throws
    */
-  readMany<T>(requests: readonly ChunkRequest<T>[], sink: Sink<Uint8Array, T>): Promise<void> {
-    return this.#readMany(requests, this.#openPlain, sink)
+  readMany<T>(requests: readonly ChunkRequest<T>[], sink: Sink<Uint8Array, T>, memory?: Scratch): Promise<void> {
+    const open = memory === undefined ? this.#openPlain : this.#opener(memory)
+    return this.#readMany(requests, open, sink)
   }
 
   /** As readMany, of the stored form: authenticated by the seal, neither decompressed nor hashed. For copies. */
@@ -65,10 +73,29 @@ export class ChunkReader {
       return { ...request, id, at: this.#locate(id) }
     })
     located.sort((a, b) => a.at.pack - b.at.pack || a.at.offset - b.at.offset)
-    for (let first = 0; first < located.length;) {
-      const run = runFrom(located, first)
-      await this.#readRun(run, open, sink)
-      first += run.length
+    const memories = [this.#memories.pop() ?? new Scratch(), this.#memories.pop() ?? new Scratch()] as const
+    const runs = runsOf(located)
+    let turn = 0
+    const fetchNext = (): Fetched<T> | undefined => {
+      const run = runs.next().value
+      if (run === undefined) return undefined
+      turn = 1 - turn
+      const bytes = this.#fetch(run, memories[turn === 0 ? 0 : 1])
+      bytes.catch(() => undefined) // heard of when its turn comes, if it comes
+      return { run, bytes }
+    }
+    let next = fetchNext()
+    try {
+      // While one run is opened the next one is read.
+      while (next !== undefined) {
+        const { run, bytes } = next
+        const read = await bytes
+        next = fetchNext()
+        await this.#openRun(run, read, open, sink)
+      }
+    } finally {
+      await next?.bytes.catch(() => undefined) // until then its memory is written to
+      if (this.#memories.length < MEMORIES_KEPT_MAX) this.#memories.push(...memories)
     }
   }
 
@@ -81,21 +108,26 @@ export class ChunkReader {
     })
   }
 
-  async #readRun<R, T>(run: readonly Located<T>[], open: Opener<R>, sink: Sink<R, T>): Promise<void> {
+  /** The bytes of a run, or undefined: each chunk then looks for another copy by itself and raises the error if there is none. */
+  async #fetch(run: readonly Located<unknown>[], memory: Scratch): Promise<Uint8Array | undefined> {
     const { at: first } = must(run[0], 'A run has at least one chunk')
     const { at: last } = must(run.at(-1), 'A run has at least one chunk')
-    let bytes: Uint8Array | undefined
+    const length = last.offset + last.sealedBytes - first.offset
     try {
-      bytes = await readSealed(
-        this.#store,
-        this.#index.packs.ref(first.pack),
-        first.offset,
-        last.offset + last.sealedBytes - first.offset,
-      )
+      return await readSealed(this.#store, this.#index.packs.ref(first.pack), first.offset, length, memory)
     } catch (error) {
       if (!isHoldfastError(error, 'pack_missing', 'pack_corrupt')) throw error
-      // Each chunk now looks for another copy by itself and raises the error if there is none.
+      return undefined
     }
+  }
+
+  async #openRun<R, T>(
+    run: readonly Located<T>[],
+    bytes: Uint8Array | undefined,
+    open: Opener<R>,
+    sink: Sink<R, T>,
+  ): Promise<void> {
+    const { at: first } = must(run[0], 'A run has at least one chunk')
     for (const chunk of run) {
       const sealed = bytes?.subarray(
         chunk.at.offset - first.offset,
@@ -104,13 +136,16 @@ export class ChunkReader {
       const opened = (sealed && (await this.#tryOpen(chunk, sealed, open))) ?? (await this.#readAnyCopy(chunk, open))
       await sink(opened, chunk.tag)
     }
-    if (bytes !== undefined) freeMemory(bytes)
   }
 
-  readonly #openPlain: Opener<Uint8Array> = (chunk, key, pack, sealed) => {
-    const { plain, content } = openPlain(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
-    return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+  #opener(memory?: Scratch): Opener<Uint8Array> {
+    return (chunk, key, pack, sealed) => {
+      const { plain, content } = openPlain(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed, memory)
+      return Buffer.compare(content, chunk.content) === 0 ? plain : undefined
+    }
   }
+
+  readonly #openPlain = this.#opener()
 
   readonly #openStored: Opener<StoredChunk> = (chunk, key, pack, sealed) => {
     const bytes = openChunk(this.#keys, key, pack, { ...chunk.at, id: chunk.id }, sealed)
@@ -184,12 +219,23 @@ async function saltInFooter(store: BlobStore, ref: PackRef): Promise<Uint8Array>
   return footer.salt
 }
 
+/** Cuts sorted chunks into runs, each as long as one request may be. */
+function* runsOf<T>(located: readonly Located<T>[]): Generator<Located<T>[], undefined> {
+  for (let first = 0; first < located.length;) {
+    const run = runFrom(located, first)
+    yield run
+    first += run.length
+  }
+  return undefined
+}
+
 /** The longest run from `first` that one request may read. */
 function runFrom<T>(located: readonly Located<T>[], first: number): Located<T>[] {
   const start = must(located[first], 'Inside the list')
   const run = [start]
   let end = start.at.offset + start.at.sealedBytes
-  for (const next of located.slice(first + 1)) {
+  for (let i = first + 1; i < located.length; i += 1) {
+    const next = must(located[i], 'Inside the list')
     const isNear = next.at.pack === start.at.pack && next.at.offset - end <= GAP_BYTES_MAX
     if (!isNear || next.at.offset + next.at.sealedBytes - start.at.offset > RUN_BYTES_MAX) break
     run.push(next)

@@ -97,7 +97,7 @@ export class KeyRing {
   readonly #idKey: KeyObject
   readonly #packKey: Uint8Array
   readonly #logKey: Uint8Array
-  readonly #macKey: Uint8Array
+  readonly #macKey: KeyObject
 
   constructor(master: Uint8Array, repositoryId: Uint8Array) {
     assert(master.length === KEY_BYTES, 'A master key has 32 bytes')
@@ -107,7 +107,7 @@ export class KeyRing {
     this.#idKey = createSecretKey(derive(master, repositoryId, 'chunk id'))
     this.#packKey = derive(master, repositoryId, 'pack')
     this.#logKey = derive(master, repositoryId, 'log seal')
-    this.#macKey = derive(master, repositoryId, 'log mac')
+    this.#macKey = createSecretKey(derive(master, repositoryId, 'log mac'))
   }
 
   chunkId(content: ContentHash): ChunkId {

@@ -30,14 +30,25 @@ export {
   removeKeySlot,
 } from './key-slots.ts'
 export { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode, rootLevel } from './manifest/node.ts'
+export {
+  DELTA_DEPTH_MAX,
+  type DeltaExtent,
+  type DeltaNode,
+  encodeDeltaNode,
+  type PayloadChunk,
+} from './manifest/delta-node.ts'
+export { type ExtentList, joined, overlay, piecesIn, splitAt, touchedUnits, touches } from './manifest/extent-map.ts'
+export { isDelta, type ResolvedVersion, resolveVersion } from './manifest/version.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
 export {
   type AttachmentRecord,
+  type DeltaRoot,
   type DiskMode,
   type DiskRecord,
   type PointId,
   type PointRecord,
   type RootRef,
+  type TreeRoot,
   worstMode,
 } from './point.ts'
 export {
@@ -49,7 +60,8 @@ export {
   threadReader,
 } from './repository.ts'
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
-export { checkPack, checkPackWithKey, type PackCheck, type PackRef, salvageChunks } from './pack-reader.ts'
+export { checkPack, checkPackWithKey, type PackCheck, PackMemory, type PackRef, salvageChunks } from './pack-reader.ts'
+export { Scratch } from './scratch.ts'
 export { readConfig } from './config.ts'
 export { CommitLog } from './log/log.ts'
 export { packKeyOf } from './pack-format.ts'

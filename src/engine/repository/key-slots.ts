@@ -7,7 +7,8 @@
  *
  * A wrong key is found here, by the wrap's tag, before anything else is read or written.
  */
-import { argon2Sync, hkdfSync } from 'node:crypto'
+import { argon2, hkdfSync } from 'node:crypto'
+import { promisify } from 'node:util'
 import { isHoldfastError, type Random, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import { KEY_BYTES, SealingKey } from './crypto.ts'
@@ -42,12 +43,15 @@ export type KeySlot = Readonly<{
 
 const slotKey = (id: string): string => `keys/${id}`
 
-function wrappingKey(credential: Credential, salt: Uint8Array, cost: KdfCost): SealingKey {
+/** Derived in another thread, for it takes a fifth of a second and more: the caller's is free meanwhile. */
+const deriveArgon2 = promisify(argon2)
+
+async function wrappingKey(credential: Credential, salt: Uint8Array, cost: KdfCost): Promise<SealingKey> {
   if (credential.kind === 'key-file') {
     return new SealingKey(new Uint8Array(hkdfSync('sha256', credential.bytes, salt, 'holdfast/1 key file', KEY_BYTES)))
   }
   return new SealingKey(
-    argon2Sync('argon2id', {
+    await deriveArgon2('argon2id', {
       message: Buffer.from(credential.passphrase.normalize('NFKC')),
       nonce: salt,
       parallelism: cost.parallelism,
@@ -88,7 +92,7 @@ export async function addKeySlot(
   const cost = options.cost ?? KDF_COST_DEFAULT
   const id = toHex(options.random.bytes(8))
   const salt = options.random.bytes(32)
-  const kek = wrappingKey(options.credential, salt, cost)
+  const kek = await wrappingKey(options.credential, salt, cost)
   const { ciphertext, tag } = kek.seal(0, wrapAad(options.repositoryId, id), master)
   const slot: KeySlot = {
     format: 'holdfast-key-slot',
@@ -164,7 +168,7 @@ export async function openMaster(
     })
   }
   for (const slot of slots.filter((candidate) => candidate.kind === credential.kind)) {
-    const kek = wrappingKey(credential, Buffer.from(slot.salt, 'base64'), slot.cost ?? KDF_COST_DEFAULT)
+    const kek = await wrappingKey(credential, Buffer.from(slot.salt, 'base64'), slot.cost ?? KDF_COST_DEFAULT)
     const master = kek.open(0, wrapAad(repositoryId, slot.id), Buffer.from(slot.wrapped, 'base64'))
     if (master !== undefined) return { master, slotId: slot.id }
   }

@@ -18,7 +18,7 @@ export const TABLE_ENTRY_BYTES = 48
 const HEADER_MAGIC = Buffer.from('HFPACK01')
 const FOOTER_MAGIC = Buffer.from('HFPKEND1')
 
-/** data: content of disks. node: manifest tree nodes. delta: extents of a delta node, never in the global index. */
+/** data: content of disks. node: nodes of manifests. delta: payload of delta nodes, the bytes of many extents in each. */
 export const CHUNK_KINDS = ['data', 'node', 'delta'] as const
 export type ChunkKind = (typeof CHUNK_KINDS)[number]
 

@@ -5,6 +5,7 @@
 import { freeMemory, isHoldfastError, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import { decompressChunk } from './chunk.ts'
+import { Scratch } from './scratch.ts'
 import { type ChunkId, type ContentHash, contentHash, type KeyRing, type SealingKey, sha256 } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import {
@@ -46,9 +47,15 @@ function packMissing(name: string, cause: unknown): RepositoryError {
   })
 }
 
-async function readOf(store: BlobStore, ref: PackRef, offset: number, length: number): Promise<Uint8Array> {
+async function readOf(
+  store: BlobStore,
+  ref: PackRef,
+  offset: number,
+  length: number,
+  memory?: Scratch,
+): Promise<Uint8Array> {
   try {
-    return await store.getRange(packKeyOf(ref.name), offset, length)
+    return await store.getRange(packKeyOf(ref.name), offset, length, memory?.room(length))
   } catch (cause) {
     if (isHoldfastError(cause, 'blob_not_found')) {
       throw packMissing(ref.name, cause)
@@ -82,9 +89,18 @@ export async function readPackTable(store: BlobStore, keys: KeyRing, ref: PackRe
   }
 }
 
-/** Reads the sealed bytes [offset, offset + length) of a pack. @throws pack_missing, pack_corrupt */
-export function readSealed(store: BlobStore, ref: PackRef, offset: number, length: number): Promise<Uint8Array> {
-  return readOf(store, ref, offset, length)
+/**
+ * Reads the sealed bytes [offset, offset + length) of a pack; with `memory` they are valid until it is used again.
+ * @throws pack_missing, pack_corrupt
+ */
+export function readSealed(
+  store: BlobStore,
+  ref: PackRef,
+  offset: number,
+  length: number,
+  memory?: Scratch,
+): Promise<Uint8Array> {
+  return readOf(store, ref, offset, length, memory)
 }
 
 /** The stored (still compressed) bytes of a chunk. @throws chunk_corrupt */
@@ -101,16 +117,20 @@ export function openChunk(
   return bytes
 }
 
-/** The plain bytes of a chunk, with their hash, which was checked against the chunk's name. @throws chunk_corrupt */
+/**
+ * The plain bytes of a chunk, with their hash, which the caller compares. With `memory` they may lie in it and are valid
+ * until it is used again. @throws chunk_corrupt
+ */
 export function openPlain(
   keys: KeyRing,
   key: SealingKey,
   pack: string,
   chunk: PackedChunk,
   sealed: Uint8Array,
+  memory?: Scratch,
 ): { plain: Uint8Array; content: ContentHash } {
   const stored = openChunk(keys, key, pack, chunk, sealed)
-  const plain = decompressChunk(chunk.codec, stored, chunk.plainBytes)
+  const plain = decompressChunk(chunk.codec, stored, chunk.plainBytes, memory)
   if (plain !== stored) freeMemory(stored)
   if (plain === undefined) throw chunkCorrupt(pack, chunk.id, 'it does not decompress to its length')
   const content = contentHash(plain)
@@ -129,9 +149,15 @@ export type PackCheck = Readonly<{
   badChunks: readonly ChunkId[] | 'all'
 }>
 
-async function readWhole(store: BlobStore, ref: PackRef): Promise<Uint8Array> {
+/** Memory for looking at one pack after the other. */
+export class PackMemory {
+  readonly pack = new Scratch()
+  readonly chunk = new Scratch()
+}
+
+async function readWhole(store: BlobStore, ref: PackRef, memory?: PackMemory): Promise<Uint8Array> {
   try {
-    return await store.get(packKeyOf(ref.name))
+    return await store.get(packKeyOf(ref.name), memory?.pack.room(ref.lengthBytes))
   } catch (cause) {
     if (!isHoldfastError(cause, 'blob_not_found')) throw cause
     throw packMissing(ref.name, cause)
@@ -143,39 +169,54 @@ function matchesName(ref: PackRef, bytes: Uint8Array): boolean {
 }
 
 /** Compares the stored bytes of a pack with its name. Needs no key. @throws pack_missing */
-export async function checkPack(store: BlobStore, ref: PackRef): Promise<PackCheck> {
-  const bytes = await readWhole(store, ref)
+export async function checkPack(store: BlobStore, ref: PackRef, memory = new PackMemory()): Promise<PackCheck> {
+  const bytes = await readWhole(store, ref, memory)
   const intact = matchesName(ref, bytes)
   return { intact, session: decodeHeader(bytes)?.session, badChunks: intact ? [] : 'all' }
 }
 
 /** As checkPack, and opens every chunk and compares it with its own name. @throws pack_missing */
-export async function checkPackWithKey(store: BlobStore, keys: KeyRing, ref: PackRef): Promise<PackCheck> {
-  const bytes = await readWhole(store, ref)
+export async function checkPackWithKey(
+  store: BlobStore,
+  keys: KeyRing,
+  ref: PackRef,
+  memory = new PackMemory(),
+): Promise<PackCheck> {
+  const bytes = await readWhole(store, ref, memory)
   const header = decodeHeader(bytes)
   const foreign = header === undefined || Buffer.compare(header.repositoryId, keys.repositoryId) !== 0
   const intact = matchesName(ref, bytes) && !foreign
   // What was appended to a pack hurts no reader: it reads what the log says is there.
-  const badChunks = badChunksIn(keys, ref, bytes.subarray(0, ref.lengthBytes))
+  const badChunks = badChunksIn(keys, ref, bytes.subarray(0, ref.lengthBytes), memory.chunk)
   return { intact: intact && badChunks.length === 0, session: header?.session, badChunks }
 }
 
-function badChunksIn(keys: KeyRing, ref: PackRef, bytes: Uint8Array): ChunkId[] | 'all' {
+function badChunksIn(keys: KeyRing, ref: PackRef, bytes: Uint8Array, memory: Scratch): ChunkId[] | 'all' {
   try {
     const table = openTable(keys, ref.name, bytes.length, bytes)
     if (table === 'tail too short') return 'all'
     const key = keys.packKey(table.salt)
-    return table.chunks.filter((chunk) => !isChunkIntact(keys, key, ref.name, chunk, bytes)).map((chunk) => chunk.id)
+    const isHurt = (chunk: PackedChunk): boolean => {
+      const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
+      return !isChunkIntact(keys, key, ref.name, chunk, sealed, memory)
+    }
+    return table.chunks.filter(isHurt).map((chunk) => chunk.id)
   } catch (error) {
     if (isHoldfastError(error, 'pack_corrupt')) return 'all'
     throw error
   }
 }
 
-function isChunkIntact(keys: KeyRing, key: SealingKey, pack: string, chunk: PackedChunk, bytes: Uint8Array): boolean {
+function isChunkIntact(
+  keys: KeyRing,
+  key: SealingKey,
+  pack: string,
+  chunk: PackedChunk,
+  sealed: Uint8Array,
+  memory: Scratch,
+): boolean {
   try {
-    const sealed = bytes.subarray(chunk.offset, chunk.offset + chunk.sealedBytes)
-    return isNamed(keys, chunk.id, openPlain(keys, key, pack, chunk, sealed).content)
+    return isNamed(keys, chunk.id, openPlain(keys, key, pack, chunk, sealed, memory).content)
   } catch (error) {
     if (isHoldfastError(error, 'chunk_corrupt')) return false
     throw error

@@ -8,8 +8,14 @@ export type PointId = string
 /** full: no parent. incremental: only what the tracking bitmap named was read. scan: all was read and compared by hash. */
 export type DiskMode = 'full' | 'incremental' | 'scan'
 
-/** A manifest root: content hash (hex) of the top node and its level; null stands for a disk that is all holes. */
-export type RootRef = Readonly<{ hash: string; level: number }> | null
+/** A manifest tree: content hash (hex) of its top node and its level. */
+export type TreeRoot = Readonly<{ hash: string; level: number }>
+
+/** A delta node: content hash (hex), and how many delta nodes the version rests on, this one included. */
+export type DeltaRoot = Readonly<{ hash: string; delta: number }>
+
+/** What a version is: a tree, delta nodes over one (see manifest/version.ts), or null, a disk that is all holes. */
+export type RootRef = TreeRoot | DeltaRoot | null
 
 export type DiskRecord = Readonly<{
   /** Stable identity of the disk, independent of its path and LUN. */

@@ -3,27 +3,44 @@
  * hypervisor forget what was tracked before.
  *
  *   step                        what a crash right after it leaves                 what makes it good
- *   1 open the instant          filters, scratch, the new bitmap recording         watchdog, recovery: by the journal
+ *   1 open a guarded instant    filters, scratch, the new bitmap recording         watchdog, recovery: by the journal
  *   2 read, store               as above, and packs that nobody names              likewise; prune
  *   3 commit the point          the point, naming the new generation               recovery asks the log, finds it: commits
  *   4 commit the instant        nothing
  *
- * The generation stands in the point's disk record. Whether the log holds it (`holdsGeneration`) decides after a crash
+ * Each disk has a generation of its own, which stands in its record in the point. Whether the log holds it (`holdsGeneration`) decides after a crash
  * which bitmap is the truth, so a lost step 4 costs nothing and a lost step 3 loses no change.
  */
-import { isHoldfastError, must, toHex } from '#base'
-import { mapImage, openNbd, type SourceDescriptor, type ByteRange } from '#engine/block'
-import type { ConsistencyLevel, Generation, Instant, InstantDisk, OpenInstantOptions } from '#engine/hypervisor'
+import { isHoldfastError, KIB, must, toHex } from '#base'
+import { mapImage, type SourceDescriptor } from '#engine/block'
+import type {
+  ConsistencyLevel,
+  Generation,
+  Instant,
+  InstantDisk,
+  OpenInstantOptions,
+  ScanReason,
+} from '#engine/hypervisor'
 import type { PointRecord, Repository } from '#engine/repository'
 import { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
 import { TransferError } from './errors.ts'
+import { type GuardedInstant, openGuarded } from './guarded-instant.ts'
+import { type LandedVersion, landedVersions, newestPoint } from './landed-versions.ts'
 
 export type MachineBackup = Readonly<{
   machine: string
   consistency: ConsistencyLevel
   strict?: boolean
   excludeLuns?: readonly number[]
+  /** Reads everything that is allocated, whatever change tracking says. */
+  scan?: boolean
   expiresAtMs?: number
+  /**
+   * How finely writes are tracked: a power of two from 4 KiB, at most the disk's chunks. Small changes cost what is tracked of
+   * them (delta-plan.ts), and tracking costs the guest's host 32 KiB of memory a GiB of disk at 4 KiB, 2 KiB at 64 KiB.
+   * Default: GRANULARITY_BYTES_DEFAULT. It may differ from one point to the next.
+   */
+  granularityBytes?: number
   lockMs?: number
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
@@ -31,6 +48,15 @@ export type MachineBackup = Readonly<{
   /** Opens an instant of the machine, running or stopped. */
   openInstant: (options: OpenInstantOptions) => Promise<Instant>
 }>
+
+/** QEMU's own. For cycles of seconds 4 to 16 KiB; figures in decision 15. */
+export const GRANULARITY_BYTES_DEFAULT = 64 * KIB
+
+function granularityOf(repository: Repository, backup: MachineBackup, parents: Parents): number {
+  const chunkSizes = [...parents.values()].map(({ disk }) => disk.chunkSizeBytes)
+  const coarsest = Math.min(repository.config.chunkSizeBytes, ...chunkSizes)
+  return Math.min(backup.granularityBytes ?? GRANULARITY_BYTES_DEFAULT, coarsest)
+}
 
 /** The part of the bitmap's name that says whose it is. */
 export function trackerOf(repository: Repository): string {
@@ -50,62 +76,91 @@ export async function backUpMachine(
   options: BackupOptions,
 ): Promise<PointRecord> {
   await repository.log.refresh()
-  const parentPoint = repository.points().findLast((point) => point.machine === backup.machine)
   try {
-    return await backUpSince(repository, backup, parentPoint, options)
+    const parents = backup.scan === true ? new Map() : landedVersions(repository.points(), backup.machine)
+    return await backUpSince(repository, backup, parents, options)
   } catch (error) {
     // What the changes build on is not there any more: look at everything instead.
     if (!isHoldfastError(error, 'source_shrank', 'packs_deleted', 'chunk_missing', 'chunk_corrupt')) throw error
-    return backUpSince(repository, backup, undefined, options)
+    return backUpSince(repository, backup, new Map(), options)
   }
 }
+
+type Parents = ReadonlyMap<string, LandedVersion>
 
 async function backUpSince(
   repository: Repository,
   backup: MachineBackup,
-  parentPoint: PointRecord | undefined,
+  parents: Parents,
   options: BackupOptions,
 ): Promise<PointRecord> {
-  const generation = toHex(options.random.bytes(6))
-  const instant = await backup.openInstant({
-    consistency: backup.consistency,
-    ...(backup.strict === undefined ? {} : { strict: backup.strict }),
-    ...(backup.excludeLuns === undefined ? {} : { excludeLuns: backup.excludeLuns }),
-    tracking: {
-      tracker: trackerOf(repository),
-      next: generation,
-      committed: Object.fromEntries((parentPoint?.disks ?? []).map((disk) => [disk.id, disk.generation])),
-      granularityBytes: parentPoint?.disks[0]?.chunkSizeBytes ?? repository.config.chunkSizeBytes,
-    },
-    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  const reader = await repository.chunkReader()
+  const guarded = await openGuarded((distrusted) => openNext(repository, backup, parents, distrusted, options), {
+    parentOf: (diskId) => parents.get(diskId)?.disk,
+    read: (content) => reader.read(content),
+    random: options.random,
+    turn: repository.points().length,
   })
+  for (const note of guarded.notes) options.onWarning?.(note)
+  const { instant } = guarded
   try {
-    const input = await inputOf(repository, instant, backup, parentPoint, generation)
+    const input = await inputOf(repository, guarded, backup, parents)
     const point = await backUp(repository, input, { ...options, beforeCommit: () => instant.check() })
     await instant.commit()
     return point
   } catch (error) {
     // Once the point is committed nothing is taken back: recovery and the next run go by the log, which holds the generation.
-    if (!(await holdsGeneration(repository, generation))) await instant.abort('the backup failed')
+    const generation = instant.disks[0]?.generation
+    const isCommitted = generation !== undefined && (await holdsGeneration(repository, generation))
+    if (!isCommitted) await instant.abort('the backup failed')
     throw error
   }
 }
 
+function openNext(
+  repository: Repository,
+  backup: MachineBackup,
+  parents: Parents,
+  distrusted: ReadonlySet<string>,
+  options: BackupOptions,
+): Promise<Instant> {
+  const trusted = [...parents].filter(([id]) => !distrusted.has(id))
+  return backup.openInstant({
+    consistency: backup.consistency,
+    ...(backup.strict === undefined ? {} : { strict: backup.strict }),
+    ...(backup.excludeLuns === undefined ? {} : { excludeLuns: backup.excludeLuns }),
+    tracking: {
+      tracker: trackerOf(repository),
+      next: () => toHex(options.random.bytes(6)),
+      committed: Object.fromEntries(trusted.map(([id, { disk }]) => [id, disk.generation])),
+      granularityBytes: granularityOf(repository, backup, parents),
+    },
+    ...(options.signal === undefined ? {} : { signal: options.signal }),
+  })
+}
+
 async function inputOf(
   repository: Repository,
-  instant: Instant,
+  guarded: GuardedInstant,
   backup: MachineBackup,
-  parentPoint: PointRecord | undefined,
-  generation: Generation,
+  parents: Parents,
 ): Promise<BackupInput> {
+  const { instant } = guarded
   const knownDisks = new Set(repository.points().flatMap((point) => point.disks.map((disk) => disk.id)))
   const disks: BackupDisk[] = []
-  for (const disk of instant.disks)
-    disks.push(await backupDisk(disk, parentPoint, generation, knownDisks.has(disk.diskId)))
-  const incremental = disks.some((disk) => disk.changes.kind === 'since')
+  const why = (disk: InstantDisk, reason: ScanReason): ScanReason => {
+    if (guarded.lied.has(disk.diskId)) return 'guard_mismatch'
+    // What the hypervisor sees as a first backup is one only if the repository has no version of the disk.
+    if (reason !== 'first_backup' || !knownDisks.has(disk.diskId)) return reason
+    return backup.scan === true ? 'asked_for' : 'parent_missing'
+  }
+  for (const disk of instant.disks) disks.push(await backupDisk(disk, guarded, parents, why))
+  const since = disks.filter((disk) => disk.changes.kind === 'since')
+  const parentPoint = newestPoint(since.flatMap(({ id }) => parents.get(id) ?? []))
   const notes = [
     ...(backup.notes ?? []),
     ...instant.notes,
+    ...guarded.notes,
     ...(instant.weakerPromise === undefined ? [] : [instant.weakerPromise]),
   ]
   return {
@@ -118,7 +173,7 @@ async function inputOf(
       `The guest stood still for ${instant.pauseMs.toFixed(1)} ms and was frozen for ${instant.freezeMs.toFixed(1)} ms.`,
     ],
     disks,
-    ...(incremental && parentPoint !== undefined ? { parentPoint: parentPoint.id } : {}),
+    ...(parentPoint === undefined ? {} : { parentPoint: parentPoint.id }),
     description: instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
@@ -128,24 +183,24 @@ async function inputOf(
 
 async function backupDisk(
   disk: InstantDisk,
-  parentPoint: PointRecord | undefined,
-  generation: Generation,
-  isKnown: boolean,
+  { changes }: GuardedInstant,
+  parents: Parents,
+  why: (disk: InstantDisk, reason: ScanReason) => ScanReason,
 ): Promise<BackupDisk> {
-  const base = { id: disk.diskId, lun: disk.lun, format: disk.format, sizeBytes: disk.sizeBytes, generation }
+  const { diskId, lun, format, sizeBytes, generation } = disk
+  const base = { id: diskId, lun, format, sizeBytes, ...(generation === undefined ? {} : { generation }) }
   const source = await describeSource(disk)
-  const parent = parentPoint?.disks.find((other) => other.id === disk.diskId)
   if (disk.changes.kind === 'since') {
-    const known = must(parent, 'Only a generation of the parent point is offered as committed')
-    if (disk.sizeBytes < known.virtualSizeBytes) {
-      throw new TransferError('source_shrank', `Disk ${disk.lun} became smaller while it was tracked.`, {
-        facts: { lun: disk.lun, sizeBytes: disk.sizeBytes, before: known.virtualSizeBytes },
+    const { disk: parent, point } = must(parents.get(diskId), 'Only a landed version is offered as committed')
+    if (sizeBytes < parent.virtualSizeBytes) {
+      throw new TransferError('source_shrank', `Disk ${lun} became smaller while it was tracked.`, {
+        facts: { lun, sizeBytes, before: parent.virtualSizeBytes },
       })
     }
-    return { ...base, source, changes: { kind: 'since', dirty: await dirtyRanges(disk), parent: known } }
+    const believed = must(changes.get(diskId), 'Every tracked disk of an accepted instant has its changes')
+    return { ...base, source, changes: { kind: 'since', ...believed, parent, parentPoint: point.id } }
   }
-  const reason = disk.changes.reason === 'first_backup' && isKnown ? 'parent_missing' : disk.changes.reason
-  return { ...base, source, changes: { kind: 'all', reason } }
+  return { ...base, source, changes: { kind: 'all', reason: why(disk, disk.changes.reason) } }
 }
 
 /** How a thread reaches the disk: the instant's own export, or the image file whose locks the instant holds. */
@@ -159,26 +214,4 @@ async function describeSource(disk: InstantDisk): Promise<SourceDescriptor> {
     `The image of disk ${disk.lun} holds clusters that cannot be read directly.`,
     { facts: { path: source.path } },
   )
-}
-
-async function dirtyRanges(disk: InstantDisk): Promise<ByteRange[]> {
-  const { source } = disk
-  if (source.kind !== 'nbd' || source.bitmapContext === undefined) {
-    throw new TransferError(
-      'source_not_readable',
-      `The instant of disk ${disk.lun} names no bitmap to read its changes by.`,
-      { facts: { lun: disk.lun } },
-    )
-  }
-  const client = await openNbd({
-    socketPath: source.socketPath,
-    exportName: source.exportName,
-    metaContexts: [source.bitmapContext],
-    allocation: false,
-  })
-  try {
-    return await client.dirtyExtents(source.bitmapContext, 0, disk.sizeBytes)
-  } finally {
-    await client.close()
-  }
 }

@@ -20,13 +20,18 @@ import {
 import type { PointRecord, Repository } from '#engine/repository'
 import type { BackupOptions } from './backup.ts'
 import { backUpMachine, holdsGeneration } from './backup-machine.ts'
-import { describeMonitored, type MachineMonitor, sameImages } from './running-machine.ts'
+import { refuseMarked } from './in-place/restore-mark.ts'
+import { describeMonitored, type MachineMonitor } from './running-machine.ts'
 
 export type RunningBackup = Readonly<{
   machine: string
   sockets: MachineMonitor
   consistency: ConsistencyLevel
   strict: boolean
+  /** See MachineBackup. */
+  granularityBytes?: number
+  /** Reads everything that is allocated, whatever change tracking says. */
+  scan?: boolean
   expiresAtMs?: number
   lockMs?: number
   /** A note that the point carries; a point of this machine that carries it already is the result. */
@@ -43,7 +48,7 @@ export type RunningBackupOptions = BackupOptions &
     onUnrecovered: (id: string, error: HoldfastError | undefined) => void
   }>
 
-/** @throws qmp_unreachable, disk_unsupported, freeze_failed, instant_failed, and what reading and storing raise */
+/** @throws qmp_unreachable, disk_unsupported, restore_unfinished, freeze_failed, instant_failed, and what reading and storing raise */
 export async function backUpRunning(
   repository: Repository,
   backup: RunningBackup,
@@ -81,25 +86,18 @@ async function recover(repository: Repository, journalFolder: string, options: R
 async function backUpOn(
   host: InstantHost,
   repository: Repository,
-  { machine, sockets, consistency, strict, once, expiresAtMs, lockMs }: RunningBackup,
-  options: BackupOptions,
+  { machine, sockets, consistency, strict, granularityBytes, scan = false, once, expiresAtMs, lockMs }: RunningBackup,
+  options: RunningBackupOptions,
 ): Promise<PointRecord> {
   const { running, attachments } = await describeMonitored(host.clock, machine, sockets)
-  const parent = repository.points().findLast((point) => point.machine === machine)
-  const same = sameImages(running.description, parent)
-  const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, onlyTracked(wanted, same))
+  for (const { path } of running.description.disks) await refuseMarked({ kind: 'image', path }, options.stateFolder)
+  const openInstant = (wanted: OpenInstantOptions) => openRunningInstant(host, running, wanted)
   const notes = once === undefined ? [] : [once]
   const keep = {
+    ...(granularityBytes === undefined ? {} : { granularityBytes }),
     ...(expiresAtMs === undefined ? {} : { expiresAtMs }),
     ...(lockMs === undefined ? {} : { lockMs }),
   }
-  const backup = { machine, consistency, strict, attachments, notes, openInstant, ...keep }
+  const backup = { machine, consistency, strict, scan, attachments, notes, openInstant, ...keep }
   return backUpMachine(repository, backup, options)
-}
-
-/** Offers as committed only what is known to be of the image that the disk has now. */
-function onlyTracked(wanted: OpenInstantOptions, same: ReadonlySet<string>): OpenInstantOptions {
-  if (wanted.tracking === undefined) return wanted
-  const committed = Object.entries(wanted.tracking.committed).filter(([diskId]) => same.has(diskId))
-  return { ...wanted, tracking: { ...wanted.tracking, committed: Object.fromEntries(committed) } }
 }

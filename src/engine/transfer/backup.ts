@@ -20,34 +20,28 @@ import {
   DISK_BYTES_MAX,
   SECTOR_BYTES,
 } from '#base'
-import { type BlockSource, type ByteRange, openSource, type SourceDescriptor, totalBytes } from '#engine/block'
+import { type BlockSource, type ByteRange, type SourceDescriptor, totalBytes } from '#engine/block'
 import {
   type AttachmentRecord,
-  type ChangedLeaf,
   contentHash,
-  type DiskMode,
   type DiskRecord,
-  findLeaf,
   isoOf,
   isPrunedUnder,
   type PointRecord,
   type Repository,
-  rootLevel,
-  type RootRef,
   type Session,
   SharedIdSet,
   type StoreDescriptor,
   type BlobStore,
-  updateTree,
   worstMode,
   type Written,
 } from '#engine/repository'
+import { DELTA_LIMITS, type DeltaLimits } from './delta-plan.ts'
+import { planDisk, type PlannedDisk } from './disk-plan.ts'
 import { TransferError } from './errors.ts'
-import { NodeCache } from './node-cache.ts'
-import { incrementalRanges, planSegments } from './segment-plan.ts'
-import type { SegmentResult, Stored } from './segment-work.ts'
-import type { BackupSource, BackupTask } from './threads/backup-runner.ts'
+import type { BackupSource } from './threads/backup-runner.ts'
 import { defaultThreads, ThreadPool } from './threads/thread-pool.ts'
+import { writeVersion } from './version-write.ts'
 
 export type BackupDisk = Readonly<{
   id: string
@@ -58,11 +52,17 @@ export type BackupDisk = Readonly<{
   source: SourceDescriptor | Readonly<{ opened: BlockSource }>
   /**
    * all: read what is allocated; `reason` says why (first_backup makes it a full, anything else a scan).
-   * since: only `dirty` may be read; the rest is as in `parent`, a disk of `parentPoint`.
+   * since: only `dirty` (and `guardBytes`, to try it) is read; the rest is as in `parent`, of the `parentPoint` here or below.
    */
   changes:
     | Readonly<{ kind: 'all'; reason: string }>
-    | Readonly<{ kind: 'since'; dirty: readonly ByteRange[]; parent: DiskRecord }>
+    | Readonly<{
+        kind: 'since'
+        dirty: readonly ByteRange[]
+        guardBytes?: number
+        parent: DiskRecord
+        parentPoint?: string
+      }>
   generation?: string
 }>
 
@@ -73,7 +73,7 @@ export type BackupInput = Readonly<{
   consistency: PointRecord['consistency']
   notes: readonly string[]
   disks: readonly BackupDisk[]
-  /** The point that `since` disks build on; present exactly when there are any. */
+  /** The newest point that `since` disks build on; present exactly when there are any. */
   parentPoint?: string
   description?: unknown
   attachments?: readonly Readonly<{ name: string; bytes: Uint8Array }>[]
@@ -94,8 +94,12 @@ export type BackupOptions = Readonly<{
   signal?: AbortSignal
   /** Absent: the repository's own target. Smaller packs are for tests. */
   packBytesTarget?: number
+  /** How far delta nodes go; NO_DELTAS writes none. Default: DELTA_LIMITS. */
+  deltas?: DeltaLimits
   /** Asked when all is read and before anything is committed: throws when what was read may not be trusted. */
   beforeCommit?: () => Promise<void>
+  /** Told in a sentence what somebody should look into, although the backup goes on. */
+  onWarning?: (sentence: string) => void
 }>
 
 /** Below this a single writer makes fewer, fuller packs and starts faster than threads do. */
@@ -104,14 +108,6 @@ const ATTACHMENT_BYTES_MAX = 64 * 1024 * 1024
 const ATTEMPTS_MAX = 3
 /** In-run duplicates are looked for among this many chunks; more are stored twice, which is legal. 160 MiB of memory. */
 const CLAIMS_MAX = 6 * 1024 * 1024
-
-type PlannedDisk = Readonly<{
-  disk: BackupDisk
-  ranges: readonly ByteRange[]
-  mode: DiskMode
-  chunkSizeBytes: number
-  parentRoot: RootRef
-}>
 
 /**
  * Makes a recovery point of `input`'s disks and commits it.
@@ -160,7 +156,7 @@ async function attemptBackup(
   await repository.log.refresh()
   await index.refresh()
   const planned: PlannedDisk[] = []
-  for (const disk of input.disks) planned.push(await planDisk(repository, input, disk))
+  for (const disk of input.disks) planned.push(await planDisk(repository, input, disk, options.deltas ?? DELTA_LIMITS))
   const readTotal = planned.reduce((sum, disk) => sum + totalBytes(disk.ranges), 0)
   const pool = await startPool(repository, session, planned, readTotal, options)
   try {
@@ -171,34 +167,9 @@ async function attemptBackup(
     for (const { name, bytes } of input.attachments ?? []) attachments.push(await run.attachment(name, bytes))
     const written = (await pool.runOnEach({ kind: 'flush' })) as Written[]
     await options.beforeCommit?.()
-    return await commit(session, input, options, disks, attachments, written)
+    return await commit(repository, session, input, options, disks, attachments, written)
   } finally {
     await pool.close()
-  }
-}
-
-async function planDisk(repository: Repository, input: BackupInput, disk: BackupDisk): Promise<PlannedDisk> {
-  if (disk.changes.kind === 'since') {
-    const { parent, dirty } = disk.changes
-    const { chunkSizeBytes } = parent
-    const ranges = incrementalRanges(dirty, {
-      sizeBytes: disk.sizeBytes,
-      parentSizeBytes: parent.virtualSizeBytes,
-      chunkSizeBytes,
-    })
-    return { disk, ranges, mode: 'incremental', chunkSizeBytes, parentRoot: parent.root }
-  }
-  const source = 'opened' in disk.source ? disk.source.opened : await openSource(disk.source)
-  try {
-    const extents = await source.extents(0, disk.sizeBytes)
-    const ranges = extents.filter(({ kind }) => kind === 'data').map(({ offset, length }) => ({ offset, length }))
-    const mode: DiskMode = disk.changes.reason === 'first_backup' ? 'full' : 'scan'
-    const known = repository.points().flatMap((point) => (point.machine === input.machine ? point.disks : []))
-    const before = known.findLast((other) => other.id === disk.id)
-    const chunkSizeBytes = before?.chunkSizeBytes ?? input.chunkSizeBytes ?? repository.config.chunkSizeBytes
-    return { disk, ranges, mode, chunkSizeBytes, parentRoot: null }
-  } finally {
-    if (!('opened' in disk.source)) await source.close()
   }
 }
 
@@ -262,30 +233,30 @@ class BackupRun {
 
   async disk(i: number): Promise<DiskRecord> {
     const plan = must(this.#planned[i], 'Inside the list')
-    const { disk, chunkSizeBytes, mode, parentRoot } = plan
-    const nodes = new NodeCache(await this.#repository.chunkReader())
-    const changed = new Map<number, ChangedLeaf>()
-    const sum = { readBytes: 0, newBytes: 0, storedBytes: 0 }
-    await this.#pool.runAll(this.#tasks(i, plan, nodes), async (result) => {
-      const leaf = result as SegmentResult
-      changed.set(leaf.leafIndex, leaf)
-      sum.readBytes += leaf.readBytes
-      sum.newBytes += leaf.newBytes
-      sum.storedBytes += leaf.storedBytes
-      this.#report(disk.lun, leaf.readBytes)
-      await this.#session.keepAlive()
-    })
-    const level = rootLevel(Math.ceil(disk.sizeBytes / chunkSizeBytes))
-    const put: (content: ReturnType<typeof contentHash>, bytes: Uint8Array) => Promise<void> = async (
-      content,
-      bytes,
-    ) => {
-      nodes.remember(content, bytes)
-      const stored = (await this.#pool.runOne({ kind: 'chunk', content, bytes, as: 'node' })) as Stored
-      sum.newBytes += stored.newBytes
-      sum.storedBytes += stored.storedBytes
-    }
-    const { root, usedBytes } = await updateTree({ parent: parentRoot, level, changed, read: nodes.read, put })
+    const { disk, chunkSizeBytes, mode, nodes, parent, delta, ranges } = plan
+    const since = disk.changes.kind === 'since' ? disk.changes : undefined
+    const known = since?.parent
+    const { root, usedBytes, readBytes, ...sum } = await writeVersion(
+      {
+        pool: this.#pool,
+        nodes,
+        onRead: async (readBytes) => {
+          this.#report(disk.lun, readBytes)
+          await this.#session.keepAlive()
+        },
+      },
+      {
+        disk: i,
+        sizeBytes: disk.sizeBytes,
+        chunkSizeBytes,
+        ranges,
+        mode: mode === 'incremental' ? 'changes' : 'whole',
+        parent,
+        parentRoot: known?.root ?? null,
+        parentUsedBytes: known?.usedBytes ?? 0,
+        delta,
+      },
+    )
     return {
       id: disk.id,
       lun: disk.lun,
@@ -294,6 +265,7 @@ class BackupRun {
       ...(disk.changes.kind === 'all' ? { reason: disk.changes.reason } : {}),
       virtualSizeBytes: disk.sizeBytes,
       usedBytes,
+      readBytes: readBytes + (since?.guardBytes ?? 0),
       ...sum,
       chunkSizeBytes,
       root,
@@ -321,14 +293,6 @@ class BackupRun {
     return { name, sizeBytes: bytes.length, chunks }
   }
 
-  async *#tasks(i: number, plan: PlannedDisk, nodes: NodeCache): AsyncGenerator<BackupTask> {
-    for (const segment of planSegments(plan.ranges, plan.chunkSizeBytes)) {
-      const mode = plan.mode === 'incremental' ? 'changes' : 'whole'
-      const parentLeaf = await findLeaf(nodes.read, plan.parentRoot, segment.leafIndex)
-      yield { kind: 'segment', disk: i, segment, mode, ...(parentLeaf === undefined ? {} : { parentLeaf }) }
-    }
-  }
-
   #report(lun: number, readBytes: number): void {
     this.#doneBytes += readBytes
     const sink = this.#options.progress ?? silentProgress
@@ -341,6 +305,7 @@ class BackupRun {
 }
 
 async function commit(
+  repository: Repository,
   session: Session,
   input: BackupInput,
   options: BackupOptions,
@@ -371,10 +336,20 @@ async function commit(
     {
       record,
       packs: written.flatMap(({ packs }) => packs),
-      reliesOn: [...new Set(written.flatMap(({ reliesOn }) => reliesOn))],
+      reliesOn: [...new Set([...written.flatMap(({ reliesOn }) => reliesOn), ...closuresBesides(repository, input)])],
       ...(base === undefined ? {} : { base }),
       ...(input.lockMs === undefined ? {} : { lockMs: input.lockMs }),
     },
   ])
   return record
+}
+
+/** The packs of parents in other points than the base, which an entry names one by one. */
+function closuresBesides(repository: Repository, { disks, parentPoint }: BackupInput): number[] {
+  const { state } = repository.log
+  const points = new Set(disks.flatMap(({ changes }) => (changes.kind === 'since' ? (changes.parentPoint ?? []) : [])))
+  return [...points].flatMap((id) => {
+    const known = id === parentPoint ? undefined : state.everKnown(id)
+    return known === undefined ? [] : [...state.closureOf(known.header)]
+  })
 }

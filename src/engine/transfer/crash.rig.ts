@@ -19,6 +19,7 @@ import {
   type RepositoryEnvironment,
 } from '#engine/repository'
 import { backUp, type BackupDisk } from './backup.ts'
+import { DELTA_LIMITS, type DeltaLimits } from './delta-plan.ts'
 import { restoreDisk } from './restore.ts'
 import { verifyWithKey, verifyWithoutKey } from './verify.ts'
 
@@ -54,7 +55,13 @@ export class CrashProcess {
   }
 
   /** Backs one disk up in packs of a few chunks. `notes` carry what a test wants to find again. */
-  async backUp(bytes: Uint8Array, changes: BackupDisk['changes'], note: string, parent?: string): Promise<PointRecord> {
+  async backUp(
+    bytes: Uint8Array,
+    changes: BackupDisk['changes'],
+    note: string,
+    parent?: string,
+    deltas: DeltaLimits = DELTA_LIMITS,
+  ): Promise<PointRecord> {
     const repository = await this.open()
     const source = { opened: MemoryDevice.from(bytes) }
     const disk: BackupDisk = { id: 'd', lun: 0, format: 'raw', sizeBytes: bytes.length, source, changes }
@@ -69,7 +76,7 @@ export class CrashProcess {
         disks: [disk],
         ...(parent === undefined ? {} : { parentPoint: parent }),
       },
-      { store, clock, random, writer: 'test', packBytesTarget: 3 * CHUNK },
+      { store, clock, random, writer: 'test', packBytesTarget: 3 * CHUNK, deltas },
     )
   }
 

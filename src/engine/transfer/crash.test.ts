@@ -1,8 +1,18 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
 import { must } from '#base'
-import { addKeySlot, listKeySlots, MemoryStore, openMaster, type PointRecord, removeKeySlot } from '#engine/repository'
+import type { ByteRange } from '#engine/block'
+import {
+  addKeySlot,
+  isDelta,
+  listKeySlots,
+  MemoryStore,
+  openMaster,
+  type PointRecord,
+  removeKeySlot,
+} from '#engine/repository'
 import { COST, CrashLab, type CrashProcess, CREDENTIAL, diskOf } from './crash.rig.ts'
+import { DELTA_LIMITS, NO_DELTAS } from './delta-plan.ts'
 
 const lab = new CrashLab()
 after(() => lab.clean())
@@ -12,6 +22,14 @@ const SECOND = diskOf(12, { 0: 1, 1: 2, 2: 1, 5: 2, 6: 1, 7: 2, 11: 1 })
 const THIRD = diskOf(12, { 0: 3, 1: 2, 2: 3, 6: 1, 7: 2, 8: 3 })
 const ALL = { kind: 'all', reason: 'simulated' } as const
 const CHUNK_DIRTY = [1, 5, 7, 9].map((chunk) => ({ offset: chunk * 65536, length: 65536 }))
+
+/** FIRST with 4 KiB of other versions at the start of some chunks, and where that is. */
+function smallChanges(versions: Readonly<Record<number, number>>): { bytes: Uint8Array; dirty: ByteRange[] } {
+  const bytes = Uint8Array.from(FIRST)
+  const dirty = Object.keys(versions).map((chunk) => ({ offset: Number(chunk) * 65536, length: 4096 }))
+  for (const { offset, length } of dirty) bytes.set(diskOf(12, versions).subarray(offset, offset + length), offset)
+  return { bytes, dirty }
+}
 
 async function initialised(): Promise<MemoryStore> {
   const store = new MemoryStore({ name: 'prepared' })
@@ -59,6 +77,26 @@ test('An incremental backup that dies in any of its writes is made whole by the 
     const changes = { kind: 'since', dirty: CHUNK_DIRTY, parent: must(parent.disks[0], 'One disk') } as const
     await process.backUp(SECOND, changes, 'second', parent.id)
   })
+})
+
+test('Delta nodes: a version that dies in any of its writes is made whole by the next run, appended, merged or folded', async () => {
+  const store = await initialised()
+  const process = await lab.process(store, 2)
+  const first = await process.backUp(FIRST, ALL, 'first')
+  const small = smallChanges({ 0: 7, 1: 7, 5: 7, 9: 7 })
+  const parent = must(first.disks[0], 'One disk')
+  const second = await process.backUp(small.bytes, { kind: 'since', ...small, parent }, 'second', first.id)
+  assert.ok(isDelta(must(second.disks[0], 'One disk').root))
+  const limits = { append: DELTA_LIMITS, merge: { ...DELTA_LIMITS, depthMax: 1 }, fold: NO_DELTAS }
+  for (const deltas of Object.values(limits)) {
+    await crashEverywhere(store, async (again) => {
+      const before = must(await pointNoted(again, 'second'), 'The prepared store holds it')
+      const third = smallChanges({ 0: 7, 1: 8, 5: 7, 6: 8, 9: 7 })
+      const dirty = third.dirty.filter(({ offset }) => offset === 65536 || offset === 6 * 65536)
+      const changes = { kind: 'since', dirty, parent: must(before.disks[0], 'One disk') } as const
+      await again.backUp(third.bytes, changes, 'third', before.id, deltas)
+    })
+  }
 })
 
 test('A scan that dies in any of its writes is made whole by the next run', async () => {

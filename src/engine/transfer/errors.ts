@@ -7,6 +7,8 @@ export const TRANSFER_ERROR_CODES = [
   'source_not_readable',
   'thread_failed',
   'restore_mismatch',
+  'restore_not_marked',
+  'restore_unfinished',
   'attachment_too_large',
   'boot_in_progress',
   'boot_machine_stopped',

@@ -1,10 +1,26 @@
 /** engine/transfer: moves disks between hosts and repositories; the only place where the three other parts meet. */
 export { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
-export { backUpMachine, holdsGeneration, type MachineBackup, trackerOf } from './backup-machine.ts'
+export {
+  backUpMachine,
+  GRANULARITY_BYTES_DEFAULT,
+  holdsGeneration,
+  type MachineBackup,
+  trackerOf,
+} from './backup-machine.ts'
 export { backUpRunning, type RunningBackup, type RunningBackupOptions } from './backup-running.ts'
+export { DELTA_LIMITS, type DeltaLimits, NO_DELTAS } from './delta-plan.ts'
 export { derivedDiskId } from './derived-disk-id.ts'
 export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './errors.ts'
-export { restoreDisk, type Restored, type RestoreOptions } from './restore.ts'
+export { restoreDisk, restoreToQcow2, type Restored, type RestoreOptions } from './restore.ts'
+export type { InPlaceTarget } from './in-place/held-target.ts'
+export {
+  type InPlaceDisk,
+  type InPlaceOptions,
+  type InPlaceReport,
+  type ReplacedDisk,
+  restoreInPlace,
+} from './in-place/restore-in-place.ts'
+export { refuseMarked } from './in-place/restore-mark.ts'
 export type { TargetDescriptor } from './threads/restore-runner.ts'
 export { type VerifyOptions, type VerifyReport, verifyWithKey, verifyWithoutKey } from './verify.ts'
 export { openVersion, type VersionSourceOptions } from './version-source.ts'
@@ -22,4 +38,5 @@ export {
 export type { Partition } from './files/partitions.ts'
 export { readAttachment } from './attachment.ts'
 export { type BootEnvironment, type BootPlan, bootPoint, RECONNECT_SECONDS, RunningBoot } from './boot/boot.ts'
+export { restrictedNetworks } from './boot/restricted-networks.ts'
 export { type BootRecord, readBoot } from './boot/boot-record.ts'

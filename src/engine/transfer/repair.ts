@@ -66,6 +66,7 @@ export async function repairPacks(repository: Repository, options: RepairOptions
     packsFromMirror += 1
   }
   if (packsFromMirror > 0) await (await repository.index()).rebuild()
+  if (injuries.size === 0) await (await repository.index()).suspect([])
   const none = { chunksSaved: 0, chunksFromSource: 0, chunksLost: 0 }
   const saved = injuries.size === 0 ? none : await new Rescue(repository, injuries, options).run()
   return { hurtPacks: injuries.size + packsFromMirror, packsFromMirror, ...saved }
@@ -115,7 +116,9 @@ class Rescue {
     } finally {
       await session.end()
     }
-    await (await repository.index()).rebuild()
+    const index = await repository.index()
+    await index.suspect([])
+    await index.rebuild()
     return { chunksSaved: this.#chunksSaved, chunksFromSource: this.#chunksFromSource, chunksLost: this.#chunksLost }
   }
 

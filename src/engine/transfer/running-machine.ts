@@ -4,11 +4,13 @@
  *
  * A disk's LUN is the one in its device's id where Holdfast's own names are used (disk0, disk1, ...), else its place among
  * the machine's disks. Its identity follows from machine and LUN, as for image files, so that points by either way form one
- * history. An id alone does not prove that the image is still the same one (`sameImages`).
+ * history. That an image still is that disk's is proven by its bitmap, whose name is the generation of one disk alone.
  */
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { type Clock, HoldfastError } from '#base'
 import {
+  describeNetworks,
+  devicePaths,
   HypervisorError,
   type JsonObject,
   lunOfDeviceId,
@@ -17,7 +19,6 @@ import {
   QmpClient,
   type RunningMachine,
 } from '#engine/hypervisor'
-import type { PointRecord } from '#engine/repository'
 import { derivedDiskId } from './derived-disk-id.ts'
 
 export type MachineMonitor = Readonly<{ qmpSocketPath: string; agentSocketPath?: string }>
@@ -26,7 +27,6 @@ export type Described = Readonly<{ running: RunningMachine; attachments: readonl
 type Attachment = Readonly<{ name: 'uefi-vars'; bytes: Uint8Array }>
 type Drive = Readonly<{ device: string; type: string; serial: string; node: string; path: string; format: string }>
 
-const IMAGE_TAG = 'image-inode-'
 const FLASH = /^cfi\.pflash/
 /** Devices whose media are no part of a machine's state. */
 const NO_DISK = /^(cfi\.pflash|floppy|ide-cd|scsi-cd)/
@@ -46,15 +46,16 @@ export async function describeMonitored(clock: Clock, machine: string, sockets: 
     if (drives.length === 0) throw noDisk()
     const flash = all.find(({ type }) => FLASH.test(type))
     const luns = lunsOf(drives)
+    const { networks } = await describeNetworks(qmp, await devicePaths(qmp))
     const description: MachineDescription = {
       schema: 1,
       name: machine,
       ...(await properties(qmp)),
       firmware: flash === undefined ? 'bios' : 'uefi',
       disks: drives.map((drive, i) => describeDisk(machine, drive, luns[i] ?? i)),
-      networks: [],
+      networks,
       agent: sockets.agentSocketPath !== undefined,
-      tags: await imageTags(drives, luns),
+      tags: {},
     }
     const nodeNames = Object.fromEntries(drives.map(({ node }, i) => [luns[i] ?? i, node]))
     const attachments = flash === undefined ? [] : [{ name: 'uefi-vars', bytes: await readFile(flash.path) } as const]
@@ -129,33 +130,6 @@ async function properties(qmp: QmpClient): Promise<Properties> {
     cpuCount: Math.max(1, asList(await qmp.execute('query-cpus-fast')).length),
     memoryMib: typeof memory === 'number' ? Math.round(memory / 1024 ** 2) : 0,
   }
-}
-
-async function imageTags(drives: readonly Drive[], luns: readonly number[]): Promise<Record<string, string>> {
-  const tags: Record<string, string> = {}
-  for (const [i, { path }] of drives.entries()) {
-    // An image that is no file of this host has no inode here; its path alone speaks for it.
-    const inode = await stat(path).then(
-      (stats) => String(stats.ino),
-      () => 'elsewhere',
-    )
-    tags[`${IMAGE_TAG}${luns[i] ?? i}`] = inode
-  }
-  return tags
-}
-
-/**
- * The ids of the disks whose images are those that `point` was taken of, by path and inode. For any other the bitmap in the
- * image may be of another disk's history, so its changes must not be laid onto this one's.
- */
-export function sameImages(now: MachineDescription, point: PointRecord | undefined): ReadonlySet<string> {
-  const before = asObject(point?.description)
-  const [tags, disks] = [asObject(before['tags']), asList(before['disks'])]
-  const same = now.disks.filter(({ diskId, lun, path }) => {
-    const disk = disks.find((other) => other['diskId'] === diskId)
-    return disk?.['path'] === path && tags[`${IMAGE_TAG}${lun}`] === now.tags[`${IMAGE_TAG}${lun}`]
-  })
-  return new Set(same.map(({ diskId }) => diskId))
 }
 
 function asObject(value: unknown): JsonObject {

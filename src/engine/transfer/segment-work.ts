@@ -16,10 +16,12 @@ import {
   decodeNode,
   emptyNode,
   encodeNode,
+  type ExtentList,
   FAN_OUT,
   isZero,
   type ManifestNode,
 } from '#engine/repository'
+import type { DeltaLayer } from './delta-layer.ts'
 import { leafBytes, type Segment } from './segment-plan.ts'
 
 export type SegmentTask = Readonly<{
@@ -27,6 +29,8 @@ export type SegmentTask = Readonly<{
   segment: Segment
   mode: 'whole' | 'changes'
   parentLeaf?: ContentHash
+  /** What delta nodes lay over the parent's tree, in chunks that are folded into it: under what the ranges give. */
+  over?: ExtentList
 }>
 /** What was new to the repository: plain bytes, and what they took in packs. */
 export type Stored = Readonly<{ newBytes: number; storedBytes: number }>
@@ -45,7 +49,14 @@ export type DiskAccess = Readonly<{ source: BlockSource; sizeBytes: number; chun
 
 const READ_BYTES = 1 * MIB
 
-type ChunkSpan = Readonly<{ slot: number; offset: number; length: number; ranges: ByteRange[]; isWhole: boolean }>
+type ChunkSpan = Readonly<{
+  slot: number
+  offset: number
+  length: number
+  ranges: readonly ByteRange[]
+  over: ExtentList
+  isWhole: boolean
+}>
 
 /** The chunks that the ranges touch, each with its part of the ranges. */
 function touchedChunks(task: SegmentTask, disk: DiskAccess): ChunkSpan[] {
@@ -61,22 +72,29 @@ function touchedChunks(task: SegmentTask, disk: DiskAccess): ChunkSpan[] {
       at = cut
     }
   }
-  return [...spans].map(([chunk, ranges]) => {
+  const over = Map.groupBy(task.over ?? [], ({ offset }) => Math.floor(offset / chunkSizeBytes))
+  const chunks =
+    over.size === 0 ? [...spans.keys()] : [...new Set([...spans.keys(), ...over.keys()])].sort((a, b) => a - b)
+  return chunks.map((chunk) => {
+    const ranges = spans.get(chunk) ?? []
     const offset = chunk * chunkSizeBytes
     const length = Math.min(chunkSizeBytes, sizeBytes - offset)
     const covered = ranges.reduce((sum, range) => sum + range.length, 0)
-    return { slot: chunk % FAN_OUT, offset, length, ranges, isWhole: task.mode === 'whole' || covered === length }
+    const isWhole = task.mode === 'whole' || covered === length
+    return { slot: chunk % FAN_OUT, offset, length, ranges, over: over.get(chunk) ?? [], isWhole }
   })
 }
 
 export class SegmentWorker {
   readonly #reader: ChunkReader
   readonly #writer: ChunkWriter
+  readonly #layer: DeltaLayer
   #buffer = new Uint8Array(READ_BYTES)
 
-  constructor(reader: ChunkReader, writer: ChunkWriter) {
+  constructor(reader: ChunkReader, writer: ChunkWriter, layer: DeltaLayer) {
     this.#reader = reader
     this.#writer = writer
+    this.#layer = layer
   }
 
   async run(task: SegmentTask, disk: DiskAccess): Promise<SegmentResult> {
@@ -131,6 +149,7 @@ export class SegmentWorker {
     const parent = node.slots[chunk.slot]
     // A grown disk's old last chunk is shorter than it is now; what the parent lacks reads as zeros unless a range covers it.
     if (parent !== undefined) bytes.set((await this.#reader.read(parent)).subarray(0, chunk.length))
+    await this.#layer.lay(chunk.over, chunk.offset, bytes)
     let readBytes = 0
     for (const range of chunk.ranges) {
       const at = range.offset - chunk.offset

@@ -2,6 +2,9 @@
  * Verifying a repository: everything that can be known without the key (names, lengths, the chain of the log), and with
  * it every chunk of every pack and every manifest of every point. Damage is a result, never an exception.
  *
+ * With the key it also tells this user's index which packs are hurt, so that the next backup that reads the same content
+ * stores it again instead of relying on them: the points that lost it are whole again then.
+ *
  * Without the key the points of a damaged pack are an upper bound (the closure in the log's envelopes); with it they are
  * exact: those that lose a chunk of which no good copy is left.
  */
@@ -105,10 +108,14 @@ async function passOverForgotten(log: CommitLog, touched: Map<number, string[]>)
   }
 }
 
+function nameOf(log: CommitLog, ordinal: number): string {
+  return log.state.packs[ordinal]?.name ?? ''
+}
+
 function packDamages(log: CommitLog, checked: Checked, pointsOf: (ordinal: number) => string[]): Damage[] {
   return [...checked.injuries.keys()].map((ordinal) => ({
     kind: checked.missing.has(ordinal) ? 'pack_missing' : 'pack_corrupt',
-    object: packKeyOf(log.state.packs[ordinal]?.name ?? ''),
+    object: packKeyOf(nameOf(log, ordinal)),
     points: pointsOf(ordinal),
   }))
 }
@@ -181,6 +188,8 @@ export async function verifyWithKey(
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
   if (touched.size > 0) await passOverForgotten(log, touched)
+  // Read-only where it counts, the store: what was learnt is kept beside this user's index, for the next backup to go by.
+  await (await repository.index()).suspect([...checked.injuries.keys()].map((ordinal) => nameOf(log, ordinal)))
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]

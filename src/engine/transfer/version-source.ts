@@ -16,10 +16,13 @@ import {
   FAN_OUT,
   findLeaf,
   type Repository,
+  resolveVersion,
   type StoreDescriptor,
+  type TreeRoot,
 } from '#engine/repository'
 import { type CachedChunk, ChunkCache } from './chunk-cache.ts'
 import { ChunkLoan, partOf, type Piece } from './chunk-loan.ts'
+import { DeltaSource } from './delta-source.ts'
 import { NodeCache } from './node-cache.ts'
 import { ReadAhead } from './read-ahead.ts'
 import { ThreadPool } from './threads/thread-pool.ts'
@@ -48,7 +51,7 @@ class VersionSource implements BlockSource {
   readonly sizeBytes: number
   readonly parallelism = 16
   readonly #chunkBytes: number
-  readonly #disk: DiskRecord
+  readonly #tree: TreeRoot | null
   readonly #nodes: NodeCache
   readonly #pool: ThreadPool<'decode'>
   readonly #cache: ChunkCache
@@ -59,10 +62,16 @@ class VersionSource implements BlockSource {
   /** Chunks that may still be lent: half of the cache always goes on serving those who copy. */
   #lendable: number
 
-  constructor(disk: DiskRecord, nodes: NodeCache, pool: ThreadPool<'decode'>, memory: SharedArrayBuffer) {
+  constructor(
+    disk: DiskRecord,
+    tree: TreeRoot | null,
+    nodes: NodeCache,
+    pool: ThreadPool<'decode'>,
+    memory: SharedArrayBuffer,
+  ) {
     this.sizeBytes = disk.virtualSizeBytes
     this.#chunkBytes = disk.chunkSizeBytes
-    this.#disk = disk
+    this.#tree = tree
     this.#nodes = nodes
     this.#pool = pool
     this.#cache = new ChunkCache({
@@ -221,7 +230,7 @@ class VersionSource implements BlockSource {
   }
 
   async #loadLeaf(index: number): Promise<Slots> {
-    const content = await findLeaf(this.#nodes.read, this.#disk.root, index)
+    const content = await findLeaf(this.#nodes.read, this.#tree, index)
     if (content === undefined) return NO_SLOTS
     const node = decodeNode(await this.#nodes.read(content), 0)
     assert(node !== undefined, 'findLeaf gave a leaf')
@@ -242,6 +251,10 @@ export async function openVersion(
   // Taken from the system as it is written to.
   const memory = new SharedArrayBuffer(Math.max(SLOTS_MIN, Math.floor(cacheBytes / slotBytes)) * slotBytes)
   const init = { store: options.store, access: await repository.threadAccess(), memory, slotBytes }
+  const reader = await repository.chunkReader()
+  const nodes = new NodeCache(reader)
+  const { tree, extents } = await resolveVersion(nodes.read, disk.root)
   const pool = await ThreadPool.start('decode', init, { threads })
-  return new VersionSource(disk, new NodeCache(await repository.chunkReader()), pool, memory)
+  const source = new VersionSource(disk, tree, nodes, pool, memory)
+  return extents.length === 0 ? source : new DeltaSource(source, extents, (content) => reader.read(content))
 }

@@ -1,8 +1,9 @@
 /** Makes image files: new ones, conversions, and targets that a disk is restored into. Never replaces a file. */
-import { open, unlink } from 'node:fs/promises'
-import { assert, type Clock, type Random, SECTOR_BYTES } from '#base'
+import { access, constants, open, unlink } from 'node:fs/promises'
+import { assert, type Clock, errnoOf, type Random, SECTOR_BYTES } from '#base'
 import { systemClock, systemRandom } from '#runtime'
 import type { BlockTarget } from '../device.ts'
+import { BlockError } from '../errors.ts'
 import { fileError } from '../file-errors.ts'
 import { createRawTarget } from '../raw-target.ts'
 import { checkVirtualSize } from './image-errors.ts'
@@ -79,6 +80,36 @@ export async function exportImage(
 ): Promise<ServedImage> {
   const info = await inspectImage(path, format, options)
   return await serveImage(openable(info), { ...options, writable: false })
+}
+
+/**
+ * Opens an image that holds a disk, to change it where it is; nobody else can read or write it until `close`. Its
+ * persistent bitmaps record what is written. An image that lies on others is refused.
+ * @throws BlockError as `inspectImage`, target_read_only
+ */
+export async function openImageInPlace(
+  path: string,
+  format: 'raw' | 'qcow2',
+  options: Readonly<{ signal?: AbortSignal }> = {},
+): Promise<ServedImage> {
+  const info = await inspectImage(path, format, options)
+  try {
+    await access(path, constants.W_OK)
+  } catch (cause) {
+    throw new BlockError('target_read_only', `${path} cannot be written to.`, {
+      facts: { path, errno: errnoOf(cause) },
+      hint: 'Nothing was written. Check the rights of the file and how its file system is mounted.',
+      cause,
+    })
+  }
+  return await serveImage(openable(info), { ...options, writable: true })
+}
+
+/** Makes the image's disk larger; what is added reads as zeros. @throws BlockError image_in_use, target_full */
+export async function growImage(path: string, format: 'raw' | 'qcow2', sizeBytes: number): Promise<void> {
+  assert(sizeBytes % SECTOR_BYTES === 0, 'A disk has whole sectors')
+  checkVirtualSize(path, sizeBytes)
+  await runQemuImg(path, ['resize', '-q', '-f', format, '--', path, String(sizeBytes)])
 }
 
 /** A qcow2 image under construction; see `openQcow2Target`. */

@@ -75,7 +75,7 @@ class Daemon {
     this.#image = image
     this.#socketPath = socketPath
     const node = {
-      ...(writable ? blockdevOf(image) : unwritten(blockdevOf(image))),
+      ...alone(blockdevOf(image)),
       'node-name': 'disk0',
       'read-only': !writable,
       discard: 'unmap',
@@ -149,9 +149,10 @@ class Daemon {
 
 /**
  * A raw node hands the permissions of those above it down as they are, and an export lets others write, so QEMU would read
- * a raw image under a running machine without a word. blkdebug, which does nothing else here, refuses them (`image_in_use`).
+ * a raw image under a running machine, and two would write one, without a word. blkdebug, which does nothing else here,
+ * refuses other writers (`image_in_use`).
  */
-function unwritten(node: Record<string, unknown>): Record<string, unknown> {
+function alone(node: Record<string, unknown>): Record<string, unknown> {
   if (node['driver'] !== 'raw') return node
   return { ...node, file: { driver: 'blkdebug', 'unshare-child-perms': ['write', 'resize'], image: node['file'] } }
 }

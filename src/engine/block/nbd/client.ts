@@ -128,6 +128,20 @@ export class NbdClient implements BlockDevice {
     )
   }
 
+  /**
+   * Says that the range is not wanted any more; what it reads afterwards is the server's affair. Nothing is sent to a server
+   * that takes no discards.
+   */
+  async discard(offset: number, length: number, signal?: AbortSignal): Promise<void> {
+    this.#assertWritable(offset, length)
+    if ((this.#info.flags & FLAG.SEND_TRIM) === 0 || !this.#isAligned(offset, length)) return
+    await this.#split(
+      length,
+      (at, part) => this.#request({ type: CMD.TRIM, flags: 0, offset: offset + at, length: part, signal }),
+      ZERO_BYTES_MAX,
+    )
+  }
+
   async flush(): Promise<void> {
     if (this.isReadOnly || (this.#info.flags & FLAG.SEND_FLUSH) === 0) return
     // CAN_MULTI_CONN: a flush on one connection covers what was completed on all (doc/proto.md).

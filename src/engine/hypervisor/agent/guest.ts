@@ -2,7 +2,7 @@
  * What Holdfast asks of a guest through its agent. Shapes follow qga/qapi-schema.json; what an agent leaves out is
  * undefined, never invented.
  */
-import { BaseError, type Clock } from '#base'
+import { BaseError, type Clock, isHoldfastError } from '#base'
 import { HypervisorError } from '../errors.ts'
 import { isObject, type JsonObject, textOr } from '../qmp/shape.ts'
 import type { AgentClient, CommandTimeout } from './client.ts'
@@ -71,6 +71,18 @@ export async function freezeGuest(
       hint: 'Look at the freeze hook in the guest (/etc/qemu/fsfreeze-hook) and at its log.',
       cause: error,
     })
+  }
+}
+
+/**
+ * Has the guest write back what its file systems hold in memory, so that the freeze, which would, is short. Nothing comes of
+ * it where the guest has no `sync` or its agent may run no programs; then the freeze takes what it takes.
+ */
+export async function writeBackGuest(agent: AgentClient, clock: Clock, timeoutMs: number): Promise<void> {
+  try {
+    await guestExec(agent, clock, { path: 'sync', timeoutMs })
+  } catch (error) {
+    if (!isHoldfastError(error, 'agent_command_failed', 'timed_out')) throw error
   }
 }
 

@@ -17,7 +17,7 @@ import { withAgent } from '../agent/client.ts'
 import { isGuestFrozen, thawGuest } from '../agent/guest.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { textOr } from '../qmp/shape.ts'
-import { type Action, cancelJob, insertedNode, removeExport, setDrive, transaction } from './graph.ts'
+import { type Action, cancelJob, insertedNode, presentExport, removeExport, setDrive, transaction } from './graph.ts'
 import { removeFile } from './files.ts'
 import { bitmapsOf, queryNodes, queryStatus } from './inventory.ts'
 import type { RunningRecord } from './journal.ts'
@@ -101,7 +101,7 @@ export async function settleBitmaps(qmp: QmpClient, record: RunningRecord, verdi
 export async function dismantle(qmp: QmpClient, clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
   await continueIfLeftPaused(qmp, record)
   for (const disk of record.disks) {
-    await removeExport(qmp, clock, disk.exportId)
+    for (const id of [disk.exportId, presentExport(disk).id]) await removeExport(qmp, clock, id)
     if (disk.method === 'job') await cancelJob(qmp, clock, disk.jobId)
     await removeNode(qmp, disk.accessNode)
     await putDriveBack(qmp, disk)

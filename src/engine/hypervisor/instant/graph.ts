@@ -47,8 +47,8 @@ export async function addScratchNode(qmp: QmpClient, disk: DiskPlan & Scratch): 
   await qmp.execute('block-set-write-threshold', { 'node-name': fileNode, 'write-threshold': threshold })
 }
 
+/** Over the whole disk, whatever will be read of it: `InstantDisk.releases` says how the rest is let go. */
 export async function addFilter(qmp: QmpClient, disk: DiskPlan): Promise<void> {
-  const { previous } = disk.tracking
   await qmp.execute('blockdev-add', {
     'node-name': disk.filterNode,
     driver: 'copy-before-write',
@@ -56,7 +56,6 @@ export async function addFilter(qmp: QmpClient, disk: DiskPlan): Promise<void> {
     target: disk.scratchNode,
     'on-cbw-error': 'break-snapshot',
     'cbw-timeout': CBW_TIMEOUT_SECONDS,
-    ...(disk.copiesChangedOnly ? { bitmap: { node: disk.formatNode, name: previous } } : {}),
   })
 }
 
@@ -66,7 +65,14 @@ export async function setDrive(qmp: QmpClient, qomPath: string, node: string): P
 
 export async function addAccess(qmp: QmpClient, disk: DiskPlan): Promise<void> {
   if (disk.method !== 'filter') return
-  await qmp.execute('blockdev-add', { 'node-name': disk.accessNode, driver: 'snapshot-access', file: disk.filterNode })
+  // A discard ends the filter's interest in a range (block/copy-before-write.c); without `unmap` the block layer drops it.
+  const discard = { 'read-only': false, discard: 'unmap' }
+  await qmp.execute('blockdev-add', {
+    'node-name': disk.accessNode,
+    driver: 'snapshot-access',
+    file: disk.filterNode,
+    ...discard,
+  })
 }
 
 export async function addExport(qmp: QmpClient, disk: DiskPlan): Promise<void> {
@@ -76,9 +82,19 @@ export async function addExport(qmp: QmpClient, disk: DiskPlan): Promise<void> {
     id: disk.exportId,
     'node-name': disk.method === 'filter' ? disk.accessNode : disk.scratchNode,
     name: disk.exportName,
-    writable: false,
+    // For discards: snapshot-access itself refuses every write (block/snapshot-access.c).
+    writable: disk.method === 'filter',
     ...(previous === undefined ? {} : { bitmaps: [{ node: disk.formatNode, name: previous }] }),
   })
+  if (previous === undefined) return
+  const present = presentExport(disk)
+  const id = { type: 'nbd', id: present.id, name: present.name }
+  await qmp.execute('block-export-add', { ...id, 'node-name': disk.topNode, writable: false })
+}
+
+/** What shows the disk as it is now, beside the export of the instant. */
+export function presentExport(disk: Pick<DiskPlan, 'exportId' | 'exportName'>): Readonly<{ id: string; name: string }> {
+  return { id: `${disk.exportId}-now`, name: `${disk.exportName}-now` }
 }
 
 async function idsOf(qmp: QmpClient, command: string, member: string): Promise<string[]> {

@@ -18,7 +18,9 @@ import { takeMoment } from './moment.ts'
 import { startNbdServer } from './nbd-server.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
+import { trackingRecord } from './tracking.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
+import { syncImages } from './sync-images.ts'
 import { capScratch, createScratch, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** The files of an image that may be named by a link. */
@@ -114,7 +116,7 @@ async function recordOf(
   for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
   const caps = await capsOf(host, plan)
   const nbdSocketPath = socketPathIn(host.runFolder, plan.id)
-  const { tracking } = options
+  const decisions = plan.disks.map((disk) => disk.tracking)
   return {
     schema: 1,
     kind: 'running',
@@ -131,7 +133,7 @@ async function recordOf(
       scratchCapBytes: must(caps[i], 'One cap per disk'),
     })),
     nbdSocketPath,
-    tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
+    tracking: trackingRecord(decisions, options.tracking),
   }
 }
 
@@ -144,6 +146,7 @@ async function prepare(state: OpenState, plan: InstantPlan, granularityBytes: nu
   await pass('prepare.files')
   for (const disk of record.disks) await addScratchNode(qmp, disk)
   await startNbdServer(qmp, { socketPath: record.nbdSocketPath, processId: record.access.processId })
+  await syncImages(plan.disks)
   await flushDrives(qmp, plan.disks)
   await pass('prepare.nodes')
 }

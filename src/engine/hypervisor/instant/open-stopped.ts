@@ -17,7 +17,7 @@ import { editBitmaps, type OfflineImage, openingEdits, readOfflineImage } from '
 import { takeOver } from './recover.ts'
 import { ensureWatchdog } from './watchdog-process.ts'
 import { dismantleStopped, startStorageDaemon } from './storage-daemon.ts'
-import { decideTracking } from './tracking.ts'
+import { askOf, decideTracking, nextGeneration, trackingRecord } from './tracking.ts'
 
 export type StoppedMachine = Readonly<{
   description: MachineDescription
@@ -28,13 +28,8 @@ export type StoppedMachine = Readonly<{
 type Found = Readonly<{ disk: MachineDisk; image: StoppedImage; offline: OfflineImage }>
 
 async function find(disk: MachineDisk, options: OpenInstantOptions): Promise<Found> {
-  const { tracking } = options
   const offline = await readOfflineImage(disk)
-  const ask =
-    tracking === undefined
-      ? undefined
-      : { tracker: tracking.tracker, next: tracking.next, committed: tracking.committed[disk.diskId] }
-  const decision = decideTracking(offline, ask)
+  const decision = decideTracking(offline, askOf(options.tracking, disk.diskId))
   const image = {
     lun: disk.lun,
     path: disk.path,
@@ -132,6 +127,7 @@ class StoppedInstant implements Instant {
 /** Bytes are read from the file itself where all of them lie there and all are wanted, else through the daemon. */
 function instantDisk({ disk, image, offline }: Found, socketPath: string): InstantDisk {
   const { changes, previous } = image.tracking
+  const generation = nextGeneration(image.tracking)
   const direct = changes.kind === 'all' && offline.isSelfContained
   const context = previous === undefined ? {} : { bitmapContext: `qemu:dirty-bitmap:${previous}` }
   return {
@@ -142,7 +138,10 @@ function instantDisk({ disk, image, offline }: Found, socketPath: string): Insta
     source: direct
       ? { kind: 'image', path: disk.path, format: disk.format }
       : { kind: 'nbd', socketPath, exportName: image.exportName, ...context },
+    ...(generation === undefined ? {} : { generation }),
+    ...(previous === undefined ? {} : { present: { socketPath, exportName: image.exportName } }),
     changes,
+    releases: false,
   }
 }
 
@@ -181,7 +180,7 @@ export async function openStoppedInstant(
   await makeFolderDurable(host.runFolder)
   if (host.processUser !== undefined) await chown(host.runFolder, host.processUser.uid, host.processUser.gid)
   const id = toHex(host.random.bytes(4))
-  const { tracking } = options
+  const decisions = found.map(({ image }) => image.tracking)
   const record: StoppedRecord = {
     schema: 1,
     kind: 'stopped',
@@ -191,7 +190,7 @@ export async function openStoppedInstant(
     owner: must(identityOf(), 'This process is alive'),
     step: 'prepare',
     nbdSocketPath: socketPathIn(host.runFolder, id),
-    tracking: tracking === undefined ? undefined : { tracker: tracking.tracker, next: tracking.next },
+    tracking: trackingRecord(decisions, options.tracking),
     daemon: undefined,
     images: found.map((one) => one.image),
   }

@@ -130,30 +130,6 @@ describe('planInstant()', () => {
   it('refuses when nodes of another instant are there', () => {
     assert.deepEqual(codes(plan([drive(0)], {}, { nodeNames: ['disk0', 'hf-ffffffff-0-filter'] })), ['instant_open'])
   })
-
-  it('keeps filters over bitmaps for few disks, because they are made inside the pause', () => {
-    const bitmaps: BitmapState[] = [
-      {
-        name: 'hf-0badcafe-00000000000a',
-        recording: true,
-        busy: false,
-        inconsistent: false,
-        persistent: true,
-        granularityBytes: 65_536,
-      },
-    ]
-    const make = (count: number) => {
-      const committed = Object.fromEntries(Array.from({ length: count }, (_, lun) => [`id${lun}`, '00000000000a']))
-      const tracking = { tracker: '0badcafe', next: '00000000000b', committed, granularityBytes: 65_536 }
-      return plan(
-        Array.from({ length: count }, (_, lun) => drive(lun, { bitmaps })),
-        { tracking },
-      )
-    }
-    assert.ok(make(4).disks.every((disk) => disk.copiesChangedOnly))
-    assert.ok(make(5).disks.every((disk) => !disk.copiesChangedOnly))
-    assert.ok(plan([drive(0)]).disks.every((disk) => !disk.copiesChangedOnly))
-  })
 })
 
 describe('settleActions()', () => {

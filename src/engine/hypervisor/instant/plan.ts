@@ -12,7 +12,7 @@ import type { MachineDisk } from '../machine.ts'
 import type { TrackingRequest } from '../port.ts'
 import type { QemuCapabilities } from '../qmp/capabilities.ts'
 import type { DriveState, Inventory } from './inventory.ts'
-import { decideTracking, type TrackingDecision } from './tracking.ts'
+import { askOf, decideTracking, type TrackingDecision } from './tracking.ts'
 import { HypervisorError } from '../errors.ts'
 
 export type InstantMethod = 'filter' | 'job'
@@ -25,6 +25,8 @@ export type DiskPlan = Readonly<{
   sizeBytes: number
   method: InstantMethod
   qomPath: string
+  /** The image, where it is a file or device of this host. */
+  imagePath: string
   /** What the device reads before and after the instant. */
   topNode: string
   /** Where the bitmaps are. */
@@ -32,8 +34,6 @@ export type DiskPlan = Readonly<{
   scratchNode: string
   filterNode: string
   accessNode: string
-  /** The filter copies only what changed since the previous generation, which is all that will be read. */
-  copiesChangedOnly: boolean
   jobId: string
   exportId: string
   exportName: string
@@ -61,12 +61,6 @@ export type InstantRequest = Readonly<{
 
 /** Every name that Holdfast gives to something inside QEMU begins with this. */
 export const OUR_PREFIX = 'hf-'
-
-/**
- * A filter over a bitmap must be made inside the pause, which costs it 2 ms a disk (measured); up to this many disks that is
- * worth the guest's writes that need no copy. Filters of larger machines copy every overwrite and are made before it.
- */
-const COPIES_CHANGED_ONLY_DISKS_MAX = 4
 
 /** Jobs under which the bytes of a disk stay what the guest sees: hydration only moves data nearer. */
 const HARMLESS_JOBS = new Set(['stream'])
@@ -116,14 +110,8 @@ function planDisk(request: InstantRequest, one: InstantRequest['disks'][number],
   const { disk, drive } = one
   const name = `${OUR_PREFIX}${request.id}-${disk.lun}`
   const filterable = can.breakSnapshot && can.snapshotAccess && can.copyBeforeWriteBitmap
-  const { tracking } = request
-  const ask =
-    tracking === undefined
-      ? undefined
-      : { tracker: tracking.tracker, next: tracking.next, committed: tracking.committed[disk.diskId] }
   const method = filterable && !request.refusedFilter.includes(disk.lun) ? 'filter' : 'job'
-  const decision = decideTracking(drive, ask)
-  const few = request.disks.length <= COPIES_CHANGED_ONLY_DISKS_MAX
+  const decision = decideTracking(drive, askOf(request.tracking, disk.diskId))
   return {
     lun: disk.lun,
     diskId: disk.diskId,
@@ -131,12 +119,12 @@ function planDisk(request: InstantRequest, one: InstantRequest['disks'][number],
     sizeBytes: drive.sizeBytes,
     method,
     qomPath: drive.qomPath,
+    imagePath: drive.filename,
     topNode: drive.topNode,
     formatNode: drive.formatNode,
     scratchNode: `${name}-scratch`,
     filterNode: `${name}-filter`,
     accessNode: `${name}-access`,
-    copiesChangedOnly: few && method === 'filter' && decision.previous !== undefined,
     jobId: `${name}-job`,
     exportId: `${name}-export`,
     exportName: `lun${disk.lun}`,

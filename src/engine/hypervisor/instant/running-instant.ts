@@ -11,13 +11,14 @@ import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
 import type { InstantHost, RunningMachine } from './access.ts'
 import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
-import { cancelJob, insertedNode } from './graph.ts'
+import { cancelJob, insertedNode, presentExport } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
 import type { InstantPlan } from './plan.ts'
 import { canRead, readableOffset } from './probe.ts'
 import { takeOver } from './recover.ts'
+import { nextGeneration } from './tracking.ts'
 import { freeBytesOf, SCRATCH_FLOOR_BYTES_DEFAULT } from './scratch.ts'
 
 /** What the owner of an instant works with; `record` is what the journal holds now. */
@@ -118,7 +119,7 @@ export class RunningInstant implements Instant {
     if (this.#ended !== undefined) throw broken('The instant is closed.')
     if (qmp.failure !== undefined) throw broken('The connection to QEMU was lost.', qmp.failure)
     for (const disk of record.disks) {
-      if (disk.method === 'filter' && (await insertedNode(qmp, disk.qomPath)) !== disk.filterNode) {
+      if (disk.method === 'filter' && (await this.#inserted(disk.qomPath)) !== disk.filterNode) {
         throw broken(`The filter of disk ${disk.lun} was removed.`)
       }
     }
@@ -128,6 +129,15 @@ export class RunningInstant implements Instant {
     const freeBytes = await freeBytesOf(host.scratchFolder)
     const floorBytes = host.scratchFloorBytes ?? SCRATCH_FLOOR_BYTES_DEFAULT
     if (freeBytes < floorBytes) throw broken(`The scratch folder has only ${formatBytes(freeBytes)} left.`)
+  }
+
+  /** QEMU may die between the look at the connection and this. */
+  async #inserted(qomPath: string): Promise<string | undefined> {
+    try {
+      return await insertedNode(this.#state.qmp, qomPath)
+    } catch (error) {
+      throw isHoldfastError(error, 'qmp_disconnected') ? broken('The connection to QEMU was lost.', error) : error
+    }
   }
 
   async #isReadable(disk: InstantDisk): Promise<boolean> {
@@ -196,6 +206,7 @@ function instantDisk(
   socketPath: string,
 ): InstantDisk {
   const { previous } = disk.tracking
+  const generation = nextGeneration(disk.tracking)
   const context = previous === undefined ? {} : { bitmapContext: `qemu:dirty-bitmap:${previous}` }
   return {
     lun: disk.lun,
@@ -203,6 +214,9 @@ function instantDisk(
     format: disk.format,
     sizeBytes: disk.sizeBytes,
     source: { kind: 'nbd', socketPath, exportName: disk.exportName, ...context },
+    ...(generation === undefined ? {} : { generation }),
+    ...(previous === undefined ? {} : { present: { socketPath, exportName: presentExport(disk).name } }),
     changes: disk.tracking.changes,
+    releases: disk.method === 'filter',
   }
 }

@@ -20,7 +20,7 @@
  * All other bitmaps of this tracker are stale and removed; those of other trackers and of strangers are never touched.
  */
 import { HypervisorError } from '../errors.ts'
-import type { Generation, ScanReason, TrackerId } from '../port.ts'
+import type { Generation, ScanReason, TrackerId, TrackingRequest } from '../port.ts'
 
 export type BitmapState = Readonly<{
   name: string
@@ -69,7 +69,29 @@ export function generationOf(tracker: TrackerId, name: string): Generation | und
   return GENERATION.test(generation) ? generation : undefined
 }
 
-type Ask = Readonly<{ tracker: TrackerId; next: Generation; committed: Generation | undefined }>
+export type Ask = Readonly<{ tracker: TrackerId; next: Generation; committed: Generation | undefined }>
+
+/** What is asked of one disk. */
+export function askOf(tracking: TrackingRequest | undefined, diskId: string): Ask | undefined {
+  if (tracking === undefined) return undefined
+  const { tracker, next, committed } = tracking
+  return { tracker, next: typeof next === 'string' ? next : next(diskId), committed: committed[diskId] }
+}
+
+/** What a journal keeps: the repository is asked for the first disk's generation, since all of them land together. */
+export function trackingRecord(
+  decisions: readonly TrackingDecision[],
+  tracking: TrackingRequest | undefined,
+): Readonly<{ tracker: TrackerId; next: Generation }> | undefined {
+  if (tracking === undefined) return undefined
+  const next = nextGeneration(decisions[0]) ?? (typeof tracking.next === 'string' ? tracking.next : '')
+  return { tracker: tracking.tracker, next }
+}
+
+/** The generation that begins with the decision. */
+export function nextGeneration(decision: Pick<TrackingDecision, 'next'> | undefined): Generation | undefined {
+  return decision?.next?.split('-')[2]
+}
 
 function judge(disk: TrackedDisk, ours: readonly BitmapState[], ask: Ask): Pick<TrackingDecision, 'changes' | 'heal'> {
   const all = (reason: ScanReason): Pick<TrackingDecision, 'changes' | 'heal'> => {

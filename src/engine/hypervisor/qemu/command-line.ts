@@ -142,7 +142,7 @@ function networkOptions(machine: MachineDescription, links: string): string[] {
   const connected = machine.networks.filter((network) => network.kind !== 'none')
   return connected.flatMap((network, index) => {
     const device = {
-      driver: 'virtio-net-pci',
+      driver: network.kind === 'user' ? (network.model ?? 'virtio-net-pci') : 'virtio-net-pci',
       id: `nic${index}`,
       netdev: `net${index}`,
       mac: network.mac,

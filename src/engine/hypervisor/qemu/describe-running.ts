@@ -1,18 +1,19 @@
 /**
  * Describes a running QEMU that Holdfast did not start, by its monitor alone: for `holdfast repo backup --qmp SOCKET`.
  *
- * Best effort, and it says where it guessed: a monitor does not tell host networks, and the firmware only when it is flash.
+ * Best effort, and it says where it guessed: a monitor does not tell what is behind a tap, and the firmware only when it is flash.
  * What it describes can be created again; names, ids and LUNs are the same in every run, so that increments fit. A disk that
  * Holdfast cannot back up is an error, never left out silently.
  */
 import { MIB } from '#base'
 import { HypervisorError } from '../errors.ts'
 import { readInventory } from '../instant/inventory.ts'
-import type { MachineDescription, MachineNetwork } from '../machine.ts'
+import type { MachineDescription } from '../machine.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { asCount, asList, asObject, isObject, textOr } from '../qmp/shape.ts'
-import { NETWORKS_MAX, type MachineType } from './device-address.ts'
+import type { MachineType } from './device-address.ts'
 import { derivedUuid, describeDisks, type ForeignDisk, formatOfDriver, readForeignDisk } from './foreign-disk.ts'
+import { describeNetworks } from './foreign-network.ts'
 import { uuidOf } from './monitor.ts'
 import { devicePaths, readText } from './object-tree.ts'
 import { isMachineName } from './validate.ts'
@@ -57,18 +58,6 @@ async function memoryMibOf(qmp: QmpClient): Promise<number> {
   const size = asObject(await qmp.execute('query-memory-size-summary'), 'the memory size')
   const plugged = size['plugged-memory'] === undefined ? 0 : asCount(size['plugged-memory'], 'the plugged memory')
   return Math.round((asCount(size['base-memory'], 'the memory') + plugged) / MIB)
-}
-
-/** Every network card becomes a restricted user network: a copy must not turn up in the original's network by accident. */
-async function networksOf(qmp: QmpClient, devices: readonly string[], notes: string[]): Promise<MachineNetwork[]> {
-  const networks: MachineNetwork[] = []
-  for (const path of devices) {
-    const mac = (await readText(qmp, path, 'mac')).toLowerCase()
-    if (mac !== '') networks.push({ kind: 'user', mac, restricted: true, forwards: [] })
-  }
-  if (networks.length > 0) notes.push('Networks are described by their MAC addresses only, as restricted ones.')
-  if (networks.length > NETWORKS_MAX) notes.push(`Only the first ${NETWORKS_MAX} networks are described.`)
-  return networks.slice(0, NETWORKS_MAX)
 }
 
 /** QEMU shows a server socket as "disconnected:unix:/path,server=on" or "unix:/path,server=on". */
@@ -121,6 +110,8 @@ export async function describeRunning(qmp: QmpClient): Promise<RunningDescriptio
   if (uuid !== given) notes.push('The machine has no UUID; one was made of the path of its first disk.')
   const devices = await devicePaths(qmp)
   const { agent, socketPath } = await agentOf(qmp, devices)
+  const { networks, notes: networkNotes } = await describeNetworks(qmp, devices)
+  notes.push(...networkNotes)
   const machine: MachineDescription = {
     schema: 1,
     name: await nameOf(qmp, uuid, notes),
@@ -130,7 +121,7 @@ export async function describeRunning(qmp: QmpClient): Promise<RunningDescriptio
     cpuCount: asList(await qmp.execute('query-cpus-fast'), 'the CPUs').length,
     memoryMib: await memoryMibOf(qmp),
     disks: describeDisks(uuid, disks),
-    networks: await networksOf(qmp, devices, notes),
+    networks,
     agent,
     tags: {},
   }

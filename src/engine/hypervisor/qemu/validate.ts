@@ -6,7 +6,7 @@
  */
 import { MACHINE_DISKS_MAX, type Facts } from '#base'
 import { HypervisorError } from '../errors.ts'
-import type { MachineDescription, MachineDisk, MachineNetwork } from '../machine.ts'
+import { CARD_MODELS, type MachineDescription, type MachineDisk, type MachineNetwork } from '../machine.ts'
 import { lunMax, NETWORKS_MAX } from './device-address.ts'
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
@@ -57,7 +57,12 @@ function networkFaults(network: MachineNetwork): string[] {
   const faults = MAC.test(network.mac)
     ? []
     : [`The MAC ${JSON.stringify(network.mac)} is not a lower-case unicast address.`]
-  if (network.kind === 'user') return [...faults, ...forwardFaults(network)]
+  if (network.kind === 'user') {
+    const { model } = network
+    if (model !== undefined && !CARD_MODELS.includes(model))
+      faults.push(`There is no network card of the model ${model}.`)
+    return [...faults, ...forwardFaults(network)]
+  }
   if (network.kind === 'link')
     return NAME.test(network.link) ? faults : [...faults, 'The name of the link is not valid.']
   if (!INTERFACE.test(network.interface)) faults.push('The name of the tap interface is not valid.')

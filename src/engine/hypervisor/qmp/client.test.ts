@@ -115,7 +115,7 @@ describe('QmpClient', () => {
     const qmp = await connect()
     const matches = (event: { data: Readonly<Record<string, unknown>> }): boolean => event.data['id'] === 'mine'
     const event = await qmp.executeUntil('del', {}, { event: 'GONE', matches, timeoutMs: 1_000 })
-    assert.equal(event.atMs, 3_002)
+    assert.equal(event.atMs, 3_002.5)
     await qmp.close()
   })
 

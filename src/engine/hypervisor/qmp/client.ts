@@ -74,7 +74,7 @@ function eventOf(message: JsonObject): QmpEvent {
   return {
     name: textOr(message['event'], ''),
     data: isObject(message['data']) ? message['data'] : {},
-    atMs: seconds * 1000 + Math.floor(microseconds / 1000),
+    atMs: seconds * 1000 + microseconds / 1000,
   }
 }
 
@@ -159,6 +159,19 @@ export class QmpClient {
         retry: 'later',
       })
     })
+  }
+
+  /**
+   * Sends every command that `send` executes in one write: QEMU has them all before it begins with the first, and needs
+   * nothing more from us until the last. `send` must not wait.
+   */
+  inOneWrite<T>(send: () => T): T {
+    this.#socket.cork()
+    try {
+      return send()
+    } finally {
+      this.#socket.uncork()
+    }
   }
 
   /** Starts to listen for an event now; call it before the command that raises the event. */

@@ -5,6 +5,8 @@
  *   1. A location it gives was in the table of a pack that the log named. Whether the bytes are still good is found by
  *      their seal; a pack that the log has deleted is never given.
  *   2. For the question "is this chunk already stored?" only packs count that are live: not doomed, not deleted.
+ *      Nor does a pack count that a check found hurt (`suspect`), so that a backup stores its content again. A list of
+ *      these, `suspects.json`, lies beside the cache and outlives it: no table tells.
  *   3. It never grows with what it does not know: unknown ids cost the filters (1.5 bytes a chunk) and no read.
  *
  * On disk, in the user's cache folder: `index.json` names the runs and how far in the log they reach; it is replaced
@@ -64,6 +66,15 @@ export class IndexReader {
   }
 }
 
+const SUSPECTS_FILE = 'suspects.json'
+
+/** A list that cannot be read is none: the next check writes it anew. */
+async function recallSuspects(folder: string): Promise<ReadonlySet<string>> {
+  const bytes = await readFile(join(folder, SUSPECTS_FILE)).catch(() => undefined) // absent: nothing was found hurt
+  const packs = bytes === undefined ? undefined : parseObject(bytes)?.['packs']
+  return new Set(Array.isArray(packs) ? packs.filter((name) => typeof name === 'string') : [])
+}
+
 type OpenRun = Readonly<{ file: string; reader: RunReader }>
 
 type CacheState = {
@@ -107,12 +118,14 @@ export class ChunkIndex {
   readonly #retired: OpenRun[] = []
   /** Packs whose tables could not be read. While there are any the cache is not saved, so that the next open tries again. */
   readonly unreadable = new Set<string>()
+  #suspects: ReadonlySet<string>
   #packsIndexed = 0
   #refreshing: Promise<void> = Promise.resolve()
   #reader: IndexReader | undefined
 
-  private constructor(folder: string, store: BlobStore, keys: KeyRing, log: CommitLog) {
+  private constructor(folder: string, store: BlobStore, keys: KeyRing, log: CommitLog, suspects: ReadonlySet<string>) {
     this.#folder = folder
+    this.#suspects = suspects
     this.#store = store
     this.#keys = keys
     this.#log = log
@@ -121,7 +134,7 @@ export class ChunkIndex {
   /** Opens the cache in `folder`, or begins it anew. `refresh` then catches up with the log. */
   static async open(folder: string, store: BlobStore, keys: KeyRing, log: CommitLog): Promise<ChunkIndex> {
     await makeFolderDurable(folder)
-    const index = new ChunkIndex(folder, store, keys, log)
+    const index = new ChunkIndex(folder, store, keys, log, await recallSuspects(folder))
     if (!(await index.#load())) await index.#discard()
     return index
   }
@@ -167,7 +180,17 @@ export class ChunkIndex {
 
   /** What threads look chunks up with, as of now. */
   share(): SharedIndex {
-    return { runs: this.#runs.map(({ reader }) => reader.run), packs: PackDirectory.of(this.#log.state).buffer }
+    return {
+      runs: this.#runs.map(({ reader }) => reader.run),
+      packs: PackDirectory.of(this.#log.state, this.#suspects).buffer,
+    }
+  }
+
+  /** Says which packs the newest check found hurt, instead of those before. */
+  async suspect(packNames: readonly string[]): Promise<void> {
+    this.#suspects = new Set(packNames)
+    this.#reader = undefined
+    await replaceFile(join(this.#folder, SUSPECTS_FILE), [toJsonBytes({ packs: packNames })])
   }
 
   get reader(): IndexReader {
@@ -198,13 +221,11 @@ export class ChunkIndex {
       this.unreadable.add(ref.name)
       return { chunks: [] }
     })
-    return chunks
-      .filter((chunk) => chunk.kind !== 'delta')
-      .map((chunk) => {
-        const entry = Buffer.alloc(ENTRY_BYTES)
-        writeIndexEntry(entry, 0, chunk.id, { ...chunk, pack: ordinal })
-        return entry
-      })
+    return chunks.map((chunk) => {
+      const entry = Buffer.alloc(ENTRY_BYTES)
+      writeIndexEntry(entry, 0, chunk.id, { ...chunk, pack: ordinal })
+      return entry
+    })
   }
 
   async #addRun(entries: Buffer[]): Promise<void> {

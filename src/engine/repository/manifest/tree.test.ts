@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { must, SeededRandom, toHex } from '#base'
 import { type ContentHash, contentHash } from '../crypto.ts'
-import type { RootRef } from '../point.ts'
+import type { TreeRoot } from '../point.ts'
 import { decodeNode, emptyNode, encodeNode, FAN_OUT, rootLevel } from './node.ts'
 import { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './tree.ts'
 
@@ -57,7 +57,7 @@ async function randomChange(
   return changed
 }
 
-async function assertEqualsModel(nodes: Nodes, root: RootRef, model: Model): Promise<void> {
+async function assertEqualsModel(nodes: Nodes, root: TreeRoot | null, model: Model): Promise<void> {
   const found: [number, string][] = []
   for await (const { index, content } of walkLeaves(nodes.read, root)) found.push([index, toHex(content)])
   const expected = [...model].sort(([a], [b]) => a - b).map(([index, { content }]) => [index, toHex(content)])
@@ -73,7 +73,7 @@ test('updateTree() over random changes, sparse trees and growth over level borde
     const random = new SeededRandom(seed)
     const nodes = new Nodes()
     const model: Model = new Map()
-    let root: RootRef = null
+    let root: TreeRoot | null = null
     let leaves = random.pick([1, 2, 200, 256, 257, 60_000, 70_000])
     for (let step = 0; step < 10; step += 1) {
       if (random.chance(0.3)) leaves = Math.min(leaves * random.pick([2, 300]), 4_000_000)

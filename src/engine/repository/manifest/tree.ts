@@ -5,7 +5,7 @@
 import { fromHex, must, toHex } from '#base'
 import { type ContentHash, contentHash } from '../crypto.ts'
 import { RepositoryError } from '../errors.ts'
-import type { RootRef } from '../point.ts'
+import type { TreeRoot } from '../point.ts'
 import { decodeNode, emptyNode, encodeNode, FAN_OUT, type ManifestNode } from './node.ts'
 
 /** Reads the plain bytes of a chunk by content. @throws chunk_missing, chunk_corrupt */
@@ -19,7 +19,7 @@ type NodeRef = Readonly<{ content: ContentHash; level: number }>
 /** A leaf as its writer left it: undefined content is a leaf without any chunk. */
 export type ChangedLeaf = Readonly<{ content: ContentHash | undefined; usedBytes: number; usedBytesBefore: number }>
 
-export function nodeRef(root: RootRef): NodeRef | undefined {
+export function nodeRef(root: TreeRoot | null): NodeRef | undefined {
   return root === null ? undefined : { content: fromHex(root.hash) as ContentHash, level: root.level }
 }
 
@@ -113,13 +113,13 @@ class TreeUpdate {
  */
 export async function updateTree(
   options: Readonly<{
-    parent: RootRef
+    parent: TreeRoot | null
     level: number
     changed: ReadonlyMap<number, ChangedLeaf>
     read: ReadContent
     put: PutNode
   }>,
-): Promise<{ root: RootRef; usedBytes: number }> {
+): Promise<{ root: TreeRoot | null; usedBytes: number }> {
   const update = new TreeUpdate(options.read, options.put, options.changed)
   const parent = nodeRef(options.parent)
   if (options.changed.size === 0 && parent === undefined) return { root: null, usedBytes: 0 }
@@ -131,7 +131,11 @@ export async function updateTree(
 }
 
 /** The content hash of the leaf at `leafIndex`, following the path from the root. */
-export async function findLeaf(read: ReadContent, root: RootRef, leafIndex: number): Promise<ContentHash | undefined> {
+export async function findLeaf(
+  read: ReadContent,
+  root: TreeRoot | null,
+  leafIndex: number,
+): Promise<ContentHash | undefined> {
   if (root === null || leafIndex >= FAN_OUT ** root.level) return undefined
   let at = nodeRef(root)
   while (at !== undefined && at.level > 0) {
@@ -145,7 +149,7 @@ export async function findLeaf(read: ReadContent, root: RootRef, leafIndex: numb
 /** Every leaf of the tree with its index, ascending. Reads the inner nodes only. */
 export async function* walkLeaves(
   read: ReadContent,
-  root: RootRef,
+  root: TreeRoot | null,
 ): AsyncGenerator<{ index: number; content: ContentHash }> {
   const top = nodeRef(root)
   if (top !== undefined) yield* leavesUnder(read, top, 0)

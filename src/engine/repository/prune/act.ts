@@ -136,7 +136,7 @@ class PruneAct {
       assert(pack !== undefined, 'The plan names packs of the log')
       const { salt, chunks } = await readPackTable(store, keys, pack)
       const key = keys.packKey(salt)
-      for (const chunk of chunks.filter(({ id, kind }) => kind !== 'delta' && this.#marks.isNeeded(id, pack.ordinal))) {
+      for (const chunk of chunks.filter(({ id }) => this.#marks.isNeeded(id, pack.ordinal))) {
         const sealed = await readSealed(store, pack, chunk.offset, chunk.sealedBytes)
         builder.addCompressed(chunk, openChunk(keys, key, name, chunk, sealed))
         doneBytes += chunk.sealedBytes

@@ -8,6 +8,8 @@ import type { IndexReader } from '../index/chunk-index.ts'
 import type { Repository } from '../repository.ts'
 import { SharedIdSet } from '../index/shared-id-set.ts'
 import { nodeRef, readNode } from '../manifest/tree.ts'
+import { deltaContent, isDelta, readDeltaNode } from '../manifest/version.ts'
+import type { DeltaRoot } from '../point.ts'
 import { RepositoryError } from '../errors.ts'
 import { toHex } from '#base'
 
@@ -29,7 +31,7 @@ export async function mark(repository: Repository, signal?: AbortSignal): Promis
   for (const point of points) {
     signal?.throwIfAborted()
     for (const disk of point.disks) {
-      const root = nodeRef(disk.root)
+      const root = isDelta(disk.root) ? await marker.chain(disk.root) : nodeRef(disk.root)
       if (root !== undefined) await marker.node(root.content, root.level)
     }
     for (const { chunks } of point.attachments) {
@@ -52,6 +54,19 @@ class Marker {
     this.#seen = seen
     this.#reader = reader
     this.#index = index
+  }
+
+  /** Marks a chain of delta nodes and their payload; gives the tree below them. */
+  async chain(root: DeltaRoot): Promise<ReturnType<typeof nodeRef>> {
+    const read = (wanted: ContentHash): Promise<Uint8Array> => this.#reader.read(wanted)
+    const content = deltaContent(root)
+    const top = await readDeltaNode(read, content)
+    for (const one of [...top.below, content]) {
+      if (!this.chunk(one)) continue
+      const { payloads } = one === content ? top : await readDeltaNode(read, one)
+      for (const payload of payloads) this.chunk(payload.content)
+    }
+    return nodeRef(top.base)
   }
 
   async node(content: ContentHash, level: number): Promise<void> {

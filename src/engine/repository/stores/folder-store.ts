@@ -74,19 +74,19 @@ export class FolderStore implements BlobStore {
     })
   }
 
-  async get(key: BlobKey): Promise<Uint8Array> {
+  async get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array> {
     checkKey(key)
     return this.#guard('read', key, async () => {
       const { fd, sizeBytes } = await this.#openFile(key)
       try {
-        return await readExactly(fd, key, 0, sizeBytes)
+        return await readExactly(fd, key, 0, sizeBytes, memory)
       } finally {
         await closeFile(fd)
       }
     })
   }
 
-  async getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+  async getRange(key: BlobKey, offsetBytes: number, lengthBytes: number, memory?: Uint8Array): Promise<Uint8Array> {
     checkKey(key)
     return this.#guard('read', key, () =>
       this.#files.use(
@@ -94,7 +94,7 @@ export class FolderStore implements BlobStore {
         () => this.#openFile(key),
         async ({ fd, sizeBytes }) => {
           checkRange(key, offsetBytes, lengthBytes, sizeBytes)
-          return readExactly(fd, key, offsetBytes, lengthBytes)
+          return readExactly(fd, key, offsetBytes, lengthBytes, memory)
         },
       ),
     )
@@ -293,13 +293,20 @@ function noFolder(location: string, cause: unknown): StoreError {
   })
 }
 
-async function readExactly(fd: number, key: BlobKey, offset: number, length: number): Promise<Uint8Array> {
-  const buffer = Buffer.allocUnsafeSlow(length)
+async function readExactly(
+  fd: number,
+  key: BlobKey,
+  offset: number,
+  length: number,
+  memory?: Uint8Array,
+): Promise<Uint8Array> {
+  const fits = memory !== undefined && memory.length >= length
+  const buffer = fits ? memory : new Uint8Array(Buffer.allocUnsafeSlow(length).buffer)
   let filled = 0
   while (filled < length) {
     const { bytesRead } = await readFile(fd, buffer, filled, length - filled, offset + filled)
     if (bytesRead === 0) checkRange(key, offset, length, offset + filled) // it shrank under us: not our doing
     filled += bytesRead
   }
-  return new Uint8Array(buffer.buffer, buffer.byteOffset, length)
+  return buffer.subarray(0, length)
 }

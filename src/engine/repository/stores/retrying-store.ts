@@ -33,12 +33,12 @@ export class RetryingStore implements BlobStore {
     return this.#retry(() => this.#inner.put(key, parts))
   }
 
-  get(key: BlobKey): Promise<Uint8Array> {
-    return this.#retry(() => this.#inner.get(key))
+  get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array> {
+    return this.#retry(() => this.#inner.get(key, memory))
   }
 
-  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
-    return this.#retry(() => this.#inner.getRange(key, offsetBytes, lengthBytes))
+  getRange(key: BlobKey, offsetBytes: number, lengthBytes: number, memory?: Uint8Array): Promise<Uint8Array> {
+    return this.#retry(() => this.#inner.getRange(key, offsetBytes, lengthBytes, memory))
   }
 
   head(key: BlobKey): Promise<number | undefined> {

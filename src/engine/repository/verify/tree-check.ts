@@ -6,7 +6,8 @@ import { isHoldfastError } from '#base'
 import type { ChunkId, ContentHash, KeyRing } from '../crypto.ts'
 import type { IndexReader } from '../index/chunk-index.ts'
 import { nodeRef, type ReadContent, readNode } from '../manifest/tree.ts'
-import type { PointRecord } from '../point.ts'
+import { deltaContent, isDelta, readDeltaNode } from '../manifest/version.ts'
+import type { DeltaRoot, PointRecord } from '../point.ts'
 
 /** What is wrong with a pack: nothing of it is readable, or these chunks (hex ids). */
 export type PackInjury = 'all' | ReadonlySet<string>
@@ -34,13 +35,46 @@ export class TreeCheck {
   async point(point: PointRecord): Promise<Felt> {
     const felt = new Set<number>()
     for (const disk of point.disks) {
-      const root = nodeRef(disk.root)
+      const root = isDelta(disk.root) ? await this.#chain(disk.root, felt) : nodeRef(disk.root)
       if (root !== undefined) addAll(felt, await this.#node(root.content, root.level))
     }
     for (const { chunks } of point.attachments) {
       for (const chunk of chunks) addAll(felt, this.#chunk(Buffer.from(chunk, 'hex') as Uint8Array as ContentHash))
     }
     return felt
+  }
+
+  /** Judges a chain of delta nodes with their payload; gives the tree below, unless the top of the chain is lost. */
+  async #chain(root: DeltaRoot, felt: Set<number>): Promise<ReturnType<typeof nodeRef>> {
+    const content = deltaContent(root)
+    addAll(felt, await this.#delta(content))
+    const top = await this.#readable(content, felt, () => readDeltaNode(this.#read, content))
+    for (const one of top?.below ?? []) addAll(felt, await this.#delta(one))
+    return nodeRef(top?.base ?? null)
+  }
+
+  /** One delta node and its payload, whatever lies below it. */
+  async #delta(content: ContentHash): Promise<Felt> {
+    const key = `delta:${Buffer.from(content).toString('base64')}`
+    const known = this.#judged.get(key)
+    if (known !== undefined) return known
+    const felt = new Set(this.#chunk(content))
+    const node =
+      felt.size > 0 ? undefined : await this.#readable(content, felt, () => readDeltaNode(this.#read, content))
+    for (const payload of node?.payloads ?? []) addAll(felt, this.#chunk(payload.content))
+    this.#judged.set(key, felt)
+    return felt
+  }
+
+  /** undefined, and where its copy lies is felt, when the node does not open. */
+  async #readable<T>(content: ContentHash, felt: Set<number>, load: () => Promise<T>): Promise<T | undefined> {
+    try {
+      return await load()
+    } catch (error) {
+      if (!isHoldfastError(error, 'chunk_missing', 'chunk_corrupt', 'pack_missing', 'pack_corrupt')) throw error
+      felt.add(this.#index.locate(this.#keys.chunkId(content))[0]?.pack ?? NO_PACK)
+      return undefined
+    }
   }
 
   async #node(content: ContentHash, level: number): Promise<Felt> {
@@ -55,15 +89,8 @@ export class TreeCheck {
   }
 
   async #children(content: ContentHash, level: number, felt: Set<number>): Promise<void> {
-    let slots: readonly (ContentHash | undefined)[]
-    try {
-      slots = (await readNode(this.#read, { content, level })).slots
-    } catch (error) {
-      if (!isHoldfastError(error, 'chunk_missing', 'chunk_corrupt', 'pack_missing', 'pack_corrupt')) throw error
-      felt.add(this.#index.locate(this.#keys.chunkId(content))[0]?.pack ?? NO_PACK)
-      return
-    }
-    for (const slot of slots) {
+    const node = await this.#readable(content, felt, () => readNode(this.#read, { content, level }))
+    for (const slot of node?.slots ?? []) {
       if (slot !== undefined) addAll(felt, level === 0 ? this.#chunk(slot) : await this.#node(slot, level - 1))
     }
   }

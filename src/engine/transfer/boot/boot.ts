@@ -22,6 +22,7 @@ import { assert, type Clock, type ProgressSink, silentProgress } from '#base'
 import { makeFolderDurable } from '#runtime'
 import { BlockError, type BlockSource, type ByteRange, createNbdOverlay, type NbdServer, serveNbd } from '#engine/block'
 import {
+  countGuestReads,
   hydrate,
   type Hydration,
   type Hypervisor,
@@ -34,6 +35,7 @@ import { type BlobStore, type PointRecord, type Repository, type StoreDescriptor
 import { TransferError } from '../errors.ts'
 import { readAttachment } from '../attachment.ts'
 import { CACHE_BYTES_DEFAULT, openVersion } from '../version-source.ts'
+import { BootQuiet } from './boot-quiet.ts'
 import { type BootRecord, readBoot, removeBoot, writeBoot } from './boot-record.ts'
 
 /** How long a guest waits for its server: long enough for an operator, short enough that a guest's own timeouts rule. */
@@ -98,6 +100,7 @@ export class RunningBoot {
   /** Resolves when every disk is the machine's own and nothing is read from here. @throws when the machine ends meanwhile */
   async hydrated(): Promise<void> {
     const { clock, signal, progress = silentProgress } = this.#environment
+    await this.#settled()
     for (;;) {
       const states = await this.hydration()
       if (states.every(({ state }) => state === 'done')) break
@@ -109,6 +112,18 @@ export class RunningBoot {
       await clock.sleep(200, signal)
     }
     await removeBoot(this.#folder)
+  }
+
+  /** Waits until the guest's boot is over, or over enough (boot-quiet.ts). */
+  async #settled(): Promise<void> {
+    const { clock, hypervisor, signal } = this.#environment
+    const quiet = new BootQuiet(clock.monotonicMs())
+    for (;;) {
+      const control = (await hypervisor.describe(this.#record.machine)).sockets?.control
+      if (control === undefined) return // `hydration` says so
+      if (quiet.isSettled(clock.monotonicMs(), await countGuestReads(control, { clock }))) return
+      await clock.sleep(250, signal)
+    }
   }
 
   /** Stops serving. The machine goes on; what has not moved yet waits for the next `bootPoint`. */

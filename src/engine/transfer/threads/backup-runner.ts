@@ -13,6 +13,8 @@ import {
   threadReader,
   type Written,
 } from '#engine/repository'
+import { DeltaLayer } from '../delta-layer.ts'
+import { makePayload, type PayloadResult, type PayloadTask } from '../payload-work.ts'
 import { type SegmentResult, type SegmentTask, SegmentWorker, type Stored } from '../segment-work.ts'
 import type { TaskRunner } from './task-runner.ts'
 
@@ -29,9 +31,10 @@ export type BackupInit = Readonly<{
 }>
 export type BackupTask =
   | (SegmentTask & Readonly<{ kind: 'segment' }>)
+  | (PayloadTask & Readonly<{ kind: 'payload' }>)
   | Readonly<{ kind: 'chunk'; content: ContentHash; bytes: Uint8Array; as: 'node' | 'data' }>
   | Readonly<{ kind: 'flush' }>
-export type BackupResult = SegmentResult | Written | Stored
+export type BackupResult = SegmentResult | PayloadResult | Written | Stored
 
 export function isOpened(store: StoreDescriptor | BlobStore): store is BlobStore {
   return 'put' in store
@@ -42,6 +45,7 @@ class BackupRunner implements TaskRunner<'backup'> {
   readonly #store: BlobStore
   readonly #writer: ChunkWriter
   readonly #segments: SegmentWorker
+  readonly #layer: DeltaLayer
   readonly #sources: (BlockSource | undefined)[] = []
 
   constructor(init: BackupInit, store: BlobStore) {
@@ -57,7 +61,8 @@ class BackupRunner implements TaskRunner<'backup'> {
       session: init.session,
       ...(init.packBytesTarget === undefined ? {} : { packBytesTarget: init.packBytesTarget }),
     })
-    this.#segments = new SegmentWorker(reader, this.#writer)
+    this.#layer = new DeltaLayer((content) => reader.read(content))
+    this.#segments = new SegmentWorker(reader, this.#writer, this.#layer)
   }
 
   async run(task: BackupTask): Promise<BackupResult> {
@@ -71,7 +76,9 @@ class BackupRunner implements TaskRunner<'backup'> {
     if (disk === undefined) throw new RangeError(`There is no disk ${task.disk} in this backup`)
     const source = (this.#sources[task.disk] ??=
       'opened' in disk ? disk.opened : await openSource(disk.source, { reads: 'sync', clock: systemClock }))
-    return this.#segments.run(task, { source, sizeBytes: disk.sizeBytes, chunkSizeBytes: disk.chunkSizeBytes })
+    const access = { source, sizeBytes: disk.sizeBytes, chunkSizeBytes: disk.chunkSizeBytes }
+    if (task.kind === 'payload') return makePayload(task, access, this.#layer, this.#writer)
+    return this.#segments.run(task, access)
   }
 
   async close(): Promise<void> {

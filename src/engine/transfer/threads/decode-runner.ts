@@ -1,10 +1,11 @@
 /** Decoding chunks in one thread into memory that the server of disk versions shares with it. */
-import { assert, freeMemory } from '#base'
+import { assert } from '#base'
 import {
   type BlobStore,
   type ChunkReader,
   type ContentHash,
   openStore,
+  Scratch,
   type StoreDescriptor,
   type ThreadAccess,
   threadReader,
@@ -44,12 +45,15 @@ class DecodeRunner implements TaskRunner<'decode'> {
   async run(task: DecodeTask): Promise<DecodeResult> {
     const lengths: number[] = []
     const requests = task.items.map(({ content, at }, i) => ({ content, tag: { at, i } }))
-    await this.#reader.readMany(requests, (plain, { at, i }) => {
-      assert(plain.length <= this.#slotBytes, 'A chunk is no longer than the chunks of its disk')
-      this.#memory.set(plain, at)
-      lengths[i] = plain.length
-      freeMemory(plain)
-    })
+    await this.#reader.readMany(
+      requests,
+      (plain, { at, i }) => {
+        assert(plain.length <= this.#slotBytes, 'A chunk is no longer than the chunks of its disk')
+        this.#memory.set(plain, at)
+        lengths[i] = plain.length
+      },
+      new Scratch(),
+    )
     return { lengths }
   }
 

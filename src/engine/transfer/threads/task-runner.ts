@@ -4,12 +4,14 @@
  */
 import { type BackupInit, type BackupResult, type BackupTask, startBackupRunner } from './backup-runner.ts'
 import { type DecodeInit, type DecodeResult, type DecodeTask, startDecodeRunner } from './decode-runner.ts'
+import { type ReplaceInit, type ReplaceResult, type ReplaceTask, startReplaceRunner } from './replace-runner.ts'
 import { type RestoreInit, type RestoreResult, type RestoreTask, startRestoreRunner } from './restore-runner.ts'
 import { startVerifyRunner, type VerifyInit, type VerifyResult, type VerifyTask } from './verify-runner.ts'
 
 export type TaskKinds = {
   backup: { init: BackupInit; task: BackupTask; result: BackupResult }
   decode: { init: DecodeInit; task: DecodeTask; result: DecodeResult }
+  replace: { init: ReplaceInit; task: ReplaceTask; result: ReplaceResult }
   restore: { init: RestoreInit; task: RestoreTask; result: RestoreResult }
   verify: { init: VerifyInit; task: VerifyTask; result: VerifyResult }
 }
@@ -24,6 +26,7 @@ export interface TaskRunner<K extends TaskKind> {
 const START: { [K in TaskKind]: (init: TaskKinds[K]['init']) => Promise<TaskRunner<K>> } = {
   backup: startBackupRunner,
   decode: startDecodeRunner,
+  replace: startReplaceRunner,
   restore: startRestoreRunner,
   verify: startVerifyRunner,
 }

@@ -1,34 +1,12 @@
-/** The entry of a worker thread: starts the runner that it was made for, then runs one task after the other. */
-import { parentPort, workerData } from 'node:worker_threads'
-import { must } from '#base'
-import { describeFailure, type ThreadReply, type ThreadRequest } from './thread-protocol.ts'
-import { startRunner, type TaskKind, type TaskKinds } from './task-runner.ts'
+/**
+ * The entry of a worker thread. A thread does not share the compile cache that its process uses; without one it compiles
+ * everything anew, 0.7 s of processor for each instead of 0.2 (measured). So the cache comes first, then the work.
+ */
+import { enableCompileCache, flushCompileCache } from 'node:module'
+import { workerData } from 'node:worker_threads'
 
-const port = must(parentPort, 'This file runs in a worker thread')
-const { kind, init } = workerData as { kind: TaskKind; init: TaskKinds[TaskKind]['init'] }
-
-function reply(message: ThreadReply): void {
-  // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a worker thread, not a window
-  port.postMessage(message)
-}
-
-/** Tasks run in the order in which they came; a failed one does not stop the next, its sender decides. */
-async function serve(): Promise<void> {
-  const runner = await startRunner(kind, init as never)
-  let last: Promise<void> = Promise.resolve()
-  const take = async (request: ThreadRequest): Promise<void> => {
-    try {
-      const result = request.task === 'close' ? await runner.close() : await runner.run(request.task as never)
-      reply({ id: request.id, ok: true, result })
-    } catch (error) {
-      reply({ id: request.id, ok: false, failure: describeFailure(error) })
-    }
-    if (request.task === 'close') port.close()
-  }
-  port.on('message', (request: ThreadRequest) => {
-    last = last.then(() => take(request))
-  })
-  reply({ id: 0, ok: true, result: undefined })
-}
-
-serve().catch((error: unknown) => reply({ id: 0, ok: false, failure: describeFailure(error) }))
+const { compileCache } = workerData as { compileCache: string | undefined }
+if (compileCache !== undefined) enableCompileCache(compileCache)
+await import('./thread-work.ts')
+// A thread is ended from outside, which would not write it.
+if (compileCache !== undefined) flushCompileCache()

@@ -2,7 +2,9 @@
  * A pool of runners of one kind: threads, or one inline. Hands tasks out as runners become free, keeps one task waiting in
  * each thread so that none idles, and stops everything at the first failure or when the signal aborts.
  */
+import { getCompileCacheDir } from 'node:module'
 import { availableParallelism } from 'node:os'
+import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assert, BaseError, must } from '#base'
 import { TransferError } from '../errors.ts'
@@ -41,7 +43,7 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   static async start<K extends TaskKind>(kind: K, init: TaskKinds[K]['init']): Promise<ThreadRunner<K>> {
     const resourceLimits = YOUNG_MIB[kind] === undefined ? {} : { maxYoungGenerationSizeMb: YOUNG_MIB[kind] }
     const worker = new Worker(new URL('./thread-main.ts', import.meta.url), {
-      workerData: { kind, init },
+      workerData: { kind, init, compileCache: compileCacheOfProcess() },
       resourceLimits,
     })
     const runner = new ThreadRunner<K>(worker)
@@ -54,8 +56,11 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   }
 
   async close(): Promise<void> {
-    if (this.#dead === undefined) await this.#call('close')
-    await this.#worker.terminate()
+    try {
+      if (this.#dead === undefined) await this.#call('close')
+    } finally {
+      await this.#worker.terminate()
+    }
   }
 
   /** Ends the thread at once. Its descriptors and connections go with it. */
@@ -86,6 +91,12 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
     for (const waiting of this.#waiting.values()) waiting.reject(error)
     this.#waiting.clear()
   }
+}
+
+/** The folder that `enableCompileCache` was given; what Node names is the one that it made below it, for its version. */
+function compileCacheOfProcess(): string | undefined {
+  const folder = getCompileCacheDir()
+  return folder === undefined ? undefined : dirname(folder)
 }
 
 export type PoolOptions = Readonly<{
@@ -169,6 +180,8 @@ export class ThreadPool<K extends TaskKind> {
 
   async close(): Promise<void> {
     assert(this.#runners.length > 0, 'A pool has at least one runner')
-    for (const runner of this.#runners) await runner.close()
+    // Each, whatever the others say: a thread that is not closed would keep the process alive.
+    const closed = await Promise.allSettled(this.#runners.map((runner) => runner.close()))
+    for (const outcome of closed) if (outcome.status === 'rejected') throw outcome.reason
   }
 }

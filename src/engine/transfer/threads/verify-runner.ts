@@ -6,6 +6,7 @@ import {
   checkPackWithKey,
   KeyRing,
   openStore,
+  PackMemory,
   type PackRef,
   type StoreDescriptor,
 } from '#engine/repository'
@@ -31,6 +32,7 @@ class VerifyRunner implements TaskRunner<'verify'> {
   readonly #store: BlobStore
   readonly #owned: boolean
   readonly #keys: KeyRing | undefined
+  readonly #memory = new PackMemory()
 
   constructor(store: BlobStore, owned: boolean, keys: KeyRing | undefined) {
     this.#store = store
@@ -42,8 +44,8 @@ class VerifyRunner implements TaskRunner<'verify'> {
     try {
       const check =
         this.#keys === undefined
-          ? await checkPack(this.#store, ref)
-          : await checkPackWithKey(this.#store, this.#keys, ref)
+          ? await checkPack(this.#store, ref, this.#memory)
+          : await checkPackWithKey(this.#store, this.#keys, ref, this.#memory)
       const { intact, session } = check
       return {
         pack: ref.name,
