@@ -53,6 +53,7 @@ const CODES: Readonly<Record<string, number>> = {
   time_zone_unknown: EXIT.usage,
   cron_invalid: EXIT.usage,
   job_input_invalid: EXIT.usage,
+  certificate_invalid: EXIT.usage,
   config_invalid: EXIT.usage,
   place_invalid: EXIT.usage,
   principal_invalid: EXIT.usage,

@@ -6,6 +6,7 @@ import { ManualClock, must, PROGRAM_VERSION } from '#base'
 import { Catalog, putSetting } from '#catalog'
 import { RPC_PROTOCOL, type RpcMethods, systemRandom } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
+import { certificateMethods } from './access/certificate-methods.ts'
 import { principalMethods } from './access/principal-methods.ts'
 import { roleMethods } from './access/role-methods.ts'
 import { CONFIG_DEFAULTS } from './config/read-config.ts'
@@ -27,7 +28,7 @@ export class AdminWorld {
     this.clock = clock
     const config = { ...CONFIG_DEFAULTS, reserve: { pool: 0, store: 0 } }
     const parts: AdminParts = { home, catalog, clock, random: systemRandom, config }
-    const access = { ...principalMethods(parts), ...roleMethods(parts) }
+    const access = { ...principalMethods(parts), ...certificateMethods(parts), ...roleMethods(parts) }
     this.#methods = { ...access, ...regionMethods(parts), ...spaceMethods(parts) }
   }
 

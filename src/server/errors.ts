@@ -2,7 +2,9 @@
 import { HoldfastError } from '#base'
 
 export const SERVER_ERROR_CODES = [
+  'certificate_invalid',
   'config_invalid',
+  'credential_not_found',
   'face_not_open',
   'home_in_use',
   'home_path_too_long',

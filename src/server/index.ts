@@ -22,7 +22,13 @@ export { startWorker, type Worker, type WorkerOptions } from './worker/worker.ts
 export { stopAll, type Stopped } from './stop-all.ts'
 export { writeSupportBundle } from './support/bundle.ts'
 export { WorkerClient } from './worker/worker-client.ts'
-export type { AssignmentView, NewPrincipal, PrincipalDetail, PrincipalView } from './access/principal-methods.ts'
+export type {
+  AssignmentView,
+  CredentialView,
+  NewPrincipal,
+  PrincipalDetail,
+  PrincipalView,
+} from './access/principal-methods.ts'
 export type { RoleView } from './access/role-methods.ts'
 export type { HostView, RegionDetail, RegionView } from './places/region-methods.ts'
 export type { Added, PoolView, StoreView } from './places/space-methods.ts'

@@ -14,6 +14,7 @@ import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } fr
 import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
+import { certificateMethods } from './access/certificate-methods.ts'
 import { principalMethods } from './access/principal-methods.ts'
 import { roleMethods } from './access/role-methods.ts'
 import { applyConfig } from './config/apply-config.ts'
@@ -135,6 +136,7 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
 function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
   return {
     ...principalMethods(parts),
+    ...certificateMethods(parts),
     ...roleMethods(parts),
     ...regionMethods(parts),
     ...spaceMethods(parts),

@@ -5,6 +5,7 @@ import { type CommandContext, runCommandHandler } from '../command.ts'
 import { parseCount } from '../count.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { textTable } from '../text-table.ts'
+import { addCertificateCommand, removeCredentialCommand } from './credential-commands.ts'
 import { openSecretFile, type SecretFile } from './secret-file.ts'
 
 type SecretOptions = HomeOptions & Readonly<{ secretFile?: string; days?: number; overlapHours?: number }>
@@ -22,6 +23,8 @@ export function principalCommand(): Command {
     .addCommand(showCommand())
     .addCommand(removeCommand())
     .addCommand(resetCommand())
+    .addCommand(addCertificateCommand())
+    .addCommand(removeCredentialCommand())
 }
 
 /** The secret goes to the file where one was named, and is not shown then. */
@@ -103,11 +106,17 @@ function showCommand(): Command {
 }
 
 function describe({ name, clientId, id, credentials, roles }: PrincipalDetail): string {
-  const secrets = credentials.map(({ kind, hint, createdAt, expiresAt }) => [kind, hint, createdAt, expiresAt ?? 'never'])
+  const secrets = credentials.map(({ id, kind, hint, createdAt, expiresAt }) => [
+    id,
+    kind,
+    hint,
+    createdAt,
+    expiresAt ?? 'never',
+  ])
   const given = roles.map(({ role, scope }) => [role, scope])
   return [
     `${name}: client id ${clientId}, object id ${id}.`,
-    secrets.length === 0 ? 'It has nothing to log in with.' : textTable(['KIND', 'BEGINS', 'CREATED', 'ENDS'], secrets),
+    secrets.length === 0 ? 'It has nothing to log in with.' : textTable(['ID', 'KIND', 'BEGINS', 'CREATED', 'ENDS'], secrets),
     given.length === 0 ? 'It has no role.' : textTable(['ROLE', 'SCOPE'], given),
   ].join('\n')
 }

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
+import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { listActivity, listCredentials } from '#catalog'
 import { OWNER_ROLE } from '#domain'
+import { checkCommand, systemClock } from '#runtime'
 import { AdminWorld, SUBSCRIPTION } from '../admin.fixture.ts'
 import type { AssignmentView, NewPrincipal, PrincipalDetail } from './principal-methods.ts'
 
@@ -82,4 +84,34 @@ test('The last Owner of everything stays, by whatever way it would go', async ()
     'Microsoft.Authorization/roleAssignments/delete',
   ])
   assert.equal(actions.length, 6, 'what was refused changed nothing')
+})
+
+test('principal.add-certificate keeps the public key alone, until the certificate ends; a credential can be taken away', async () => {
+  await using world = await AdminWorld.make()
+  world.clock.jumpTo(systemClock.nowMs())
+  const { id } = await world.ask<NewPrincipal>('principal.add', { name: 'ci' })
+  const make = async (name: string, ...key: string[]): Promise<string> => {
+    const files = ['-keyout', world.folder(`${name}.key`), '-out', world.folder(`${name}.crt`)]
+    await checkCommand('openssl', ['req', '-x509', '-nodes', '-days', '10', '-subj', '/CN=ci', ...key, ...files])
+    return readFile(world.folder(`${name}.crt`), 'utf8')
+  }
+  const certificate = await make('rsa', '-newkey', 'rsa:2048')
+  const made = await world.ask<{ id: string; kind: string }>('principal.add-certificate', { principal: 'ci', certificate })
+  const kept = (await listCredentials(world.catalog, id)).find(({ kind }) => kind === 'certificate')
+  assert.match(kept?.verifier ?? '', /^-----BEGIN PUBLIC KEY-----/)
+  const refuses = (given: unknown) =>
+    assert.rejects(world.ask('principal.add-certificate', { principal: 'ci', certificate: given }), {
+      code: 'certificate_invalid',
+    })
+  await refuses('no certificate')
+  await refuses('x'.repeat(20_000))
+  await refuses(undefined)
+  await refuses(await make('ec', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256'))
+  world.clock.advance(11 * 24 * HOUR_MS)
+  await refuses(certificate)
+  await world.ask('principal.remove-credential', { principal: 'ci', credential: made.id })
+  await assert.rejects(world.ask('principal.remove-credential', { principal: 'ci', credential: made.id }), {
+    code: 'credential_not_found',
+  })
+  assert.equal((await listCredentials(world.catalog, id)).length, 1)
 })

@@ -54,7 +54,7 @@ export function principalView({ id, clientId, name, createdMs }: Principal): Pri
   return { id, clientId, name, createdAt: isoTime(createdMs) }
 }
 
-function credentialView({ id, kind, hint, createdMs, expiresMs }: Credential): CredentialView {
+export function credentialView({ id, kind, hint, createdMs, expiresMs }: Credential): CredentialView {
   const expiresAt = expiresMs === undefined ? undefined : isoTime(expiresMs)
   return { id, kind, hint, createdAt: isoTime(createdMs), expiresAt }
 }
