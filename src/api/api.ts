@@ -4,6 +4,7 @@
  * Promise: what `az` and the Azure SDKs ask is answered as Azure would, or refused by name. Stateless over the catalog: it
  * can be ended at any moment and begun again.
  */
+import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
@@ -13,7 +14,7 @@ import { RouteTable } from './arm/route-table.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
-import { type ListenerParts, makeListener } from './listener.ts'
+import { type ListenerParts, makeListener, TLS_MIN } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
 import { type Rate, RateLimit } from './rate-limit.ts'
@@ -40,7 +41,12 @@ export type ApiOptions = Readonly<{
   rate?: Rate
 }>
 
-export type Api = Readonly<{ url: string; close: () => Promise<void> }>
+export type Api = Readonly<{
+  url: string
+  /** New connections are made with this certificate; those that are open stay. */
+  useCertificate: (tls: ListenerParts['tls']) => void
+  close: () => Promise<void>
+}>
 
 export function allRoutes(): readonly ArmRoute[] {
   const routes = [
@@ -80,5 +86,8 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     ...(metrics !== undefined && { metrics: () => metrics.text() }),
   })
   const url = await app.listen({ host: address, port })
-  return { url, close: () => app.close() }
+  const useCertificate: Api['useCertificate'] = ({ certificate, key }) => {
+    if (app.server instanceof TlsServer) app.server.setSecureContext({ cert: certificate, key, minVersion: TLS_MIN })
+  }
+  return { url, useCertificate, close: () => app.close() }
 }

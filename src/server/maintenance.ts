@@ -31,6 +31,8 @@ export type MaintenanceParts = Readonly<{
   clock: Clock
   logger: Logger
   retention: Config['retention']
+  /** Takes over a renewed certificate. */
+  renewCertificate?: () => Promise<void> | undefined
 }>
 
 async function sweepTemporaries(folder: string, beforeMs: number): Promise<number> {
@@ -63,7 +65,7 @@ export class Maintenance {
 
   /** One sweep. @throws CatalogError; what is only for safety or tidiness is told in the log and left for the next one */
   async sweep(): Promise<void> {
-    const { home, catalog, engine, clock, logger, retention } = this.#parts
+    const { home, catalog, engine, clock, logger, retention, renewCertificate } = this.#parts
     const nowMs = clock.nowMs()
     const before = (days: number): number => nowMs - days * DAY_MS
     await forgetOperations(catalog, before(retention.operationDays))
@@ -73,9 +75,10 @@ export class Maintenance {
     try {
       await keepCatalogCopies(home, catalog, clock)
       for (const folder of FOLDERS) await sweepTemporaries(join(home.folder, folder), nowMs - TEMPORARY_AGE_MS)
+      await renewCertificate?.()
     } catch (error) {
       // A full disk must not keep a server from starting.
-      logger.warn({ error: messageOf(error) }, 'the catalog was not copied, or temporary files were not removed')
+      logger.warn({ error: messageOf(error) }, 'not done: the copy of the catalog, temporary files, or the certificate')
     }
   }
 

@@ -169,7 +169,16 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
     await applyConfig(catalog, home, config)
     await options.prepare({ engine, catalog, tasks, config })
-    const maintenance = new Maintenance({ home, catalog, engine, clock, logger, retention: config.retention })
+    let face: Face | undefined
+    const maintenance = new Maintenance({
+      home,
+      catalog,
+      engine,
+      clock,
+      logger,
+      retention: config.retention,
+      renewCertificate: () => face?.renewCertificate(),
+    })
     await maintenance.sweep()
     await keepWatchdog(journalsFolder(home), self)
     const children = childrenOf({ ...options, tasks })
@@ -185,7 +194,6 @@ export async function serve(options: ServeOptions): Promise<Served> {
     space.begin()
     undo.push(() => space.leave())
     const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
-    let face: Face | undefined
     const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
     const rpc = await RpcServer.open({
       address: home.socket('serve'),

@@ -72,7 +72,7 @@ export async function certificateFindings(home: Home, { tls }: Config, clock: Cl
   const files: [string, string, string][] =
     tls.certificate === null
       ? [
-          ['certificate', join(home.folder, 'tls', 'server.crt'), 'Start the server again: it makes a new one.'],
+          ['certificate', join(home.folder, 'tls', 'server.crt'), 'Start the server: it makes a new one, and looks every hour.'],
           ['CA', join(home.folder, 'tls', 'ca.crt'), 'Remove tls/ca.* and start the server; then give clients the new file.'],
         ]
       : [['certificate', tls.certificate, 'Put a new one in its place and start the server again.']]

@@ -6,7 +6,7 @@ import type { Catalog } from '#catalog'
 import type { JobEngine } from '#jobs'
 import { type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
-import { openTls } from './certificates.ts'
+import { openTls, type TlsFiles } from './certificates.ts'
 import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
@@ -37,16 +37,28 @@ export type FaceParts = Readonly<{
 export type FaceRecord = Identity &
   Readonly<{ endpoint: string; caFile: string; clientId: string; clientSecretFile: string }>
 
-export type Face = Readonly<{ record: FaceRecord; administrator: Administrator; close: () => Promise<void> }>
+export type Face = Readonly<{
+  record: FaceRecord
+  administrator: Administrator
+  /** Takes over a certificate that was renewed, by us when it is near its end, or by whoever brought it. @throws ServerError */
+  renewCertificate: () => Promise<void>
+  close: () => Promise<void>
+}>
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
   const { home, catalog, engine, clock, random, logger, health, figures } = parts
   const { address, port, names = [], ownCertificate, rate } = options
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
-  const tls =
+  const readTls = (): Promise<TlsFiles> =>
     ownCertificate === undefined
-      ? await openTls(join(home.folder, 'tls'), [address, ...names], clock)
-      : await readOwnCertificate(ownCertificate, clock.nowMs())
+      ? openTls(join(home.folder, 'tls'), [address, ...names], clock)
+      : readOwnCertificate(ownCertificate, clock.nowMs())
+  let tls = await readTls()
+  const renewCertificate = async (): Promise<void> => {
+    const { certificate } = tls
+    tls = await readTls()
+    if (tls.certificate !== certificate) api.useCertificate(tls)
+  }
   const api: Api = await openApi({
     host: { ...identity, catalog, jobs: engine, clock, random, subscriptionName: 'Holdfast' },
     logger,
@@ -66,5 +78,5 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     clientSecretFile: administrator.secretPath,
   }
   await replaceFile(home.record('face'), [new TextEncoder().encode(JSON.stringify(record))])
-  return { record, administrator, close: () => api.close() }
+  return { record, administrator, renewCertificate, close: () => api.close() }
 }
