@@ -18,6 +18,7 @@ export function regionCommand(): Command {
     .addCommand(addCommand())
     .addCommand(listCommand())
     .addCommand(showCommand())
+    .addCommand(pairCommand())
     .addCommand(removeCommand())
 }
 
@@ -84,6 +85,22 @@ function describe({ name, displayName, pair, geography, resources, pools, stores
   const paired = pair === undefined ? 'It has no pair.' : `Its pair is ${pair}.`
   const head = `${name} (${displayName}, ${geography}): ${resources} resources. ${paired}`
   return rows.length === 0 ? head : `${head}\n${textTable(['KIND', 'NAME', 'WHERE', ''], rows)}`
+}
+
+function pairCommand(): Command {
+  return makeHomeCommand({
+    usage: 'pair <name> [pair]',
+    summary: 'give a region another pair, or none',
+    description: 'Pairs two regions, both ways. Whom they were paired with before has no pair then. Moves nothing.',
+    examples: ['holdfast region pair cellar attic', 'holdfast region pair cellar'],
+  }).action((name: string, pair: string | undefined, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const region = (await control.call('region.pair', { name, pair })) as RegionView
+        output.result(region, () => `The region ${region.name} has ${region.pair ?? 'nothing'} as its pair.`)
+      }),
+    ),
+  )
 }
 
 function removeCommand(): Command {

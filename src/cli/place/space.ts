@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { formatBytes } from '#base'
 import type { Added, PoolView, StoreView } from '#server'
 import { type CommandContext, runCommandHandler } from '../command.ts'
+import { CliError } from '../errors.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { parseSize } from '../size.ts'
 import { textTable } from '../text-table.ts'
@@ -64,7 +65,33 @@ export function poolCommand(): Command {
         }),
       ),
     )
-  return group(POOL, 'folders where the disks of a region lie', 'holdfast pool add eastus fast --path /srv/fast', add)
+  const made = group(POOL, 'folders where the disks of a region lie', 'holdfast pool add eastus fast --path /srv/fast', add)
+  return made.addCommand(reserveCommand())
+}
+
+function reserveCommand(): Command {
+  return makeHomeCommand({
+    usage: 'reserve <region> <name> <size>',
+    summary: 'change what is to stay free in a pool',
+    examples: ['holdfast pool reserve eastus default 20GiB'],
+  }).action((region: string, name: string, size: string, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const reserveBytes = sizeOf(size)
+        const pool = (await control.call('pool.reserve', { region, name, reserveBytes })) as PoolView
+        output.result(pool, () => POOL.table([pool] as never))
+      }),
+    ),
+  )
+}
+
+/** @throws CliError `usage_invalid` */
+function sizeOf(text: string): number {
+  try {
+    return parseSize(text)
+  } catch (cause) {
+    throw new CliError('usage_invalid', `"${text}" is no size such as 64KiB or 10G.`, { cause })
+  }
 }
 
 export function storeCommand(): Command {

@@ -139,3 +139,26 @@ test('Every change of a place is an event of the activity log', async () => {
     ]),
   )
 })
+
+test('region.pair pairs anew and leaves nobody with half a pair', async () => {
+  await using world = await AdminWorld.make()
+  await world.ask('region.add', { name: 'a' })
+  await world.ask('region.add', { name: 'b', pair: 'a' })
+  await world.ask('region.add', { name: 'c' })
+  await world.ask('region.add', { name: 'd', pair: 'c' })
+  const pairs = async () => (await world.ask<RegionView[]>('region.list')).map(({ name, pair }) => `${name}${pair ?? ''}`)
+  await world.ask('region.pair', { name: 'a', pair: 'c' })
+  assert.deepEqual(await pairs(), ['ac', 'b', 'ca', 'd'])
+  await world.ask('region.pair', { name: 'c' })
+  assert.deepEqual(await pairs(), ['a', 'b', 'c', 'd'])
+  await assert.rejects(world.ask('region.pair', { name: 'a', pair: 'A' }), { code: 'place_invalid' })
+})
+
+test('pool.reserve changes what is to stay free', async () => {
+  await using world = await AdminWorld.make()
+  await world.ask('region.add', { name: 'attic' })
+  await world.ask('pool.add', { region: 'attic', name: 'p', path: world.folder('pool') })
+  await world.ask('pool.reserve', { region: 'attic', name: 'p', reserveBytes: 12345 })
+  assert.equal((await world.ask<PoolView>('pool.show', { region: 'attic', name: 'p' })).reserveBytes, 12345)
+  await assert.rejects(world.ask('pool.reserve', { region: 'attic', name: 'p', reserveBytes: -1 }), { code: 'request_invalid' })
+})

@@ -3,6 +3,7 @@
  *
  *   region.add {name, displayName?, pair?, geography?}   → RegionView     region.list → RegionView[]
  *   region.show {name} → RegionDetail                                     region.remove {name}
+ *   region.pair {name, pair?} → RegionView; without pair it has none any more
  *   host.add {region, name, driver} → HostView                   host.list {region?} → HostView[]
  *   host.show {region, name}                                              host.remove {region, name}
  *
@@ -93,6 +94,27 @@ async function addRegion(parts: AdminParts, params: unknown): Promise<RegionView
   return regionView(made)
 }
 
+/** Whom a region was paired with before is left without a pair. */
+async function pairRegion(parts: AdminParts, params: unknown): Promise<RegionView> {
+  const fields = fieldsOf(params)
+  const [given, other] = [textOf(fields, 'name'), optionalTextOf(fields, 'pair')]
+  const paired = await parts.catalog.write(async (trx) => {
+    const regions = await listRegions(trx)
+    const region = regionNamed(regions, given)
+    const pair = other === undefined ? undefined : regionNamed(regions, other)
+    if (pair?.name === region.name) throw invalidPlace('region', pair.name, 'A region is no pair of itself.')
+    const both = [region.name, ...(pair === undefined ? [] : [pair.name])]
+    for (const left of regions)
+      if (left.pair !== undefined && both.includes(left.pair)) await putRegion(trx, { ...left, pair: undefined })
+    if (pair !== undefined) await putRegion(trx, { ...pair, pair: region.name })
+    const changed = { ...region, pair: pair?.name }
+    await putRegion(trx, changed)
+    return changed
+  })
+  await recordChange(parts, 'Holdfast.Places/regions/write', `/regions/${paired.name}`)
+  return regionView(paired)
+}
+
 async function showRegion(parts: AdminParts, params: unknown): Promise<RegionDetail> {
   const { catalog } = parts
   const region = regionNamed(await listRegions(catalog), textOf(fieldsOf(params), 'name'))
@@ -178,6 +200,7 @@ export function regionMethods(parts: AdminParts): RpcMethods {
     'region.add': (params) => addRegion(parts, params),
     'region.list': async () => (await listRegions(parts.catalog)).map(regionView),
     'region.show': (params) => showRegion(parts, params),
+    'region.pair': (params) => pairRegion(parts, params),
     'region.remove': (params) => removeRegion(parts, params),
     'host.add': (params) => addHost(parts, params),
     'host.list': (params) => listHostViews(parts, params),

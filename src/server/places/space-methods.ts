@@ -3,6 +3,7 @@
  *
  *   pool.add {region, name, path, reserveBytes?}   → PoolView      store.add {region, name, location} → StoreView
  *   pool.list {region?}  pool.show {region, name}                  store.list {region?}  store.show {region, name}
+ *   pool.reserve {region, name, reserveBytes} → PoolView
  *   pool.remove {region, name}                                     store.remove {region, name}
  *
  * A folder is made where it is missing, and tried before it is taken. Removing forgets the place and deletes nothing in it.
@@ -23,7 +24,7 @@ import {
 } from '#catalog'
 import { formatStoreLocation, openStore, parseStoreLocation } from '#engine/repository'
 import type { RpcMethods } from '#runtime'
-import { type AdminParts, fieldsOf, optionalNumber, optionalTextOf, recordChange, textOf } from '../access/admin-call.ts'
+import { type AdminParts, fieldsOf, numberOf, optionalNumber, optionalTextOf, recordChange, textOf } from '../access/admin-call.ts'
 import { contentsOf, folderFacts, overlap, prepareFolder } from './check-folder.ts'
 import { exists, invalidPlace, inUse, notFound, regionNamed } from './place-errors.ts'
 
@@ -197,6 +198,15 @@ function refersTo(backing: string, texts: readonly (string | undefined)[]): bool
   return texts.some((text) => text !== undefined && text !== '' && backing.includes(JSON.stringify(text).slice(1, -1)))
 }
 
+async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolView> {
+  const pool = await find(parts, 'pool', params, listPools)
+  const reserveBytes = numberOf(fieldsOf(params), 'reserveBytes', Number.MAX_SAFE_INTEGER)
+  const changed = { ...pool, reserveBytes }
+  await parts.catalog.write((trx) => putPool(trx, changed))
+  await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${pool.region}/pools/${pool.name}`, { reserveBytes })
+  return poolView(changed)
+}
+
 async function removePool(parts: AdminParts, params: unknown): Promise<PoolView> {
   const pool = await find(parts, 'pool', params, listPools)
   await checkUnused('pool', pool.name, pool.path)
@@ -232,6 +242,7 @@ export function spaceMethods(parts: AdminParts): RpcMethods {
     'pool.add': (params) => addPool(parts, params),
     'pool.list': async (params) => poolViews(parts, await regionGiven(parts, params)),
     'pool.show': async (params) => poolView(await find(parts, 'pool', params, listPools)),
+    'pool.reserve': (params) => changeReserve(parts, params),
     'pool.remove': (params) => removePool(parts, params),
     'store.add': (params) => addStore(parts, params),
     'store.list': async (params) => storeViews(parts, await regionGiven(parts, params)),
