@@ -6,7 +6,7 @@
  *   role.assign {role, principal, scope?}   → AssignmentView; without scope: the subscription
  *   role.unassign {role, principal, scope?} → AssignmentView
  */
-import { must, randomUuid } from '#base'
+import { randomUuid } from '#base'
 import {
   deleteRoleAssignment,
   findSetting,
@@ -40,7 +40,9 @@ function roleNamed(given: string): RoleDefinition {
 
 /** A resource id of this server in the standard spelling, or "/" for everything. @throws ServerError `role_scope_invalid` */
 async function scopeOf({ catalog }: AdminParts, given: string | undefined): Promise<string> {
-  const subscription = must(await findSetting(catalog, 'subscription'), 'A served home has a subscription')
+  const subscription = await findSetting(catalog, 'subscription')
+  if (subscription === undefined)
+    throw new ServerError('face_not_open', 'The home has no subscription yet: the server is starting.', { retry: 'later' })
   if (given === undefined) return `/subscriptions/${subscription}`
   if (given === '/') return given
   const refuse = (why: string): ServerError =>
