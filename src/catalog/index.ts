@@ -23,7 +23,17 @@ export type {
   StepStatus,
 } from './schema.ts'
 export { inspectCatalog, type CatalogInspection } from './inspect.ts'
-export { type CatalogCounts, countCatalog, deleteHost, type Host, listHosts, newestPoints, putHost, type Usage, usesOf } from './places.ts'
+export {
+  type CatalogCounts,
+  countCatalog,
+  deleteHost,
+  type Host,
+  listHosts,
+  newestPoints,
+  putHost,
+  type Usage,
+  usesOf,
+} from './places.ts'
 export { SCHEMA_NUMBER } from './migrations/list.ts'
 export { type ActivityEvent, type ActivityFilter, forgetActivity, listActivity, recordActivity } from './activity.ts'
 export {

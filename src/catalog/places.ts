@@ -68,7 +68,7 @@ export async function countCatalog(catalog: Catalog): Promise<CatalogCounts> {
       .selectFrom(table)
       .select((select) => select.fn.countAll<number>().as('count'))
       .executeTakeFirstOrThrow()
-    counts[table] = Number(row.count)
+    counts[table] = row.count
   }
   return counts
 }
@@ -80,5 +80,5 @@ export async function newestPoints(catalog: Catalog): Promise<Readonly<{ machine
     .select(['machine_name', (select) => select.fn.max('taken_at_ms').as('taken')])
     .groupBy('machine_name')
     .execute()
-  return rows.map(({ machine_name, taken }) => ({ machine: machine_name, takenMs: Number(taken) }))
+  return rows.map(({ machine_name, taken }) => ({ machine: machine_name, takenMs: taken }))
 }

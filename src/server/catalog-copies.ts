@@ -25,7 +25,9 @@ export async function keepCatalogCopies(home: Home, catalog: Catalog, clock: Clo
   const newest = (await names()).at(-1)
   const nowMs = clock.nowMs()
   if (newest !== undefined && Math.abs(nowMs - (await stat(join(folder, newest))).mtimeMs) < AGE_MS_MIN) return
-  const stamp = isoTime(nowMs).replace(/\.\d+Z$/, 'Z').replaceAll(/[-:]/g, '')
+  const stamp = isoTime(nowMs)
+    .replace(/\.\d+Z$/, 'Z')
+    .replaceAll(/[-:]/g, '')
   await catalog.backupTo(join(folder, `catalog-${stamp}.sqlite`))
   for (const old of (await names()).slice(0, -KEPT)) await rm(join(folder, old), { force: true })
 }

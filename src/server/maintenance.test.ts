@@ -3,7 +3,14 @@ import { mkdir, readdir, utimes, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { must, randomUuid, SeededRandom } from '#base'
-import { findOperation, inspectCatalog, insertOperation, listActivity, listOperationsWithoutJob, recordActivity } from '#catalog'
+import {
+  findOperation,
+  inspectCatalog,
+  insertOperation,
+  listActivity,
+  listOperationsWithoutJob,
+  recordActivity,
+} from '#catalog'
 import { EmbeddedEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { AdminWorld } from './admin.fixture.ts'
@@ -14,7 +21,14 @@ const random = new SeededRandom(1)
 
 async function addOperation(world: AdminWorld, id: string): Promise<void> {
   const operation = { id, kind: 'k', subscription: 's', location: 'l', resourceKey: 'r', action: 'a', principal: 'p' }
-  const rest = { request: 'q', reply: { kind: 'empty' }, job: 'noop', jobInput: null, queue: 'q', jobKey: undefined } as const
+  const rest = {
+    request: 'q',
+    reply: { kind: 'empty' },
+    job: 'noop',
+    jobInput: null,
+    queue: 'q',
+    jobKey: undefined,
+  } as const
   await world.catalog.write((trx) => insertOperation(trx, { ...operation, ...rest, createdMs: world.clock.nowMs() }))
 }
 
@@ -28,8 +42,16 @@ test('sweep() forgets what is over by its age; an operation is never left withou
   const retention = { activityDays: 5, operationDays: 10, jobDays: 10 }
   const maintenance = new Maintenance({ home, catalog, engine, clock, logger: silentLogger, retention })
   const [old, young, waiting] = [1, 2, 3].map(() => randomUuid(random)) as [string, string, string]
-  const event = { correlation: 'c', caller: 'c', action: 'a', resource: '/r', status: 'Succeeded', httpStatus: 200 } as const
-  const record = (id: string) => recordActivity(catalog, { ...event, id, atMs: clock.nowMs(), operation: undefined, facts: {} })
+  const event = {
+    correlation: 'c',
+    caller: 'c',
+    action: 'a',
+    resource: '/r',
+    status: 'Succeeded',
+    httpStatus: 200,
+  } as const
+  const record = (id: string) =>
+    recordActivity(catalog, { ...event, id, atMs: clock.nowMs(), operation: undefined, facts: {} })
 
   await record('old')
   for (const id of [old, waiting]) await addOperation(world, id)

@@ -127,7 +127,10 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
   try {
     const { version, processes } = await health()
     const states = Object.fromEntries(processes.map(({ name, health }) => [name, health]))
-    return { healthy: processes.every(({ health }) => health === 'well'), facts: { version, catalog: 'well', ...states } }
+    return {
+      healthy: processes.every(({ health }) => health === 'well'),
+      facts: { version, catalog: 'well', ...states },
+    }
   } catch {
     return { healthy: false, facts: { version: PROGRAM_VERSION, catalog: 'does not answer' } } // That is the answer.
   }

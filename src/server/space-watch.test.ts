@@ -21,7 +21,9 @@ test('look() tells of an alarm once when it begins and once when it is over', as
   const reserve = { pool: 0, store: 0 }
   const watch = new SpaceWatch({ catalog, clock, random: systemRandom, logger: silentLogger, reserve })
   const events = async () =>
-    (await listActivity(catalog, { limit: 20 })).map(({ action }) => action).filter((action) => action.includes('alarm'))
+    (await listActivity(catalog, { limit: 20 }))
+      .map(({ action }) => action)
+      .filter((action) => action.includes('alarm'))
   await world.ask('region.add', { name: 'attic' })
   await world.ask('pool.add', { region: 'attic', name: 'p', path: world.folder('pool') })
   await world.ask('store.add', { region: 'attic', name: 's', location: world.folder('store') })
@@ -39,7 +41,10 @@ test('look() tells of an alarm once when it begins and once when it is over', as
       ['store', 's'],
     ],
   )
-  assert.deepEqual((await events()).sort(), ['Holdfast.Places/pools/alarm/raised', 'Holdfast.Places/stores/alarm/raised'])
+  assert.deepEqual((await events()).sort(), [
+    'Holdfast.Places/pools/alarm/raised',
+    'Holdfast.Places/stores/alarm/raised',
+  ])
   await catalog.write((trx) => putPool(trx, { ...pool, reserveBytes: 0 }))
   await watch.look()
   assert.deepEqual(

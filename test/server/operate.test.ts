@@ -41,7 +41,11 @@ async function login(face: FaceRecord, clientId: string, secret: string): Promis
 /** Every word of every secret in the home, by the files that must hold them. */
 async function secretsIn(home: string): Promise<string[]> {
   const files = (await readdir(join(home, 'keys'))).map((name) => join(home, 'keys', name))
-  files.push(...(await readdir(join(home, 'tls'))).filter((name) => name.endsWith('.key')).map((name) => join(home, 'tls', name)))
+  files.push(
+    ...(await readdir(join(home, 'tls')))
+      .filter((name) => name.endsWith('.key'))
+      .map((name) => join(home, 'tls', name)),
+  )
   const texts = await Promise.all(files.map((path) => readFile(path, 'utf8')))
   return texts.flatMap((text) => text.match(/[\w+/~=-]{16,}/g) ?? []).filter((word) => !word.includes('-----'))
 }
@@ -84,37 +88,49 @@ test('A served home: clients, identity, places, health, metrics, support, end', 
     assert.equal(status, 200)
     assert.match(String(headers['x-ms-request-id']), /^[0-9a-f-]{36}$/)
     const shell = await run(home.folder, ['client-env'], { env: home.env })
-    assert.match(shell.stdout, /^az login --service-principal -u [0-9a-f-]{36} -p "\$\(cat .*\)" --tenant [0-9a-f-]{36}$/m)
+    assert.match(
+      shell.stdout,
+      /^az login --service-principal -u [0-9a-f-]{36} -p "\$\(cat .*\)" --tenant [0-9a-f-]{36}$/m,
+    )
   })
 
-  await t.test('a principal logs in with a secret from a file; a new secret overlaps, and ends the old one when told', async () => {
-    const file = join(home.folder, 'ci.secret')
-    const made = await home.run<NewPrincipal>('principal', 'add', 'ci', '--secret-file', file)
-    assert.equal(made.secret, undefined, 'what went to a file is not shown')
-    const first = (await readFile(file, 'utf8')).trim()
-    assert.equal((await stat(file)).mode & 0o777, 0o600)
-    const taken = await home.fail('principal', 'reset-secret', 'ci', '--secret-file', file)
-    assert.equal(taken.code, 'secret_file_unusable')
-    const second = await home.run<NewPrincipal>('principal', 'reset-secret', 'ci')
-    for (const secret of [first, second.secret]) assert.ok(await login(face, made.clientId, secret), 'both work')
-    const third = await home.run<NewPrincipal>('principal', 'reset-secret', 'ci', '--overlap-hours', '0')
-    for (const secret of [first, second.secret]) assert.equal(await login(face, made.clientId, secret), undefined)
-    const token = await login(face, made.clientId, third.secret)
-    const groups = `/subscriptions/${face.subscriptionId}/resourcegroups/none?api-version=2024-11-01`
-    assert.equal((await ask(face, groups, undefined, token)).status, 403)
-    await home.run('role', 'assign', 'Reader', 'ci')
-    assert.equal((await ask(face, groups, undefined, token)).status, 404, 'the role is heeded at once')
-    await home.run('role', 'unassign', 'reader', 'ci')
-    assert.equal((await ask(face, groups, undefined, token)).status, 403)
-    const missing = await home.fail('principal', 'add', 'ci', '--secret-file', join(home.folder, 'never'))
-    assert.equal(missing.code, 'principal_exists')
-    assert.ok(!existsSync(join(home.folder, 'never')), 'no empty file stays')
-    const last = await home.fail('principal', 'remove', 'administrator')
-    assert.deepEqual([last.code, last.exitCode], ['principal_last_owner', 5])
-  })
+  await t.test(
+    'a principal logs in with a secret from a file; a new secret overlaps, and ends the old one when told',
+    async () => {
+      const file = join(home.folder, 'ci.secret')
+      const made = await home.run<NewPrincipal>('principal', 'add', 'ci', '--secret-file', file)
+      assert.equal(made.secret, undefined, 'what went to a file is not shown')
+      const first = (await readFile(file, 'utf8')).trim()
+      assert.equal((await stat(file)).mode & 0o777, 0o600)
+      const taken = await home.fail('principal', 'reset-secret', 'ci', '--secret-file', file)
+      assert.equal(taken.code, 'secret_file_unusable')
+      const second = await home.run<NewPrincipal>('principal', 'reset-secret', 'ci')
+      for (const secret of [first, second.secret]) assert.ok(await login(face, made.clientId, secret), 'both work')
+      const third = await home.run<NewPrincipal>('principal', 'reset-secret', 'ci', '--overlap-hours', '0')
+      for (const secret of [first, second.secret]) assert.equal(await login(face, made.clientId, secret), undefined)
+      const token = await login(face, made.clientId, third.secret)
+      const groups = `/subscriptions/${face.subscriptionId}/resourcegroups/none?api-version=2024-11-01`
+      assert.equal((await ask(face, groups, undefined, token)).status, 403)
+      await home.run('role', 'assign', 'Reader', 'ci')
+      assert.equal((await ask(face, groups, undefined, token)).status, 404, 'the role is heeded at once')
+      await home.run('role', 'unassign', 'reader', 'ci')
+      assert.equal((await ask(face, groups, undefined, token)).status, 403)
+      const missing = await home.fail('principal', 'add', 'ci', '--secret-file', join(home.folder, 'never'))
+      assert.equal(missing.code, 'principal_exists')
+      assert.ok(!existsSync(join(home.folder, 'never')), 'no empty file stays')
+      const last = await home.fail('principal', 'remove', 'administrator')
+      assert.deepEqual([last.code, last.exitCode], ['principal_last_owner', 5])
+    },
+  )
 
   await t.test('the administrator’s file has the new secret after a reset', async () => {
-    const { secret } = await home.run<NewPrincipal>('principal', 'reset-secret', 'administrator', '--overlap-hours', '0')
+    const { secret } = await home.run<NewPrincipal>(
+      'principal',
+      'reset-secret',
+      'administrator',
+      '--overlap-hours',
+      '0',
+    )
     assert.equal((await readFile(face.clientSecretFile, 'utf8')).trim(), secret)
     assert.ok(await login(face, face.clientId, secret))
   })
@@ -125,9 +141,17 @@ test('A served home: clients, identity, places, health, metrics, support, end', 
     await home.run('pool', 'add', 'cellar', 'fast', '--path', 'pool', '--reserve', '1MiB')
     await home.run('store', 'add', 'cellar', 'vault', '--location', 'vault')
     const region = await home.run<RegionDetail>('region', 'show', 'cellar')
-    assert.deepEqual([region.pools[0]?.path, region.stores[0]?.location], [join(home.folder, 'pool'), join(home.folder, 'vault')])
+    assert.deepEqual(
+      [region.pools[0]?.path, region.stores[0]?.location],
+      [join(home.folder, 'pool'), join(home.folder, 'vault')],
+    )
     const token = await login(face, face.clientId, (await readFile(face.clientSecretFile, 'utf8')).trim())
-    const { text } = await ask(face, `/subscriptions/${face.subscriptionId}/locations?api-version=2022-12-01`, undefined, token)
+    const { text } = await ask(
+      face,
+      `/subscriptions/${face.subscriptionId}/locations?api-version=2022-12-01`,
+      undefined,
+      token,
+    )
     const { value } = JSON.parse(text) as { value: { name: string; metadata: { pairedRegion: { name: string }[] } }[] }
     const cellar = value.find(({ name }) => name === 'cellar')
     assert.equal(cellar?.metadata.pairedRegion[0]?.name, 'attic')
@@ -138,7 +162,10 @@ test('A served home: clients, identity, places, health, metrics, support, end', 
   await t.test('metrics tell of requests by action, of jobs, processes and space', async () => {
     const { status, text } = await ask(face, '/metrics')
     assert.equal(status, 200)
-    assert.match(text, /^holdfast_api_requests_total\{method="GET",action="Microsoft\.Resources\/subscriptions\/read",status="200"\} [1-9]/m)
+    assert.match(
+      text,
+      /^holdfast_api_requests_total\{method="GET",action="Microsoft\.Resources\/subscriptions\/read",status="200"\} [1-9]/m,
+    )
     assert.match(text, /^holdfast_api_request_seconds_count\{method="GET"\} [1-9]/m)
     assert.match(text, /^holdfast_process_well\{process="worker"\} 1$/m)
     assert.match(text, /^holdfast_place_free_bytes\{kind="pool",region="cellar",name="fast"\} [1-9]/m)

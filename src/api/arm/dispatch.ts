@@ -147,7 +147,11 @@ export class Dispatcher {
     const beganMs = host.clock.monotonicMs()
     const noted: Noted = { action: 'none', client: undefined }
     const answer = await this.#answer(request, requestId, noted)
-    const { method, status, ms } = { method: request.method, status: answer.status, ms: host.clock.monotonicMs() - beganMs }
+    const { method, status, ms } = {
+      method: request.method,
+      status: answer.status,
+      ms: host.clock.monotonicMs() - beganMs,
+    }
     const known = METHODS.includes(method) ? method : 'other'
     observe?.({ method: known, action: noted.action, status, ms })
     const path = request.target.split('?', 1)[0]

@@ -22,7 +22,10 @@ export function addCertificateCommand(): Command {
         const certificate = certificateIn(await readFile(options.certificate, 'utf8'))
         await withControl(options, async (control) => {
           const made = (await control.call('principal.add-certificate', { principal, certificate })) as CredentialView
-          output.result(made, () => `${principal} may log in with ${made.hint}... until ${made.expiresAt ?? 'it is removed'}.`)
+          output.result(
+            made,
+            () => `${principal} may log in with ${made.hint}... until ${made.expiresAt ?? 'it is removed'}.`,
+          )
         })
       }),
     )

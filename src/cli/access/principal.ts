@@ -33,7 +33,8 @@ async function makeWithSecret(
   { output }: CommandContext,
   make: (call: (method: string, params: unknown) => Promise<unknown>) => Promise<unknown>,
 ): Promise<void> {
-  const file: SecretFile | undefined = options.secretFile === undefined ? undefined : await openSecretFile(options.secretFile)
+  const file: SecretFile | undefined =
+    options.secretFile === undefined ? undefined : await openSecretFile(options.secretFile)
   try {
     await withControl(options, async (control) => {
       const made = (await make((method, params) => control.call(method, params))) as NewPrincipal
@@ -116,7 +117,9 @@ function describe({ name, clientId, id, credentials, roles }: PrincipalDetail): 
   const given = roles.map(({ role, scope }) => [role, scope])
   return [
     `${name}: client id ${clientId}, object id ${id}.`,
-    secrets.length === 0 ? 'It has nothing to log in with.' : textTable(['ID', 'KIND', 'BEGINS', 'CREATED', 'ENDS'], secrets),
+    secrets.length === 0
+      ? 'It has nothing to log in with.'
+      : textTable(['ID', 'KIND', 'BEGINS', 'CREATED', 'ENDS'], secrets),
     given.length === 0 ? 'It has no role.' : textTable(['ROLE', 'SCOPE'], given),
   ].join('\n')
 }

@@ -74,7 +74,10 @@ function changeCommand(verb: 'assign' | 'unassign'): Command {
       usage: `${verb} <role> <principal>`,
       summary: texts.summary,
       description: `${texts.summary.charAt(0).toUpperCase()}${texts.summary.slice(1)}. Without --scope or --group: at the subscription.`,
-      examples: [`holdfast role ${verb} Contributor ci`, `holdfast role ${verb} "Disk Snapshot Contributor" ci --group web`],
+      examples: [
+        `holdfast role ${verb} Contributor ci`,
+        `holdfast role ${verb} "Disk Snapshot Contributor" ci --group web`,
+      ],
     }),
   ).action((role: string, principal: string, options: ScopeOptions) =>
     runCommandHandler(options, ({ output }) =>

@@ -50,7 +50,10 @@ export function poolCommand(): Command {
     description:
       'Makes the folder where it is missing and tries it: it must be writable, keep a rename over a power cut, and have more ' +
       'free than the reserve. The reserve stays free: work that would use it is refused, so that guests do not stop.',
-    examples: ['holdfast pool add eastus fast --path /srv/fast', 'holdfast pool add eastus big --path /srv/big --reserve 50GiB'],
+    examples: [
+      'holdfast pool add eastus fast --path /srv/fast',
+      'holdfast pool add eastus big --path /srv/big --reserve 50GiB',
+    ],
   })
     .requiredOption('--path <folder>', 'where the disks are to lie')
     .option('--reserve <size>', 'what is to stay free there (default: as configured, else 2GiB)', parseSize)
@@ -65,7 +68,12 @@ export function poolCommand(): Command {
         }),
       ),
     )
-  const made = group(POOL, 'folders where the disks of a region lie', 'holdfast pool add eastus fast --path /srv/fast', add)
+  const made = group(
+    POOL,
+    'folders where the disks of a region lie',
+    'holdfast pool add eastus fast --path /srv/fast',
+    add,
+  )
   return made.addCommand(reserveCommand())
 }
 
@@ -114,7 +122,10 @@ export function storeCommand(): Command {
           const location = /^[a-z][a-z0-9+.-]*:/i.test(given) ? given : resolve(given)
           const store = (await control.call('store.add', { region, name, location })) as Added<StoreView>
           warn(context, store.warnings)
-          context.output.result(store, () => `The region ${store.region} has the store ${store.name} at ${store.location}.`)
+          context.output.result(
+            store,
+            () => `The region ${store.region} has the store ${store.name} at ${store.location}.`,
+          )
         }),
       ),
     )

@@ -22,7 +22,8 @@ export function serveHomeCommand(): Command {
     .action((options: ServeOptions) =>
       runCommandHandler(options, async ({ output }) => {
         const home = await homeOf(options)
-        const { configPath, defineJobs, faceOptionsOf, readConfigFile, runServe, writeConfigOnce } = await import('#server')
+        const { configPath, defineJobs, faceOptionsOf, readConfigFile, runServe, writeConfigOnce } =
+          await import('#server')
         await writeConfigOnce(configPath(home))
         const config = await readConfigFile(configPath(home))
         // Jobs name files that hold keys; one in the environment would only be handed on to every process we start.

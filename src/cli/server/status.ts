@@ -44,5 +44,10 @@ function describe({ version, pid, home, jobs, processes, alarms }: Health): stri
   const children = processes.map(describeProcess)
   const counts = Object.entries(jobs).map(([status, count]) => `${count} ${status}`)
   const line = counts.length === 0 ? 'There was no job yet.' : `Jobs: ${counts.join(', ')}.`
-  return [`Holdfast ${version} serves ${home} (process ${pid}).`, ...children, line, ...alarms.map(({ says }) => `ALARM: ${says}`)].join('\n')
+  return [
+    `Holdfast ${version} serves ${home} (process ${pid}).`,
+    ...children,
+    line,
+    ...alarms.map(({ says }) => `ALARM: ${says}`),
+  ].join('\n')
 }

@@ -37,20 +37,26 @@ test('principal.reset-secret lets older secrets work for the overlap and no long
   const { id } = await world.ask<NewPrincipal>('principal.add', { name: 'ci' })
   await world.ask('principal.reset-secret', { principal: 'ci', overlapHours: 1 })
   const nowMs = world.clock.nowMs()
-  const ends = async () => (await listCredentials(world.catalog, id)).map(({ expiresMs }) => expiresMs).sort()
+  const ends = async () =>
+    (await listCredentials(world.catalog, id))
+      .map(({ expiresMs }) => expiresMs)
+      .sort((a, b) => (a ?? Number.MAX_VALUE) - (b ?? Number.MAX_VALUE))
   assert.deepEqual(await ends(), [nowMs + HOUR_MS, undefined])
   await world.ask('principal.reset-secret', { principal: 'ci', overlapHours: 24 })
   assert.deepEqual(await ends(), [nowMs + HOUR_MS, nowMs + 24 * HOUR_MS, undefined])
   await world.ask('principal.reset-secret', { principal: 'ci', overlapHours: 0 })
   assert.deepEqual(await ends(), [nowMs, nowMs, nowMs, undefined])
   for (const overlapHours of [-1, 1.5, 1e9, '1', undefined])
-    await assert.rejects(world.ask('principal.reset-secret', { principal: 'ci', overlapHours }), { code: 'request_invalid' })
+    await assert.rejects(world.ask('principal.reset-secret', { principal: 'ci', overlapHours }), {
+      code: 'request_invalid',
+    })
 })
 
 test('role.assign takes a name, a GUID or an id; the subscription is the usual scope; foreign scopes are refused', async () => {
   await using world = await AdminWorld.make()
   await world.ask('principal.add', { name: 'ci' })
-  const assign = (role: string, scope?: string) => world.ask<AssignmentView>('role.assign', { role, principal: 'ci', scope })
+  const assign = (role: string, scope?: string) =>
+    world.ask<AssignmentView>('role.assign', { role, principal: 'ci', scope })
   assert.equal((await assign('reader')).scope, `/subscriptions/${SUBSCRIPTION}`)
   assert.equal((await assign(OWNER_ROLE.toUpperCase(), '/')).role, 'Owner')
   const group = `/subscriptions/${SUBSCRIPTION.toUpperCase()}/resourcegroups/Web`
@@ -96,7 +102,10 @@ test('principal.add-certificate keeps the public key alone, until the certificat
     return readFile(world.folder(`${name}.crt`), 'utf8')
   }
   const certificate = await make('rsa', '-newkey', 'rsa:2048')
-  const made = await world.ask<{ id: string; kind: string }>('principal.add-certificate', { principal: 'ci', certificate })
+  const made = await world.ask<{ id: string; kind: string }>('principal.add-certificate', {
+    principal: 'ci',
+    certificate,
+  })
   const kept = (await listCredentials(world.catalog, id)).find(({ kind }) => kind === 'certificate')
   assert.match(kept?.verifier ?? '', /^-----BEGIN PUBLIC KEY-----/)
   const refuses = (given: unknown) =>

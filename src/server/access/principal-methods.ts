@@ -38,7 +38,13 @@ export type CredentialView = Readonly<{
   createdAt: string
   expiresAt: string | undefined
 }>
-export type AssignmentView = Readonly<{ role: string; roleId: string; scope: string; principal: string; createdAt: string }>
+export type AssignmentView = Readonly<{
+  role: string
+  roleId: string
+  scope: string
+  principal: string
+  createdAt: string
+}>
 export type PrincipalDetail = PrincipalView &
   Readonly<{ credentials: readonly CredentialView[]; roles: readonly AssignmentView[] }>
 export type NewPrincipal = PrincipalView & Readonly<{ secret: string; expiresAt: string | undefined }>
@@ -80,9 +86,13 @@ export function principalNamed(principals: readonly Principal[], given: string):
 export function checkOwnerLeft(assignments: readonly RoleAssignment[], leaves: (one: RoleAssignment) => boolean): void {
   const owners = assignments.filter(({ scope, role }) => scope === '/' && findRole(role)?.id === OWNER_ROLE)
   if (!owners.some(leaves) || owners.some((one) => !leaves(one))) return
-  throw new ServerError('principal_last_owner', 'This is the last Owner of everything: nobody could give roles any more.', {
-    hint: 'Give another principal the role first: holdfast role assign Owner NAME --scope /',
-  })
+  throw new ServerError(
+    'principal_last_owner',
+    'This is the last Owner of everything: nobody could give roles any more.',
+    {
+      hint: 'Give another principal the role first: holdfast role assign Owner NAME --scope /',
+    },
+  )
 }
 
 function newSecret({ random, clock }: AdminParts, principal: string, days: number | undefined) {

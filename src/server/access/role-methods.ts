@@ -30,7 +30,9 @@ const ACTION = 'Microsoft.Authorization/roleAssignments'
 /** @throws ServerError `role_not_found` */
 function roleNamed(given: string): RoleDefinition {
   const key = given.toLowerCase()
-  const found = BUILT_IN_ROLES.find(({ id, name }) => key === id || key.endsWith(`/${id}`) || key === name.toLowerCase())
+  const found = BUILT_IN_ROLES.find(
+    ({ id, name }) => key === id || key.endsWith(`/${id}`) || key === name.toLowerCase(),
+  )
   if (found !== undefined) return found
   throw new ServerError('role_not_found', `There is no role "${given}".`, {
     facts: { role: given },
@@ -42,7 +44,9 @@ function roleNamed(given: string): RoleDefinition {
 async function scopeOf({ catalog }: AdminParts, given: string | undefined): Promise<string> {
   const subscription = await findSetting(catalog, 'subscription')
   if (subscription === undefined)
-    throw new ServerError('face_not_open', 'The home has no subscription yet: the server is starting.', { retry: 'later' })
+    throw new ServerError('face_not_open', 'The home has no subscription yet: the server is starting.', {
+      retry: 'later',
+    })
   if (given === undefined) return `/subscriptions/${subscription}`
   if (given === '/') return given
   const refuse = (why: string): ServerError =>

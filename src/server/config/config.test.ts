@@ -66,7 +66,10 @@ test('configText() is read back as the settings that it shows, with and without 
 
 test('docs/configuration.md shows every setting with its usual value, and configJsonSchema() has the same', () => {
   const manual = readFileSync(join(import.meta.dirname, '../../../docs/configuration.md'), 'utf8')
-  const rows = Array.from(manual.matchAll(/^\| `([a-z]+\.[a-zA-Z]+)` \| `(.*?)` \| (.*) \|$/gm), ([, ...cells]) => cells)
+  const rows = Array.from(
+    manual.matchAll(/^\| `([a-z]+\.[a-zA-Z]+)` \| `(.*?)` \| (.*) \|$/gm),
+    ([, ...cells]) => cells,
+  )
   const expected = settingRows().map(({ path, standard, comment }) => [path, standard, comment])
   assert.deepEqual(rows, expected)
   const { properties } = configJsonSchema() as { properties: Record<string, { properties: object }> }

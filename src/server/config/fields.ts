@@ -38,7 +38,7 @@ export function section<Inner extends Fields>(
   return { kind: 'section', comment, fields }
 }
 
-const asIs = <T>(value: T): unknown => value
+const asIs = (value: unknown): unknown => value
 
 type TextRule = Readonly<{ expected: string; allows: (text: string) => boolean }>
 

@@ -65,9 +65,12 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     operationDays: whole(30, 'Operations of the API that are over. At most jobDays.', { min: 1, max: DAYS_MAX }),
     jobDays: whole(90, 'Jobs that are over.', { min: 1, max: DAYS_MAX }),
   }),
-  metrics: section('Figures for Prometheus at /metrics, without login; they name regions, pools, stores and machines.', {
-    open: choice('yes', 'no: there is no /metrics.', ['yes', 'no']),
-  }),
+  metrics: section(
+    'Figures for Prometheus at /metrics, without login; they name regions, pools, stores and machines.',
+    {
+      open: choice('yes', 'no: there is no /metrics.', ['yes', 'no']),
+    },
+  ),
 })
 
 export type Config = ValueOf<typeof CONFIG>

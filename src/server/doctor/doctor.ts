@@ -10,7 +10,14 @@ import type { Home } from '../home.ts'
 import type { Health } from '../serve.ts'
 import { existsSync } from 'node:fs'
 import { failed, type Finding, tried, warning, well } from './finding.ts'
-import { catalogFinding, certificateFindings, clockFinding, configFinding, rightsFindings, spaceFinding } from './home-checks.ts'
+import {
+  catalogFinding,
+  certificateFindings,
+  clockFinding,
+  configFinding,
+  rightsFindings,
+  spaceFinding,
+} from './home-checks.ts'
 import { hostFindings } from './host-checks.ts'
 import { placeFindings } from './place-checks.ts'
 
@@ -38,7 +45,8 @@ async function processFindings(home: Home): Promise<Finding[]> {
 function processFinding({ name, health, identity, lastRestart }: Health['processes'][number]): Finding {
   const says = `It is ${health} (process ${identity?.pid ?? 'unknown'}).`
   const remedy = `See log/${name}.log and log/${name}.out in the home, and "holdfast status".`
-  if (health === 'well') return well(name, lastRestart === undefined ? says : `${says} Last replaced: ${lastRestart.reason}.`)
+  if (health === 'well')
+    return well(name, lastRestart === undefined ? says : `${says} Last replaced: ${lastRestart.reason}.`)
   return health === 'silent' ? warning(name, says, remedy) : failed(name, says, remedy)
 }
 
@@ -51,7 +59,9 @@ async function homeFindings(home: Home, clock: Clock): Promise<readonly Finding[
   if (!existsSync(home.catalog))
     return [...kept, ...certificates, warning('catalog', 'There is none yet.', 'Run "holdfast init".')]
   const seen = inspectCatalog(home.catalog)
-  const places = await tried('pools and stores', 'Look at "holdfast pool list".', () => placeFindings(seen, config, clock))
+  const places = await tried('pools and stores', 'Look at "holdfast pool list".', () =>
+    placeFindings(seen, config, clock),
+  )
   return [...kept, ...certificates, catalogFinding(home, seen), clockFinding(seen, clock), ...places]
 }
 

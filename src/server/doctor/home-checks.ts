@@ -72,8 +72,16 @@ export async function certificateFindings(home: Home, { tls }: Config, clock: Cl
   const files: [string, string, string][] =
     tls.certificate === null
       ? [
-          ['certificate', join(home.folder, 'tls', 'server.crt'), 'Start the server: it makes a new one, and looks every hour.'],
-          ['CA', join(home.folder, 'tls', 'ca.crt'), 'Remove tls/ca.* and start the server; then give clients the new file.'],
+          [
+            'certificate',
+            join(home.folder, 'tls', 'server.crt'),
+            'Start the server: it makes a new one, and looks every hour.',
+          ],
+          [
+            'CA',
+            join(home.folder, 'tls', 'ca.crt'),
+            'Remove tls/ca.* and start the server; then give clients the new file.',
+          ],
         ]
       : [['certificate', tls.certificate, 'Put a new one in its place and start the server again.']]
   const found: Finding[] = []
@@ -97,16 +105,28 @@ export async function spaceFinding(home: Home): Promise<Finding> {
   const freeBytes = bavail * bsize
   const says = `${formatBytes(freeBytes)} are free where the home lies.`
   if (freeBytes >= HOME_FREE_BYTES_MIN) return well('space of the home', says)
-  return failed('space of the home', says, `Free space there: the catalog and its log need ${formatBytes(HOME_FREE_BYTES_MIN)}.`)
+  return failed(
+    'space of the home',
+    says,
+    `Free space there: the catalog and its log need ${formatBytes(HOME_FREE_BYTES_MIN)}.`,
+  )
 }
 
 export function catalogFinding(home: Home, seen: CatalogInspection): Finding {
   const check = 'catalog'
   const [first] = seen.findings
   if (first !== undefined)
-    return failed(check, `${home.catalog}: ${first}`, 'Put it aside and copy the newest of backup/ in its place, or begin a new one: points are refilled from the repositories.')
+    return failed(
+      check,
+      `${home.catalog}: ${first}`,
+      'Put it aside and copy the newest of backup/ in its place, or begin a new one: points are refilled from the repositories.',
+    )
   if (seen.schema > seen.schemaKnown)
-    return failed(check, `It is of schema ${seen.schema}; this program knows ${seen.schemaKnown}.`, 'Use the newer Holdfast.')
+    return failed(
+      check,
+      `It is of schema ${seen.schema}; this program knows ${seen.schemaKnown}.`,
+      'Use the newer Holdfast.',
+    )
   const note = seen.schema < seen.schemaKnown ? ` The next start brings it to ${seen.schemaKnown}.` : ''
   return well(check, `It is whole, of schema ${seen.schema}.${note}`)
 }

@@ -40,7 +40,11 @@ async function checkAccelerator(clock: Clock): Promise<Finding> {
   try {
     const { accelerator, qemuVersion, probeMs, note } = await chooseAccelerator('qemu-system-x86_64', folder, clock)
     if (note === undefined) return well(check, `${accelerator}, QEMU ${qemuVersion}, probed in ${probeMs} ms.`)
-    return warning(check, note, 'Enable virtualisation (BIOS, or nesting of the outer hypervisor) and let this user open /dev/kvm.')
+    return warning(
+      check,
+      note,
+      'Enable virtualisation (BIOS, or nesting of the outer hypervisor) and let this user open /dev/kvm.',
+    )
   } catch (error) {
     return failed(check, messageOf(error), 'Reinstall qemu-system-x86.')
   } finally {

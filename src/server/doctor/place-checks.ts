@@ -10,7 +10,13 @@ import { failed, type Finding, warning, well } from './finding.ts'
 const CLOCK_SKEW_MS_MAX = 60_000
 const ANSWER_MS_MAX = 20_000
 
-type Place = Readonly<{ check: string; region: string; folder: string | undefined; location: string; reserveBytes: number }>
+type Place = Readonly<{
+  check: string
+  region: string
+  folder: string | undefined
+  location: string
+  reserveBytes: number
+}>
 
 export function placesOf({ pools, stores }: CatalogInspection, { reserve }: Config): Place[] {
   const pool = (one: CatalogInspection['pools'][number]): Place => {
@@ -37,7 +43,11 @@ export function sharedDevices(places: readonly Readonly<{ region: string; device
   return found.length > 0 || places.length === 0 ? found : [well('devices', 'No two regions share a device.')]
 }
 
-async function checkFolder({ check, folder, reserveBytes }: Place): Promise<readonly [Finding, FolderFacts | undefined]> {
+async function checkFolder({
+  check,
+  folder,
+  reserveBytes,
+}: Place): Promise<readonly [Finding, FolderFacts | undefined]> {
   const path = folder ?? ''
   try {
     const facts = await folderFacts(path)
@@ -86,7 +96,11 @@ async function checkStore(place: Place, clock: Clock): Promise<Finding> {
     if (skewMs <= CLOCK_SKEW_MS_MAX) return well(`${check} clock`, says)
     return failed(`${check} clock`, says, 'Put both clocks right (NTP): locks and retention are counted by them.')
   } catch (error) {
-    return failed(check, `${location} does not answer: ${messageOf(error)}`, 'Look at its network, credentials and health.')
+    return failed(
+      check,
+      `${location} does not answer: ${messageOf(error)}`,
+      'Look at its network, credentials and health.',
+    )
   }
 }
 

@@ -4,8 +4,8 @@
  */
 import { randomBytes } from 'node:crypto'
 import { readdir, realpath, rm, stat, statfs } from 'node:fs/promises'
-import { join, sep } from 'node:path'
-import { formatBytes, messageOf } from '#base'
+import { basename, dirname, join, sep } from 'node:path'
+import { errnoOf, formatBytes, messageOf } from '#base'
 import { makeFolderDurable, replaceFile } from '#runtime'
 import { ServerError } from '../errors.ts'
 
@@ -59,6 +59,16 @@ export async function prepareFolder(folder: string, reserveBytes: number): Promi
   } catch (error) {
     if (error instanceof ServerError) throw error
     throw unusable(folder, messageOf(error), error)
+  }
+}
+
+/** The path without links, as far as it is there: a folder that is to be made lies where its nearest parent really is. */
+export async function withoutLinks(path: string): Promise<string> {
+  try {
+    return await realpath(path)
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT' || dirname(path) === path) return path
+    return join(await withoutLinks(dirname(path)), basename(path))
   }
 }
 

@@ -10,7 +10,14 @@ const source = { nowMs: () => 1, newEtag: () => 'e' }
 
 async function putDisk(world: AdminWorld, location: string, file: string): Promise<void> {
   const id = `/subscriptions/${SUBSCRIPTION}/resourceGroups/g/providers/Microsoft.Compute/disks/d`
-  const disk = { id, subscription: SUBSCRIPTION, group: undefined, type: 'Microsoft.Compute/disks', name: 'd', location }
+  const disk = {
+    id,
+    subscription: SUBSCRIPTION,
+    group: undefined,
+    type: 'Microsoft.Compute/disks',
+    name: 'd',
+    location,
+  }
   await world.catalog.write((trx) =>
     insertResource(trx, { ...disk, tags: {}, state: 'Succeeded', body: {}, backing: { file } }, source),
   )
@@ -75,10 +82,14 @@ test('pool.add makes the folder, tries it and leaves nothing of the trial', asyn
 test('pool.add refuses what cannot keep disks: a file, no room above the reserve, a relative path, a folder of others', async () => {
   await using world = await AdminWorld.make()
   await world.ask('region.add', { name: 'attic' })
-  const add = (path: string, reserveBytes = 0) => world.ask('pool.add', { region: 'attic', name: 'p', path, reserveBytes })
+  const add = (path: string, reserveBytes = 0) =>
+    world.ask('pool.add', { region: 'attic', name: 'p', path, reserveBytes })
   await writeFile(world.folder('file'), 'x')
   await assert.rejects(add(world.folder('file')), { code: 'place_unusable' })
-  await assert.rejects(add(world.folder('small'), Number.MAX_SAFE_INTEGER), { code: 'place_unusable', message: /stay free/ })
+  await assert.rejects(add(world.folder('small'), Number.MAX_SAFE_INTEGER), {
+    code: 'place_unusable',
+    message: /stay free/,
+  })
   await assert.rejects(add('relative'), { code: 'place_invalid' })
   if (process.getuid?.() !== 0) {
     await mkdir(world.folder('closed'))
@@ -129,7 +140,9 @@ test('Every change of a place is an event of the activity log', async () => {
   await world.ask('pool.remove', { region: 'attic', name: 'p' })
   await world.ask('host.remove', { region: 'attic', name: 'local' })
   await world.ask('host.add', { region: 'attic', name: 'local', driver: 'qemu' })
-  await assert.rejects(world.ask('host.add', { region: 'attic', name: 'far', driver: 'qemu' }), { code: 'place_invalid' })
+  await assert.rejects(world.ask('host.add', { region: 'attic', name: 'far', driver: 'qemu' }), {
+    code: 'place_invalid',
+  })
   const events = await listActivity(world.catalog, { limit: 10 })
   assert.deepEqual(
     events.map(({ action, caller }) => [action.replace('Holdfast.Places/', ''), caller]),
@@ -146,7 +159,8 @@ test('region.pair pairs anew and leaves nobody with half a pair', async () => {
   await world.ask('region.add', { name: 'b', pair: 'a' })
   await world.ask('region.add', { name: 'c' })
   await world.ask('region.add', { name: 'd', pair: 'c' })
-  const pairs = async () => (await world.ask<RegionView[]>('region.list')).map(({ name, pair }) => `${name}${pair ?? ''}`)
+  const pairs = async () =>
+    (await world.ask<RegionView[]>('region.list')).map(({ name, pair }) => `${name}${pair ?? ''}`)
   await world.ask('region.pair', { name: 'a', pair: 'c' })
   assert.deepEqual(await pairs(), ['ac', 'b', 'ca', 'd'])
   await world.ask('region.pair', { name: 'c' })
@@ -160,5 +174,7 @@ test('pool.reserve changes what is to stay free', async () => {
   await world.ask('pool.add', { region: 'attic', name: 'p', path: world.folder('pool') })
   await world.ask('pool.reserve', { region: 'attic', name: 'p', reserveBytes: 12345 })
   assert.equal((await world.ask<PoolView>('pool.show', { region: 'attic', name: 'p' })).reserveBytes, 12345)
-  await assert.rejects(world.ask('pool.reserve', { region: 'attic', name: 'p', reserveBytes: -1 }), { code: 'request_invalid' })
+  await assert.rejects(world.ask('pool.reserve', { region: 'attic', name: 'p', reserveBytes: -1 }), {
+    code: 'request_invalid',
+  })
 })

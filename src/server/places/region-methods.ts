@@ -153,10 +153,15 @@ async function removeRegion(parts: AdminParts, params: unknown): Promise<RegionV
 
 async function addHost(parts: AdminParts, params: unknown): Promise<HostView> {
   const fields = fieldsOf(params)
-  const [given, name, driver] = ['region', 'name', 'driver'].map((field) => textOf(fields, field)) as [string, string, string]
+  const [given, name, driver] = ['region', 'name', 'driver'].map((field) => textOf(fields, field)) as [
+    string,
+    string,
+    string,
+  ]
   if (name !== LOCAL_HOST)
     throw invalidPlace('host', name, `This Holdfast works on its own host only; that host is called "${LOCAL_HOST}".`)
-  if (!DRIVERS.some((known) => known === driver)) throw invalidPlace('driver', driver, `There is ${DRIVERS.join(', ')}.`)
+  if (!DRIVERS.some((known) => known === driver))
+    throw invalidPlace('driver', driver, `There is ${DRIVERS.join(', ')}.`)
   const host = await parts.catalog.write(async (trx) => {
     const region = regionNamed(await listRegions(trx), given)
     if ((await listHosts(trx, region.name)).some((other) => other.name === name)) throw exists('host', name)

@@ -24,8 +24,16 @@ import {
 } from '#catalog'
 import { formatStoreLocation, openStore, parseStoreLocation } from '#engine/repository'
 import type { RpcMethods } from '#runtime'
-import { type AdminParts, fieldsOf, numberOf, optionalNumber, optionalTextOf, recordChange, textOf } from '../access/admin-call.ts'
-import { contentsOf, folderFacts, overlap, prepareFolder } from './check-folder.ts'
+import {
+  type AdminParts,
+  fieldsOf,
+  numberOf,
+  optionalNumber,
+  optionalTextOf,
+  recordChange,
+  textOf,
+} from '../access/admin-call.ts'
+import { contentsOf, folderFacts, overlap, prepareFolder, withoutLinks } from './check-folder.ts'
 import { exists, invalidPlace, inUse, notFound, regionNamed } from './place-errors.ts'
 
 export type Space = Readonly<{ totalBytes: number; freeBytes: number; device: string }>
@@ -104,7 +112,7 @@ function checkApart(folder: string, others: readonly Place[]): void {
 /** Makes and tries the folder; refuses one that is, holds or lies in another place; warns of a shared device. */
 async function takeFolder(parts: AdminParts, region: string, given: string, reserveBytes: number) {
   const others = await foldersOf(parts)
-  checkApart(given, others) // Before anything is made there; again when links are known.
+  checkApart(await withoutLinks(given), others) // Before anything is made there.
   const { path, device } = await prepareFolder(given, reserveBytes)
   checkApart(path, others)
   const warnings = new Set<string>()
@@ -203,7 +211,9 @@ async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolVi
   const reserveBytes = numberOf(fieldsOf(params), 'reserveBytes', Number.MAX_SAFE_INTEGER)
   const changed = { ...pool, reserveBytes }
   await parts.catalog.write((trx) => putPool(trx, changed))
-  await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${pool.region}/pools/${pool.name}`, { reserveBytes })
+  await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${pool.region}/pools/${pool.name}`, {
+    reserveBytes,
+  })
   return poolView(changed)
 }
 

@@ -63,7 +63,13 @@ async function addServed(texts: Texts, home: Home): Promise<void> {
 
 async function collect(home: Home, clock: Clock): Promise<Texts> {
   const texts: Texts = new Map([['README.txt', READ_ME]])
-  const system = { arch: arch(), kernel: release(), cpus: cpus().length, memoryBytes: totalmem(), uptimeSeconds: uptime() }
+  const system = {
+    arch: arch(),
+    kernel: release(),
+    cpus: cpus().length,
+    memoryBytes: totalmem(),
+    uptimeSeconds: uptime(),
+  }
   const program = { version: PROGRAM_VERSION, node: process.versions.node, madeAt: isoTime(clock.nowMs()), ...system }
   texts.set('program.json', json(program))
   try {

@@ -29,9 +29,16 @@ test('withoutSecrets() takes out every word of every key file, and what looks li
     const secret = 'hf~dGhpcyBpcyBhIHNlY3JldCBvZiBzb21lYm9keSE'
     await writeFile(join(folder, 'keys/a.secret'), `${secret}\n`)
     await writeFile(join(folder, 'keys/jwk.json'), '{"kty":"RSA","d":"cHJpdmF0ZWV4cG9uZW50"}')
-    await writeFile(join(folder, 'tls/server.key'), '-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n')
+    await writeFile(
+      join(folder, 'tls/server.key'),
+      '-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49\n-----END PRIVATE KEY-----\n',
+    )
     await writeFile(join(folder, 'tls/ca.crt'), 'PUBLICPUBLICPUBLIC')
-    const secrets = await secretsOf(folder, { HOLDFAST_PASSPHRASE: 'short!', AWS_SECRET_ACCESS_KEY: 'k', PATH: '/usr/bin' })
+    const secrets = await secretsOf(folder, {
+      HOLDFAST_PASSPHRASE: 'short!',
+      AWS_SECRET_ACCESS_KEY: 'k',
+      PATH: '/usr/bin',
+    })
     const text = [
       `a ${secret} b`,
       'cHJpdmF0ZWV4cG9uZW50',

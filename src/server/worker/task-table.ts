@@ -200,7 +200,7 @@ export class TaskTable {
       }
       const leave = (): void => {
         this.#waiting.splice(this.#waiting.indexOf(take), 1)
-        reject(signal.reason as Error)
+        reject(signal.reason)
       }
       this.#waiting.push(take)
       signal.addEventListener('abort', leave, { once: true })
