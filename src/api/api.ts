@@ -4,6 +4,7 @@
  * Promise: what `az` and the Azure SDKs ask is answered as Azure would, or refused by name. Stateless over the catalog: it
  * can be ended at any moment and begun again.
  */
+import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
@@ -14,13 +15,15 @@ import { BlobFace } from './blob/blob-face.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
-import { type ListenerParts, makeListener } from './listener.ts'
+import { type ListenerParts, makeListener, TLS_MIN } from './listener.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { adoptRoutes } from './providers/compute/adopt-disk.ts'
 import { diskRoutes } from './providers/compute/disks.ts'
 import { accessRoutes } from './providers/compute/grant-access.ts'
 import { adoptedMachineRoutes } from './providers/compute/adopted-machines.ts'
 import { snapshotRoutes } from './providers/compute/snapshots.ts'
+import { ApiMetrics, type Figure } from './metrics.ts'
+import { type Rate, RateLimit } from './rate-limit.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
@@ -41,9 +44,18 @@ export type ApiOptions = Readonly<{
   port: number
   tls: ListenerParts['tls']
   health: ListenerParts['health']
+  /** Figures beside those of requests; without it there is no `/metrics`. */
+  figures?: () => Promise<readonly Figure[]>
+  /** Of one client; without it there is no limit. */
+  rate?: Rate
 }>
 
-export type Api = Readonly<{ url: string; close: () => Promise<void> }>
+export type Api = Readonly<{
+  url: string
+  /** New connections are made with this certificate; those that are open stay. */
+  useCertificate: (tls: ListenerParts['tls']) => void
+  close: () => Promise<void>
+}>
 
 export function allRoutes(): readonly ArmRoute[] {
   const routes = [
@@ -71,11 +83,14 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const key = await openSigningKey(signingKeyPath)
   const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
   const tokens = new Tokens(parts)
+  const metrics = options.figures === undefined ? undefined : new ApiMetrics(options.figures)
   const dispatcher = new Dispatcher({
     host,
     routes: new RouteTable(allRoutes()),
     authenticate: (authorization, baseUrl) => tokens.authenticate(authorization, baseUrl),
     logger,
+    ...(options.rate !== undefined && { admit: new RateLimit(options.rate, host.clock).admit }),
+    ...(metrics !== undefined && { observe: metrics.observe }),
   })
   await resumeOperations(host.catalog, host.jobs)
   const app: FastifyInstance = makeListener({
@@ -86,7 +101,11 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     tenantId: host.tenantId,
     tls: options.tls,
     health: options.health,
+    ...(metrics !== undefined && { metrics: () => metrics.text() }),
   })
   const url = await app.listen({ host: address, port })
-  return { url, close: () => app.close() }
+  const useCertificate: Api['useCertificate'] = ({ certificate, key }) => {
+    if (app.server instanceof TlsServer) app.server.setSecureContext({ cert: certificate, key, minVersion: TLS_MIN })
+  }
+  return { url, useCertificate, close: () => app.close() }
 }

@@ -27,6 +27,7 @@ export type ListenerParts = Readonly<{
 
 /** ARM's own bound for a request is 4 MiB. */
 const BODY_BYTES_MAX = 4 * 1024 * 1024
+export const TLS_MIN = 'TLSv1.2'
 const REQUEST_TIMEOUT_MS = 60_000
 const CONNECTION_IDLE_MS = 75_000
 const HOST = /^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$|^\[[0-9a-f:.]{2,45}\](:\d{1,5})?$/i
@@ -98,7 +99,7 @@ function healthRoutes(app: FastifyInstance, { health, metrics }: ListenerParts):
 /** Ready to listen. */
 export function makeListener(parts: ListenerParts): FastifyInstance {
   const app = Fastify({
-    https: { key: parts.tls.key, cert: parts.tls.certificate, minVersion: 'TLSv1.2' },
+    https: { key: parts.tls.key, cert: parts.tls.certificate, minVersion: TLS_MIN },
     bodyLimit: BODY_BYTES_MAX,
     requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: CONNECTION_IDLE_MS,

@@ -22,6 +22,18 @@ export type {
   StepKind,
   StepStatus,
 } from './schema.ts'
+export { inspectCatalog, type CatalogInspection } from './inspect.ts'
+export {
+  type CatalogCounts,
+  countCatalog,
+  deleteHost,
+  type Host,
+  listHosts,
+  newestPoints,
+  putHost,
+  type Usage,
+  usesOf,
+} from './places.ts'
 export { SCHEMA_NUMBER } from './migrations/list.ts'
 export { type ActivityEvent, type ActivityFilter, forgetActivity, listActivity, recordActivity } from './activity.ts'
 export {
@@ -39,8 +51,10 @@ export {
   deleteCredential,
   deletePrincipal,
   deleteRoleAssignment,
+  endSecretsAt,
   findPrincipal,
   findRoleAssignment,
+  forgetCredentials,
   insertCredential,
   insertPrincipal,
   insertRoleAssignment,

@@ -78,11 +78,9 @@ export async function listPrincipals(catalog: Catalog): Promise<Principal[]> {
 }
 
 /** Removes the principal, its credentials and its role assignments. */
-export async function deletePrincipal(catalog: Catalog, id: string): Promise<void> {
-  await catalog.write(async (trx) => {
-    await trx.deleteFrom('role_assignment').where('principal', '=', id).execute()
-    await trx.deleteFrom('principal').where('id', '=', id).execute()
-  })
+export async function deletePrincipal(trx: CatalogTransaction, id: string): Promise<void> {
+  await trx.deleteFrom('role_assignment').where('principal', '=', id).execute()
+  await trx.deleteFrom('principal').where('id', '=', id).execute()
 }
 
 export async function insertCredential(trx: CatalogTransaction, credential: Credential): Promise<void> {
@@ -96,6 +94,25 @@ export async function insertCredential(trx: CatalogTransaction, credential: Cred
 export async function listCredentials(catalog: Catalog, principal: string): Promise<Credential[]> {
   const query = catalog.db.selectFrom('principal_credential').selectAll().where('principal', '=', principal)
   return (await query.orderBy('created_ms').orderBy('id').execute()).map(readCredential)
+}
+
+/** Lets the principal's present secrets end at that time, unless they end before. */
+export async function endSecretsAt(trx: CatalogTransaction, principal: string, atMs: number): Promise<void> {
+  await trx
+    .updateTable('principal_credential')
+    .set({ expires_ms: atMs })
+    .where('principal', '=', principal)
+    .where('kind', '=', 'secret')
+    .where((where) => where.or([where('expires_ms', 'is', null), where('expires_ms', '>', atMs)]))
+    .execute()
+}
+
+/** Forgets credentials that ended before that time: until then their owners are told that they ended. Gives their number. */
+export async function forgetCredentials(catalog: Catalog, beforeMs: number): Promise<number> {
+  const gone = await catalog.write((trx) =>
+    trx.deleteFrom('principal_credential').where('expires_ms', '<', beforeMs).executeTakeFirst(),
+  )
+  return Number(gone.numDeletedRows)
 }
 
 export async function deleteCredential(trx: CatalogTransaction, id: string): Promise<void> {

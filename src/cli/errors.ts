@@ -6,6 +6,7 @@ export const CLI_ERROR_CODES = [
   'passphrase_missing',
   'passphrase_mismatch',
   'key_file_unreadable',
+  'secret_file_unusable',
   'target_folder_invalid',
   'cache_folder_unusable',
   'system_error',

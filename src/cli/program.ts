@@ -18,11 +18,20 @@ import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
 import { statsCommand } from './repo/stats.ts'
 import { verifyCommand } from './repo/verify.ts'
+import { principalCommand } from './access/principal.ts'
+import { roleCommand } from './access/role.ts'
+import { hostCommand, regionCommand } from './place/region.ts'
+import { poolCommand, storeCommand } from './place/space.ts'
 import { catalogCommand } from './server/catalog.ts'
+import { clientEnvCommand } from './server/client-env.ts'
+import { configCommand } from './server/config.ts'
+import { doctorCommand } from './server/doctor.ts'
+import { initHomeCommand } from './server/init.ts'
 import { jobCommand } from './server/job.ts'
 import { serveHomeCommand } from './server/serve.ts'
 import { statusCommand } from './server/status.ts'
 import { stopCommand } from './server/stop.ts'
+import { supportBundleCommand } from './server/support-bundle.ts'
 import { workerCommand } from './server/worker.ts'
 
 const EXIT_CODES = `
@@ -55,11 +64,22 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
 ]
 
 const SERVER_COMMANDS: readonly (() => Command)[] = [
+  initHomeCommand,
   serveHomeCommand,
   stopCommand,
   statusCommand,
+  doctorCommand,
+  clientEnvCommand,
+  configCommand,
+  regionCommand,
+  hostCommand,
+  poolCommand,
+  storeCommand,
+  principalCommand,
+  roleCommand,
   jobCommand,
   catalogCommand,
+  supportBundleCommand,
 ]
 
 export function makeProgram(): Command {

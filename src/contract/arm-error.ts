@@ -54,6 +54,7 @@ export const ARM_STATUS_OF = {
   SnapshotInstantLost: 409,
   StorageAccountAlreadyTaken: 409,
   SubscriptionNotFound: 404,
+  TooManyRequests: 429,
   UnsupportedField: 400,
 } as const
 export type ArmErrorCode = keyof typeof ARM_STATUS_OF

@@ -2,7 +2,11 @@
  * Where a Holdfast keeps its own things: HOLDFAST_HOME, else $XDG_STATE_HOME/holdfast, else ~/.local/state/holdfast; for
  * root /var/lib/holdfast. Folders are the owner's alone.
  *
+ *   holdfast.yaml          the settings (src/server/config)
  *   catalog.sqlite         the catalog (src/catalog)
+ *   backup/                copies of the catalog, one a day (src/server/catalog-copies.ts)
+ *   keys/, tls/            what must stay secret: the key of tokens, the administrator's secret, certificates' keys
+ *   regions/               pool and store of the regions made to try things out
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
  *   run/serve.sock         the sockets that they answer on; run/bytes.sock, where the worker moves bytes for signed URLs
  *   run/worker.json        which process was started as worker, and why the last one was replaced; the same for the watchdog

@@ -22,14 +22,11 @@ import {
   type TaskHandler,
 } from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
+import { CONFIG_DEFAULTS } from './config/read-config.ts'
 import type { Home } from './home.ts'
 import type { ServeParts } from './serve.ts'
 
 export const BACKUP_QUEUE = 'backup'
-/** Machines backed up at once: each reads and stores with as many threads as the host bears. */
-const BACKUPS_AT_ONCE = 2
-/** Operations on resources: most of them wait for a worker. */
-const RESOURCE_JOBS_AT_ONCE = 32
 
 const changeSource: ChangeSource = {
   nowMs: () => systemClock.nowMs(),
@@ -41,10 +38,11 @@ export function repositoryHost(home: Home, clock: Clock, random: Random): Reposi
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
-export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): void {
-  engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
+export function defineJobs(home: Home, { engine, catalog, tasks, config = CONFIG_DEFAULTS }: ServeParts): void {
+  const { backupsAtOnce, operationsAtOnce } = config.limits
+  engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
-  engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
+  engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
   engine.define(
     deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
   )

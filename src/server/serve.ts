@@ -12,12 +12,25 @@ import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
 import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
-import { identityOf, type Logger, RpcServer, tryProcessLock } from '#runtime'
+import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
+import type { AdminParts } from './access/admin-call.ts'
+import { certificateMethods } from './access/certificate-methods.ts'
+import { principalMethods } from './access/principal-methods.ts'
+import { roleMethods } from './access/role-methods.ts'
+import { applyConfig } from './config/apply-config.ts'
+import { CONFIG_DEFAULTS } from './config/read-config.ts'
+import type { Config } from './config/schema.ts'
 import { controlMethods } from './control-methods.ts'
 import { ServerError } from './errors.ts'
 import { type Face, type FaceOptions, type FaceParts, openFace } from './face/open-face.ts'
+import { figuresOf } from './figures.ts'
 import type { Home } from './home.ts'
+import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
+import { DAY_MS, Maintenance } from './maintenance.ts'
+import { regionMethods } from './places/region-methods.ts'
+import { spaceMethods } from './places/space-methods.ts'
+import { type Alarm, SpaceWatch } from './space-watch.ts'
 import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
 import { WorkerClient } from './worker/worker-client.ts'
@@ -25,7 +38,13 @@ import { WorkerClient } from './worker/worker-client.ts'
 /** Jobs wait for workers most of their time; queues say how many of each kind may be at work. */
 const JOBS_AT_ONCE = 192
 
-export type ServeParts = Readonly<{ engine: JobEngine; catalog: Catalog; tasks: TaskRunner }>
+export type ServeParts = Readonly<{
+  engine: JobEngine
+  catalog: Catalog
+  tasks: TaskRunner
+  /** Default: as when nothing is said. */
+  config?: Config
+}>
 
 export type ServeOptions = Readonly<{
   home: Home
@@ -39,6 +58,8 @@ export type ServeOptions = Readonly<{
   timing?: Partial<EngineTiming>
   /** Where the Azure face listens; without it there is none. */
   face?: FaceOptions
+  /** Default: as when nothing is said. */
+  config?: Config
 }>
 
 export type Health = Readonly<{
@@ -47,21 +68,19 @@ export type Health = Readonly<{
   home: string
   jobs: Readonly<Record<string, number>>
   processes: readonly SupervisedState[]
+  /** Pools and stores that are short of space or cannot be read. */
+  alarms: readonly Alarm[]
 }>
 
 export type Served = ServeParts &
   Readonly<{ face: Face | undefined; health: () => Promise<Health>; stop: () => Promise<void> }>
 
-function lockHome(home: Home) {
-  const lock = tryProcessLock(home.lock('serve'))
-  if (lock !== undefined) return lock
-  throw new ServerError('home_in_use', `Another Holdfast serves the home ${home.folder} already.`, {
-    facts: { home: home.folder },
-    hint: 'Stop it first, or give this one a home of its own (HOLDFAST_HOME).',
-  })
-}
-
-async function healthOf(home: Home, catalog: Catalog, processes: readonly Supervised[]): Promise<Health> {
+async function healthOf(
+  home: Home,
+  catalog: Catalog,
+  processes: readonly Supervised[],
+  alarms: readonly Alarm[],
+): Promise<Health> {
   const rows = await catalog.db
     .selectFrom('job')
     .select(['status', (select) => select.fn.countAll<number>().as('count')])
@@ -73,6 +92,7 @@ async function healthOf(home: Home, catalog: Catalog, processes: readonly Superv
     home: home.folder,
     jobs: Object.fromEntries(rows.map(({ status, count }) => [status, count])),
     processes: processes.map(({ state }) => state),
+    alarms,
   }
 }
 
@@ -92,21 +112,55 @@ async function reconcile(engine: JobEngine, client: WorkerClient, logger: Logger
   }
 }
 
-function openFaceOf(
-  { face }: ServeOptions,
-  parts: Omit<FaceParts, 'health'> & Readonly<{ health: () => Promise<Health> }>,
-): Promise<Face> | undefined {
+type OpenedParts = Omit<FaceParts, 'health' | 'figures'> & Readonly<{ health: () => Promise<Health>; config: Config }>
+
+function openFaceOf({ face }: ServeOptions, parts: OpenedParts): Promise<Face> | undefined {
   if (face === undefined) return undefined
-  const health: FaceParts['health'] = async () => {
-    const { version, processes } = await parts.health()
-    return { healthy: true, facts: { version, processes: processes.length } }
+  const { catalog, clock, config } = parts
+  const figures = (): ReturnType<typeof figuresOf> => figuresOf(catalog, clock, parts.health)
+  return openFace(face, {
+    ...parts,
+    health: () => healthReply(parts.health),
+    ...(config.metrics.open === 'yes' && { figures }),
+  })
+}
+
+/** For `/healthz`: the catalog answers, the worker and the watchdog run and answer. Tells no path and no name. */
+async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts['health']> {
+  try {
+    const { version, processes } = await health()
+    const states = Object.fromEntries(processes.map(({ name, health }) => [name, health]))
+    return {
+      healthy: processes.every(({ health }) => health === 'well'),
+      facts: { version, catalog: 'well', ...states },
+    }
+  } catch {
+    return { healthy: false, facts: { version: PROGRAM_VERSION, catalog: 'does not answer' } } // That is the answer.
   }
-  return openFace(face, { ...parts, health })
+}
+
+function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
+  return {
+    ...principalMethods(parts),
+    ...certificateMethods(parts),
+    ...roleMethods(parts),
+    ...regionMethods(parts),
+    ...spaceMethods(parts),
+    face: () => {
+      const record = face()?.record
+      if (record !== undefined) return record
+      throw new ServerError('face_not_open', 'The server does not listen for the API.', {
+        retry: 'later',
+        hint: 'It may be starting: ask again. Else see its log.',
+      })
+    },
+  }
 }
 
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
 export async function serve(options: ServeOptions): Promise<Served> {
-  const { home, clock, random, logger, timing } = options
+  const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
+  const timing = { historyMs: (config.retention.jobDays + 1) * DAY_MS, ...options.timing }
   const undo: (() => Promise<void> | void)[] = []
   const stop = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
@@ -124,10 +178,22 @@ export async function serve(options: ServeOptions): Promise<Served> {
       logger,
       process: self,
       slots: JOBS_AT_ONCE,
-      ...(timing && { timing }),
+      timing,
     })
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
-    await options.prepare({ engine, catalog, tasks })
+    await applyConfig(catalog, home, config)
+    await options.prepare({ engine, catalog, tasks, config })
+    let face: Face | undefined
+    const maintenance = new Maintenance({
+      home,
+      catalog,
+      engine,
+      clock,
+      logger,
+      retention: config.retention,
+      renewCertificate: () => face?.renewCertificate(),
+    })
+    await maintenance.sweep()
     await keepWatchdog(journalsFolder(home), self)
     const children = childrenOf({ ...options, tasks })
     const begun = await Promise.allSettled(children.map((child) => child.begin()))
@@ -136,17 +202,24 @@ export async function serve(options: ServeOptions): Promise<Served> {
     await reconcile(engine, tasks, logger)
     engine.run()
     undo.push(() => engine.stop())
-    const health = (): Promise<Health> => healthOf(home, catalog, children)
+    maintenance.begin()
+    undo.push(() => maintenance.leave())
+    const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve })
+    space.begin()
+    undo.push(() => space.leave())
+    const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
+    const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
     const rpc = await RpcServer.open({
       address: home.socket('serve'),
       role: 'control',
       version: PROGRAM_VERSION,
       facts: { identity: self, home: home.folder },
-      methods: { ...controlMethods({ engine, catalog, clock }), health },
+      methods: { ...controlMethods({ engine, catalog, clock }), ...admin, health },
     })
     undo.push(() => rpc.close())
-    const face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health })
-    if (face !== undefined) undo.push(() => face.close())
+    face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health, config })
+    const opened = face
+    if (opened !== undefined) undo.push(() => opened.close())
     return { engine, catalog, tasks, face, health, stop }
   } catch (error) {
     await stop()

@@ -6,10 +6,11 @@
  */
 import { randomUuid } from '#base'
 import { type ActivityEvent, findResource, recordActivity } from '#catalog'
-import { ArmError, checkApiVersion, groupId } from '#contract'
+import { ArmError, checkApiVersion, groupId, RETRY_AFTER_SECONDS } from '#contract'
 import { isAllowed, mayEnter } from '#domain'
 import type { Logger } from '#runtime'
 import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
+import type { RequestSeen } from '../metrics.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
 import type { RouteMatch, RouteTable } from './route-table.ts'
@@ -36,7 +37,14 @@ export type DispatchParts = Readonly<{
   /** @throws ArmError `AuthenticationFailed` and its kind */
   authenticate: (authorization: string | undefined, baseUrl: string) => Promise<Caller>
   logger: Logger
+  /** Lets the client's request pass. @throws ArmError `TooManyRequests` */
+  admit?: (clientId: string) => void
+  /** Is told of every request once it is answered. */
+  observe?: (seen: RequestSeen) => void
 }>
+
+/** What is known of a request when it is answered. */
+type Noted = { action: string; client: string | undefined }
 
 const METHODS: readonly string[] = ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE'] satisfies Method[]
 const UUID_LIKE = /^[\w-]{1,64}$/
@@ -132,10 +140,27 @@ export class Dispatcher {
     this.#parts = parts
   }
 
-  /** Never rejects. */
+  /** Never rejects. Leaves one line in the log; a path never holds a secret, a query may. */
   async answer(request: ArmRequest): Promise<ArmAnswer> {
-    const { host, logger } = this.#parts
+    const { host, logger, observe } = this.#parts
     const requestId = randomUuid(host.random)
+    const beganMs = host.clock.monotonicMs()
+    const noted: Noted = { action: 'none', client: undefined }
+    const answer = await this.#answer(request, requestId, noted)
+    const { method, status, ms } = {
+      method: request.method,
+      status: answer.status,
+      ms: host.clock.monotonicMs() - beganMs,
+    }
+    const known = METHODS.includes(method) ? method : 'other'
+    observe?.({ method: known, action: noted.action, status, ms })
+    const path = request.target.split('?', 1)[0]
+    logger.info({ requestId, method: known, path, status, ms: Math.round(ms), client: noted.client }, 'request')
+    return answer
+  }
+
+  async #answer(request: ArmRequest, requestId: string, noted: Noted): Promise<ArmAnswer> {
+    const { logger } = this.#parts
     const clientRequestId = request.headers['x-ms-client-request-id'] ?? ''
     const given = request.headers['x-ms-correlation-request-id'] ?? ''
     const correlationId = UUID_LIKE.test(given) ? given : requestId
@@ -151,7 +176,7 @@ export class Dispatcher {
     if (request.headers['x-ms-return-client-request-id']?.toLowerCase() === 'true' && UUID_LIKE.test(clientRequestId))
       headers['x-ms-client-request-id'] = clientRequestId
     try {
-      return finished(await this.#handle(request, correlationId), headers)
+      return finished(await this.#handle(request, correlationId, noted), headers)
     } catch (error) {
       if (armErrorOf(error) === undefined)
         logger.error(
@@ -162,13 +187,16 @@ export class Dispatcher {
     }
   }
 
-  async #handle(request: ArmRequest, correlationId: string): Promise<ArmReply> {
-    const { host, routes, authenticate } = this.#parts
+  async #handle(request: ArmRequest, correlationId: string, noted: Noted): Promise<ArmReply> {
+    const { host, routes, authenticate, admit } = this.#parts
     const caller = await authenticate(request.headers['authorization'], request.baseUrl)
+    noted.client = caller.principal.clientId
+    admit?.(caller.principal.clientId)
     if (!METHODS.includes(request.method))
       throw new ArmError('NotSupported', `The method ${request.method} is not supported.`, { status: 405 })
     const path = request.target.split('?', 1)[0] ?? '/'
     const match = routes.match(request.method as Method, path)
+    noted.action = match.route.action
     const call = new Call(request, match, host, caller, correlationId)
     if (request.method === 'GET' || request.method === 'HEAD') return this.#run(match.route, call)
     try {
@@ -208,6 +236,7 @@ export class Dispatcher {
 }
 
 function challengeOf(error: unknown): Record<string, string> {
+  if (error instanceof ArmError && error.status === 429) return { 'retry-after': String(RETRY_AFTER_SECONDS) }
   if (!(error instanceof ArmError) || error.status !== 401) return {}
   return {
     'www-authenticate': `Bearer error="invalid_token", error_description="${error.message.replaceAll('"', "'")}"`,

@@ -40,9 +40,14 @@ function describeProcess({ name, identity, health, version, retiring, lastRestar
   return `The ${name} ${HEALTH[health]}${facts.length > 0 ? ` (${facts.join(', ')})` : ''}.${notes.join('')}`
 }
 
-function describe({ version, pid, home, jobs, processes }: Health): string {
+function describe({ version, pid, home, jobs, processes, alarms }: Health): string {
   const children = processes.map(describeProcess)
   const counts = Object.entries(jobs).map(([status, count]) => `${count} ${status}`)
   const line = counts.length === 0 ? 'There was no job yet.' : `Jobs: ${counts.join(', ')}.`
-  return [`Holdfast ${version} serves ${home} (process ${pid}).`, ...children, line].join('\n')
+  return [
+    `Holdfast ${version} serves ${home} (process ${pid}).`,
+    ...children,
+    line,
+    ...alarms.map(({ says }) => `ALARM: ${says}`),
+  ].join('\n')
 }

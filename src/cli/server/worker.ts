@@ -11,9 +11,10 @@ export function workerCommand(): Command {
   }).action((options: HomeOptions) =>
     runCommandHandler(options, async () => {
       const home = await homeOf(options)
-      const { runWorker, workerLogger, workerTasks } = await import('#server')
+      const { configPath, readConfigFile, runWorker, workerLogger, workerTasks } = await import('#server')
       const logger = workerLogger(home)
-      await runWorker({ home, logger, handlers: workerTasks(home, logger) })
+      const { tasksAtOnce } = (await readConfigFile(configPath(home))).limits
+      await runWorker({ home, logger, handlers: workerTasks(home, logger), tasksAtOnce })
     }),
   )
 }

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { type Clock, errnoOf } from '#base'
 import { checkCommand } from '#runtime'
 
+/** PEM texts, and the file that clients are told to trust. */
 export type TlsFiles = Readonly<{ certificate: string; key: string; caPath: string }>
 
 const CA_DAYS = 3650

@@ -16,6 +16,7 @@ import {
   insertPrincipal,
   insertRoleAssignment,
   listPrincipals,
+  putHost,
   putPool,
   putRegion,
   putSetting,
@@ -24,6 +25,7 @@ import {
 import { OWNER_ROLE } from '#domain'
 import { replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
+import { localHost } from '../places/local-host.ts'
 
 export type Identity = Readonly<{ tenantId: string; subscriptionId: string }>
 export type Administrator = Readonly<{
@@ -65,6 +67,7 @@ async function makeTrialRegions({ home, catalog, clock }: Source): Promise<void>
     for (const region of TRIAL_REGIONS) {
       const folder = join(home.folder, 'regions', region.name)
       await putRegion(trx, { ...region, geography: 'US', createdMs })
+      await putHost(trx, localHost(region.name, createdMs))
       await putPool(trx, {
         region: region.name,
         name: 'default',

@@ -2,16 +2,26 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, openApi, OpenStreams } from '#api'
+import { type Api, type ApiOptions, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
 import { ByteClient, type JobEngine, regionRepository } from '#jobs'
 import { createFileOnce, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
 import { bytesSocketPath, repositoryHost } from '../jobs-of-serve.ts'
-import { openTls } from './certificates.ts'
+import { openTls, type TlsFiles } from './certificates.ts'
+import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
-export type FaceOptions = Readonly<{ address: string; port: number }>
+export type FaceOptions = Readonly<{
+  address: string
+  port: number
+  /** Further names that clients use: they go into the certificate made here. */
+  names?: readonly string[]
+  /** Instead of one made here. */
+  ownCertificate?: OwnCertificate
+  /** API requests of one client; beyond it 429. */
+  rate?: ApiOptions['rate']
+}>
 
 export type FaceParts = Readonly<{
   home: Home
@@ -20,14 +30,22 @@ export type FaceParts = Readonly<{
   clock: Clock
   random: Random
   logger: Logger
-  health: () => Promise<Readonly<{ healthy: boolean; facts: Readonly<Record<string, unknown>> }>>
+  health: ApiOptions['health']
+  /** Figures beside those of requests; without it there is no `/metrics`. */
+  figures?: ApiOptions['figures']
 }>
 
 /** What `run/face.json` says to commands of this home while the server runs. */
 export type FaceRecord = Identity &
   Readonly<{ endpoint: string; caFile: string; clientId: string; clientSecretFile: string }>
 
-export type Face = Readonly<{ record: FaceRecord; administrator: Administrator; close: () => Promise<void> }>
+export type Face = Readonly<{
+  record: FaceRecord
+  administrator: Administrator
+  /** Takes over a certificate that was renewed, by us when it is near its end, or by whoever brought it. @throws ServerError */
+  renewCertificate: () => Promise<void>
+  close: () => Promise<void>
+}>
 
 const ACCESS_KEY_BYTES = 32
 
@@ -47,9 +65,19 @@ async function openDiskHost({ home, catalog, clock, random }: FaceParts) {
 }
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
-  const { home, catalog, engine, clock, random, logger, health } = parts
+  const { home, catalog, engine, clock, random, logger, health, figures } = parts
+  const { address, port, names = [], ownCertificate, rate } = options
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
-  const tls = await openTls(join(home.folder, 'tls'), [options.address], clock)
+  const readTls = (): Promise<TlsFiles> =>
+    ownCertificate === undefined
+      ? openTls(join(home.folder, 'tls'), [address, ...names], clock)
+      : readOwnCertificate(ownCertificate, clock.nowMs())
+  let tls = await readTls()
+  const renewCertificate = async (): Promise<void> => {
+    const { certificate } = tls
+    tls = await readTls()
+    if (tls.certificate !== certificate) api.useCertificate(tls)
+  }
   const api: Api = await openApi({
     host: {
       ...identity,
@@ -62,9 +90,12 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     },
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
-    ...options,
+    address,
+    port,
     tls,
     health,
+    ...(figures !== undefined && { figures }),
+    ...(rate !== undefined && { rate }),
   })
   const record: FaceRecord = {
     ...identity,
@@ -74,5 +105,5 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     clientSecretFile: administrator.secretPath,
   }
   await replaceFile(home.record('face'), [new TextEncoder().encode(JSON.stringify(record))])
-  return { record, administrator, close: () => api.close() }
+  return { record, administrator, renewCertificate, close: () => api.close() }
 }

@@ -8,7 +8,7 @@ import { type TaskRequest, TaskTable } from './task-table.ts'
 class Broken extends HoldfastError {}
 
 /** A table with one task that stays until it is let go; every begin is kept with its context. */
-function openTable() {
+function openTable(atOnceMax?: number) {
   const begun: TaskContext[] = []
   const gates: PromiseWithResolvers<unknown>[] = []
   const hold: TaskHandler = (_input, context) => {
@@ -18,7 +18,7 @@ function openTable() {
     context.signal.addEventListener('abort', () => gate.reject(context.signal.reason))
     return gate.promise
   }
-  return { table: new TaskTable(new Map([['hold', hold]]), silentLogger), begun, gates }
+  return { table: new TaskTable(new Map([['hold', hold]]), silentLogger, atOnceMax), begun, gates }
 }
 
 function ask(epoch: number, input: unknown = { disk: 0 }): TaskRequest {
@@ -167,4 +167,24 @@ test('an unknown task is refused, and a retiring worker takes no new one but ans
   const again = table.run(ask(1), silent)
   gates[0]?.resolve('done')
   assert.deepEqual(await Promise.all([first, again]), ['done', 'done'])
+})
+
+test('no more tasks run at once than are allowed; the next begins when one ends, and a waiting one can be cancelled', async () => {
+  const { table, begun, gates } = openTable(2)
+  const request = (job: string): TaskRequest => ({ ...ask(1), key: { job, step: 's', epoch: 1 } })
+  const runs = ['a', 'b', 'c', 'd'].map((job) => table.run(request(job), silent))
+  const jobs = (): string[] => begun.map(({ key }) => key.job)
+  assert.deepEqual(jobs(), ['a', 'b'])
+  assert.equal(table.cancel(request('c').key, 'not wanted'), true)
+  await assert.rejects(runs[2] ?? Promise.resolve(), { code: 'cancelled' })
+  gates[1]?.resolve('of b')
+  assert.equal(await runs[1], 'of b')
+  assert.deepEqual(jobs(), ['a', 'b', 'd'], 'c, which was cancelled, never began')
+  gates[0]?.resolve('of a')
+  gates[2]?.resolve('of d')
+  assert.deepEqual(await Promise.all([runs[0], runs[3]]), ['of a', 'of d'])
+  const last = table.run(request('e'), silent)
+  assert.equal(jobs().at(-1), 'e', 'places come free again')
+  gates[3]?.resolve('of e')
+  assert.equal(await last, 'of e')
 })

@@ -52,11 +52,16 @@ export class TaskTable {
   readonly #handlers: ReadonlyMap<string, TaskHandler>
   readonly #logger: Logger
   readonly #entries = new Map<string, Entry>()
+  readonly #atOnceMax: number
+  readonly #waiting: (() => void)[] = []
+  #atWork = 0
   #retiring = false
 
-  constructor(handlers: ReadonlyMap<string, TaskHandler>, logger: Logger) {
+  /** @param atOnceMax tasks whose handlers run at once; further ones wait for their turn, in order */
+  constructor(handlers: ReadonlyMap<string, TaskHandler>, logger: Logger, atOnceMax = Number.POSITIVE_INFINITY) {
     this.#handlers = handlers
     this.#logger = logger
+    this.#atOnceMax = atOnceMax
   }
 
   /** Runs the task or attaches to it; resolves with its result. @throws its error; ServerError */
@@ -170,7 +175,16 @@ export class TaskTable {
 
   async #live(entry: Entry, handler: TaskHandler, { input, reached = [] }: TaskRequest): Promise<void> {
     const { job, step } = entry.key
-    this.#logger.info({ job, step, task: entry.task }, 'a task began')
+    const facts = { job, step, task: entry.task }
+    try {
+      const turn = this.#turn(entry.control.signal)
+      if (turn !== undefined) await turn
+    } catch (error) {
+      this.#logger.info({ ...facts, error: messageOf(error) }, 'a task was given up before it began')
+      entry.end = { error: errorShapeOf(error, 'task_failed') }
+      return
+    }
+    this.#logger.info(facts, 'a task began')
     const progress = (progress: Progress): void => {
       entry.progress = progress
       for (const listener of entry.listeners) listener(progress)
@@ -186,10 +200,38 @@ export class TaskTable {
       const context = { key, epoch: () => entry.key.epoch, signal: control.signal, ...says }
       entry.end = { value: (await handler(input, context)) ?? null }
     } catch (error) {
-      this.#logger.info({ job, step, task: entry.task, error: messageOf(error) }, 'a task failed')
+      this.#logger.info({ ...facts, error: messageOf(error) }, 'a task failed')
       entry.end = { error: errorShapeOf(error, 'task_failed') }
     }
-    this.#logger.info({ job, step, task: entry.task }, 'a task ended')
+    this.#logger.info(facts, 'a task ended')
+    this.#passOn()
+  }
+
+  /** Undefined when the task may begin at once; else resolves when it may. @throws what `signal` was aborted with */
+  #turn(signal: AbortSignal): Promise<void> | undefined {
+    if (this.#atWork < this.#atOnceMax) {
+      this.#atWork += 1
+      return undefined
+    }
+    return new Promise<void>((resolve, reject) => {
+      const take = (): void => {
+        signal.removeEventListener('abort', leave)
+        resolve()
+      }
+      const leave = (): void => {
+        this.#waiting.splice(this.#waiting.indexOf(take), 1)
+        reject(signal.reason)
+      }
+      this.#waiting.push(take)
+      signal.addEventListener('abort', leave, { once: true })
+    })
+  }
+
+  /** The place goes to who waits longest. */
+  #passOn(): void {
+    const next = this.#waiting.shift()
+    if (next === undefined) this.#atWork -= 1
+    else next()
   }
 }
 

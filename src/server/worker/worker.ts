@@ -20,6 +20,8 @@ export type WorkerOptions = Readonly<{
   handlers: ReadonlyMap<string, TaskHandler>
   /** Where it listens besides its unix socket. */
   alsoAt?: readonly RpcAddress[]
+  /** Tasks at once; further ones wait. Default: no limit. */
+  tasksAtOnce?: number
   /** What it says of itself; a server asks one of another version than its own to make way. */
   version?: string
 }>
@@ -41,7 +43,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       facts: { home: home.folder },
     })
   }
-  const tasks = new TaskTable(options.handlers, logger)
+  const tasks = new TaskTable(options.handlers, logger, options.tasksAtOnce)
   const { methods, retired } = taskMethods(tasks)
   const facts = { identity: identityOf(), home: home.folder }
   const servers: RpcServer[] = []

@@ -1,0 +1,186 @@
+/** holdfast region and holdfast host: where things are. */
+import { Command } from 'commander'
+import type { HostView, RegionDetail, RegionView } from '#server'
+import { runCommandHandler } from '../command.ts'
+import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
+import { textTable } from '../text-table.ts'
+import { freeText } from './space-text.ts'
+
+type AddOptions = HomeOptions & Readonly<{ displayName?: string; pair?: string; geography?: string }>
+type OfRegion = HomeOptions & Readonly<{ region?: string }>
+type AddHostOptions = HomeOptions & Readonly<{ driver: string }>
+
+export function regionCommand(): Command {
+  return new Command('region')
+    .summary('regions: names of your own, each with pools, stores and hosts')
+    .description('Adds, shows and removes regions. A server must run: "holdfast serve".')
+    .addHelpText('after', '\nExamples:\n  holdfast region add cellar --pair attic\n  holdfast region list')
+    .addCommand(addCommand())
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(pairCommand())
+    .addCommand(removeCommand())
+}
+
+function addCommand(): Command {
+  return makeHomeCommand({
+    usage: 'add <name>',
+    summary: 'make a region',
+    description:
+      'Makes a region, with this host in it. Disks need a pool there ("holdfast pool add") and versions a store ' +
+      '("holdfast store add"). A pair holds both ways: what is copied for safety goes there.',
+    examples: ['holdfast region add attic --display-name "The attic"', 'holdfast region add cellar --pair attic'],
+  })
+    .option('--display-name <words>', 'for people (default: the name)')
+    .option('--pair <region>', 'a region without a pair so far')
+    .option('--geography <words>', 'regions of one geography are shown together (default: Private)')
+    .action((name: string, options: AddOptions) =>
+      runCommandHandler(options, ({ output }) =>
+        withControl(options, async (control) => {
+          const { displayName, pair, geography } = options
+          const made = (await control.call('region.add', { name, displayName, pair, geography })) as RegionView
+          output.result(made, () => `The region ${made.name} is there. Next: holdfast pool add ${made.name} ...`)
+        }),
+      ),
+    )
+}
+
+function listCommand(): Command {
+  return makeHomeCommand({
+    usage: 'list',
+    summary: 'regions and their pairs',
+    examples: ['holdfast region list', 'holdfast region list --output json'],
+  }).action((options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const regions = (await control.call('region.list')) as RegionView[]
+        const rows = regions.map(({ name, displayName, pair, geography }) => [name, displayName, pair ?? '', geography])
+        output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY'], rows))
+      }),
+    ),
+  )
+}
+
+function showCommand(): Command {
+  return makeHomeCommand({
+    usage: 'show <name>',
+    summary: 'one region with its pools, stores and hosts',
+    examples: ['holdfast region show eastus'],
+  }).action((name: string, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const region = (await control.call('region.show', { name })) as RegionDetail
+        output.result(region, () => describe(region))
+      }),
+    ),
+  )
+}
+
+function describe({ name, displayName, pair, geography, resources, pools, stores, hosts }: RegionDetail): string {
+  const rows = [
+    ...pools.map((pool) => ['pool', pool.name, pool.path, freeText(pool.space)]),
+    ...stores.map((store) => ['store', store.name, store.location, freeText(store.space)]),
+    ...hosts.map((host) => ['host', host.name, host.address, host.driver]),
+  ]
+  const paired = pair === undefined ? 'It has no pair.' : `Its pair is ${pair}.`
+  const head = `${name} (${displayName}, ${geography}): ${resources} resources. ${paired}`
+  return rows.length === 0 ? head : `${head}\n${textTable(['KIND', 'NAME', 'WHERE', ''], rows)}`
+}
+
+function pairCommand(): Command {
+  return makeHomeCommand({
+    usage: 'pair <name> [pair]',
+    summary: 'give a region another pair, or none',
+    description: 'Pairs two regions, both ways. Whom they were paired with before has no pair then. Moves nothing.',
+    examples: ['holdfast region pair cellar attic', 'holdfast region pair cellar'],
+  }).action((name: string, pair: string | undefined, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const region = (await control.call('region.pair', { name, pair })) as RegionView
+        output.result(region, () => `The region ${region.name} has ${region.pair ?? 'nothing'} as its pair.`)
+      }),
+    ),
+  )
+}
+
+function removeCommand(): Command {
+  return makeHomeCommand({
+    usage: 'remove <name>',
+    summary: 'forget a region that is not used',
+    description: 'Forgets the region. Refused while it has resources, pools, stores or other hosts than this one.',
+    examples: ['holdfast region remove attic'],
+  }).action((name: string, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const gone = (await control.call('region.remove', { name })) as RegionView
+        output.result(gone, () => `The region ${gone.name} is gone.`)
+      }),
+    ),
+  )
+}
+
+export function hostCommand(): Command {
+  return new Command('host')
+    .summary('hosts of a region')
+    .description('Adds, shows and removes hosts. So far a host is always this one, called "local".')
+    .addHelpText('after', '\nExamples:\n  holdfast host list\n  holdfast host add eastus local')
+    .addCommand(addHostCommand())
+    .addCommand(listHostsCommand())
+    .addCommand(oneHost('show', 'one host in full'))
+    .addCommand(oneHost('remove', 'forget a host that nothing uses'))
+}
+
+function addHostCommand(): Command {
+  return makeHomeCommand({
+    usage: 'add <region> <name>',
+    summary: 'let a region use a host',
+    examples: ['holdfast host add eastus local'],
+  })
+    .option('--driver <driver>', 'what runs its machines', 'qemu')
+    .action((region: string, name: string, options: AddHostOptions) =>
+      runCommandHandler(options, ({ output }) =>
+        withControl(options, async (control) => {
+          const host = (await control.call('host.add', { region, name, driver: options.driver })) as HostView
+          output.result(host, () => `The region ${host.region} uses the host ${host.name}.`)
+        }),
+      ),
+    )
+}
+
+function hostTable(hosts: readonly HostView[]): string {
+  if (hosts.length === 0) return 'There is no host.'
+  const rows = hosts.map(({ region, name, driver, address }) => [region, name, driver, address])
+  return textTable(['REGION', 'HOST', 'DRIVER', 'ADDRESS'], rows)
+}
+
+function listHostsCommand(): Command {
+  return makeHomeCommand({
+    usage: 'list',
+    summary: 'hosts',
+    examples: ['holdfast host list --region eastus'],
+  })
+    .option('--region <region>', 'only of this region')
+    .action((options: OfRegion) =>
+      runCommandHandler(options, ({ output }) =>
+        withControl(options, async (control) => {
+          const hosts = (await control.call('host.list', { region: options.region })) as HostView[]
+          output.result(hosts, () => hostTable(hosts))
+        }),
+      ),
+    )
+}
+
+function oneHost(verb: 'show' | 'remove', summary: string): Command {
+  return makeHomeCommand({
+    usage: `${verb} <region> <name>`,
+    summary,
+    examples: [`holdfast host ${verb} eastus local`],
+  }).action((region: string, name: string, options: HomeOptions) =>
+    runCommandHandler(options, ({ output }) =>
+      withControl(options, async (control) => {
+        const host = (await control.call(`host.${verb}`, { region, name })) as HostView
+        output.result(host, () => (verb === 'show' ? hostTable([host]) : `${host.region} uses ${host.name} no more.`))
+      }),
+    ),
+  )
+}

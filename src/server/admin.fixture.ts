@@ -1,0 +1,57 @@
+/** A home with its catalog and the administrator's methods over it, in this process; gone with the test. */
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { ManualClock, must, PROGRAM_VERSION } from '#base'
+import { Catalog, putSetting } from '#catalog'
+import { RPC_PROTOCOL, type RpcMethods, systemRandom } from '#runtime'
+import type { AdminParts } from './access/admin-call.ts'
+import { certificateMethods } from './access/certificate-methods.ts'
+import { principalMethods } from './access/principal-methods.ts'
+import { roleMethods } from './access/role-methods.ts'
+import { CONFIG_DEFAULTS } from './config/read-config.ts'
+import { type Home, openHome } from './home.ts'
+import { regionMethods } from './places/region-methods.ts'
+import { spaceMethods } from './places/space-methods.ts'
+
+export const SUBSCRIPTION = '0b1f6471-1bf0-4dda-aec3-cb9272f09590'
+
+export class AdminWorld {
+  readonly home: Home
+  readonly catalog: Catalog
+  readonly clock: ManualClock
+  readonly #methods: RpcMethods
+
+  private constructor(home: Home, catalog: Catalog, clock: ManualClock) {
+    this.home = home
+    this.catalog = catalog
+    this.clock = clock
+    const config = { ...CONFIG_DEFAULTS, reserve: { pool: 0, store: 0 } }
+    const parts: AdminParts = { home, catalog, clock, random: systemRandom, config }
+    const access = { ...principalMethods(parts), ...certificateMethods(parts), ...roleMethods(parts) }
+    this.#methods = { ...access, ...regionMethods(parts), ...spaceMethods(parts) }
+  }
+
+  static async make(): Promise<AdminWorld> {
+    const home = openHome(await mkdtemp(join(tmpdir(), 'hfw-')))
+    const clock = new ManualClock()
+    const catalog = await Catalog.open(home.catalog, clock)
+    await catalog.write((trx) => putSetting(trx, 'subscription', SUBSCRIPTION))
+    return new AdminWorld(home, catalog, clock)
+  }
+
+  folder(name: string): string {
+    return join(this.home.folder, name)
+  }
+
+  async ask<T>(method: string, params: unknown = {}): Promise<T> {
+    const peer = { protocol: RPC_PROTOCOL, role: 'cli', version: PROGRAM_VERSION, facts: {} }
+    const call = { signal: new AbortController().signal, event: () => undefined, peer }
+    return (await must(this.#methods[method], `There is a method ${method}`)(params, call as never)) as T
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.catalog.close()
+    await rm(this.home.folder, { recursive: true, force: true })
+  }
+}

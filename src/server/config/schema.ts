@@ -1,0 +1,76 @@
+/**
+ * The settings of a server, in the order of the file. Every one of them is heeded by the code; what is not heeded is not
+ * here. docs/configuration.md is held against this table by a test.
+ */
+import { isIP } from 'node:net'
+import { isAbsolute } from 'node:path'
+import { GIB } from '#base'
+import { choice, optionalText, section, size, text, texts, type ValueOf, whole } from './fields.ts'
+
+const anAddress = { expected: 'an IP address', allows: (text: string) => isIP(text) !== 0 }
+const aPath = { expected: 'an absolute path', allows: (text: string) => isAbsolute(text) && !text.includes('\0') }
+const aName = {
+  expected: 'a host name or IP address',
+  allows: (text: string) => isIP(text) !== 0 || /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(text),
+}
+const aHost = {
+  expected: 'a host name or IP address, with a port where it is not the usual one',
+  allows: (text: string) => /^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?$/.test(text),
+}
+
+const DAYS_MAX = 36_500
+
+export const CONFIG = section('Settings of this Holdfast. Read when "holdfast serve" starts.', {
+  listen: section('Where the API listens.', {
+    address: text('127.0.0.1', 'An address of this host; 0.0.0.0 or :: for all of them.', anAddress),
+    port: whole(8443, '0 takes any free one.', { min: 0, max: 65_535 }),
+    names: texts('Further names and addresses that clients use; they go into the certificate made here.', aName),
+  }),
+  tls: section('A certificate of your own. Without one the server makes its own, signed by a CA of this home.', {
+    certificate: optionalText('PEM file: the certificate, then those between it and its CA.', aPath),
+    key: optionalText('PEM file with its private key, not encrypted, readable by the server alone.', aPath),
+    ca: optionalText('PEM file that clients are told to trust.', aPath),
+  }),
+  limits: section('What the server takes on at once.', {
+    requestsPerSecond: whole(100, 'API requests of one client, on average; beyond it 429. 0: no limit.', {
+      min: 0,
+      max: 1_000_000,
+    }),
+    requestsBurst: whole(1000, 'API requests that one client may send at once.', { min: 1, max: 1_000_000 }),
+    operationsAtOnce: whole(32, 'Long-running operations on resources at once.', { min: 1, max: 1000 }),
+    backupsAtOnce: whole(2, 'Backups at once.', { min: 1, max: 100 }),
+    tasksAtOnce: whole(64, 'Tasks that the worker of this host does at once; further ones wait.', {
+      min: 1,
+      max: 1000,
+    }),
+  }),
+  imports: section('Where disks may come from, besides storage accounts.', {
+    folders: texts('Folders of this host whose files may be imported, besides the folder "import" of the home.', aPath),
+    hosts: texts('Hosts from whose URLs may be imported. Never loopback or link-local, whatever stands here.', aHost),
+    adoptFolders: texts('Folders of this host whose images may be adopted in place.', aPath),
+  }),
+  reserve: section('Space that Holdfast leaves free: work that would use it is refused, so that guests do not stop.', {
+    pool: size(2 * GIB, 'Of a pool, where it was not told otherwise when the pool was added.'),
+    store: size(GIB, 'Of the file system that holds a store.'),
+  }),
+  snapshots: section('Limits that protect Azure’s own service.', {
+    limits: choice('generous', 'azure: 7 snapshots of a disk in five minutes; generous: as many as are asked for.', [
+      'generous',
+      'azure',
+    ]),
+    perDisk: whole(500, 'Incremental snapshots of one disk; Azure keeps 500.', { min: 1, max: 100_000 }),
+  }),
+  retention: section('How long the server remembers.', {
+    activityDays: whole(90, 'The activity log; Azure keeps 90.', { min: 1, max: DAYS_MAX }),
+    operationDays: whole(30, 'Operations of the API that are over. At most jobDays.', { min: 1, max: DAYS_MAX }),
+    jobDays: whole(90, 'Jobs that are over.', { min: 1, max: DAYS_MAX }),
+  }),
+  metrics: section(
+    'Figures for Prometheus at /metrics, without login; they name regions, pools, stores and machines.',
+    {
+      open: choice('yes', 'no: there is no /metrics.', ['yes', 'no']),
+    },
+  ),
+})
+
+export type Config = ValueOf<typeof CONFIG>

@@ -1,0 +1,262 @@
+/**
+ * Pools (folders where disks lie) and stores (repositories where versions lie) of regions, over the server's socket.
+ *
+ *   pool.add {region, name, path, reserveBytes?}   → PoolView      store.add {region, name, location} → StoreView
+ *   pool.list {region?}  pool.show {region, name}                  store.list {region?}  store.show {region, name}
+ *   pool.reserve {region, name, reserveBytes} → PoolView
+ *   pool.remove {region, name}                                     store.remove {region, name}
+ *
+ * A folder is made where it is missing, and tried before it is taken. Removing forgets the place and deletes nothing in it.
+ */
+import { isAbsolute, resolve } from 'node:path'
+import { isoTime } from '#base'
+import {
+  deletePool,
+  deleteStore,
+  listPools,
+  listRegions,
+  listStores,
+  type Pool,
+  putPool,
+  putStore,
+  type RegionStore,
+  usesOf,
+} from '#catalog'
+import { formatStoreLocation, openStore, parseStoreLocation } from '#engine/repository'
+import type { RpcMethods } from '#runtime'
+import {
+  type AdminParts,
+  fieldsOf,
+  numberOf,
+  optionalNumber,
+  optionalTextOf,
+  recordChange,
+  textOf,
+} from '../access/admin-call.ts'
+import { contentsOf, folderFacts, overlap, prepareFolder, withoutLinks } from './check-folder.ts'
+import { exists, invalidPlace, inUse, notFound, regionNamed } from './place-errors.ts'
+
+export type Space = Readonly<{ totalBytes: number; freeBytes: number; device: string }>
+export type PoolView = Readonly<{
+  region: string
+  name: string
+  path: string
+  reserveBytes: number
+  createdAt: string
+  /** Undefined when the folder cannot be read. */
+  space: Space | undefined
+}>
+export type StoreView = Readonly<{
+  region: string
+  name: string
+  location: string
+  repositoryId: string | undefined
+  createdAt: string
+  /** Undefined for a bucket, and when the folder cannot be read. */
+  space: Space | undefined
+}>
+export type Added<View> = View & Readonly<{ warnings: readonly string[] }>
+
+const NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
+const NAME_HINT = 'Up to 40 small letters, digits and hyphens.'
+
+async function spaceOf(path: string | undefined): Promise<Space | undefined> {
+  if (path === undefined) return undefined
+  try {
+    const { totalBytes, freeBytes, device } = await folderFacts(path)
+    return { totalBytes, freeBytes, device }
+  } catch {
+    return undefined // The view says so; doctor says why.
+  }
+}
+
+/** The folder of a store, if it is one. */
+export function folderOf(location: string): string | undefined {
+  const descriptor = parseStoreLocation(location)
+  return descriptor.kind === 'folder' ? descriptor.path : undefined
+}
+
+async function poolView({ createdMs, ...pool }: Pool): Promise<PoolView> {
+  return { ...pool, createdAt: isoTime(createdMs), space: await spaceOf(pool.path) }
+}
+
+async function storeView({ createdMs, ...store }: RegionStore): Promise<StoreView> {
+  return { ...store, createdAt: isoTime(createdMs), space: await spaceOf(folderOf(store.location)) }
+}
+
+export async function poolViews({ catalog }: Pick<AdminParts, 'catalog'>, region?: string): Promise<PoolView[]> {
+  return Promise.all((await listPools(catalog, region)).map(poolView))
+}
+
+export async function storeViews({ catalog }: Pick<AdminParts, 'catalog'>, region?: string): Promise<StoreView[]> {
+  return Promise.all((await listStores(catalog, region)).map(storeView))
+}
+
+type Place = Readonly<{ kind: 'pool' | 'store'; region: string; name: string; folder: string }>
+
+async function foldersOf({ catalog }: AdminParts): Promise<Place[]> {
+  const pools = (await listPools(catalog)).map((pool): Place => ({ ...pool, kind: 'pool', folder: pool.path }))
+  const stores = (await listStores(catalog)).flatMap((store): Place[] => {
+    const folder = folderOf(store.location)
+    return folder === undefined ? [] : [{ ...store, kind: 'store', folder }]
+  })
+  return [...pools, ...stores]
+}
+
+function checkApart(folder: string, others: readonly Place[]): void {
+  const other = others.find((one) => overlap(folder, one.folder))
+  if (other === undefined) return
+  throw invalidPlace(other.kind, folder, `The ${other.kind} ${other.region}/${other.name} lies at ${other.folder}.`)
+}
+
+/** Makes and tries the folder; refuses one that is, holds or lies in another place; warns of a shared device. */
+async function takeFolder(parts: AdminParts, region: string, given: string, reserveBytes: number) {
+  const others = await foldersOf(parts)
+  checkApart(await withoutLinks(given), others) // Before anything is made there.
+  const { path, device } = await prepareFolder(given, reserveBytes)
+  checkApart(path, others)
+  const warnings = new Set<string>()
+  for (const other of others) {
+    const space = await spaceOf(other.folder)
+    if (space?.device === device && other.region !== region)
+      warnings.add(`It shares a device with the region ${other.region}: one fault would take both.`)
+  }
+  return { path, warnings: [...warnings] }
+}
+
+async function namesOf(parts: AdminParts, kind: 'pool' | 'store', params: unknown) {
+  const fields = fieldsOf(params)
+  const region = regionNamed(await listRegions(parts.catalog), textOf(fields, 'region')).name
+  const name = textOf(fields, 'name')
+  if (!NAME.test(name)) throw invalidPlace(kind, name, NAME_HINT)
+  return { fields, region, name }
+}
+
+async function addPool(parts: AdminParts, params: unknown): Promise<Added<PoolView>> {
+  const { fields, region, name } = await namesOf(parts, 'pool', params)
+  const path = textOf(fields, 'path')
+  if (!isAbsolute(path)) throw invalidPlace('pool', path, 'Give an absolute path.')
+  const reserveBytes = optionalNumber(fields, 'reserveBytes', Number.MAX_SAFE_INTEGER) ?? parts.config.reserve.pool
+  if ((await listPools(parts.catalog, region)).some((pool) => pool.name === name)) throw exists('pool', name)
+  const taken = await takeFolder(parts, region, resolve(path), reserveBytes)
+  const pool = { region, name, path: taken.path, reserveBytes, createdMs: parts.clock.nowMs() }
+  await parts.catalog.write(async (trx) => {
+    if ((await listPools(trx, region)).some((other) => other.name === name)) throw exists('pool', name)
+    await putPool(trx, pool)
+  })
+  await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${region}/pools/${name}`)
+  return { ...(await poolView(pool)), warnings: taken.warnings }
+}
+
+/** The store answers, or its folder can be used. @throws StoreError, ServerError */
+async function tryStore(parts: AdminParts, region: string, location: string): Promise<readonly [string, string[]]> {
+  const descriptor = parseStoreLocation(location)
+  if (descriptor.kind === 'memory') throw invalidPlace('store', location, 'It would be gone with the process.')
+  if (descriptor.kind === 'folder') {
+    if (!isAbsolute(location)) throw invalidPlace('store', location, 'Give an absolute path.')
+    const taken = await takeFolder(parts, region, descriptor.path, parts.config.reserve.store)
+    return [taken.path, taken.warnings]
+  }
+  const store = await openStore(descriptor)
+  try {
+    await store.timeMs() // Asks the bucket's server: it answers, with these credentials.
+  } finally {
+    await store.close()
+  }
+  return [formatStoreLocation(descriptor), []]
+}
+
+async function addStore(parts: AdminParts, params: unknown): Promise<Added<StoreView>> {
+  const { fields, region, name } = await namesOf(parts, 'store', params)
+  if ((await listStores(parts.catalog, region)).some((store) => store.name === name)) throw exists('store', name)
+  const [location, warnings] = await tryStore(parts, region, textOf(fields, 'location'))
+  const other = (await listStores(parts.catalog)).find((store) => store.location === location)
+  if (other !== undefined) throw invalidPlace('store', location, `The store ${other.region}/${other.name} is there.`)
+  const store = { region, name, location, repositoryId: undefined, createdMs: parts.clock.nowMs() }
+  await parts.catalog.write(async (trx) => {
+    if ((await listStores(trx, region)).some((other) => other.name === name)) throw exists('store', name)
+    await putStore(trx, store)
+  })
+  await recordChange(parts, 'Holdfast.Places/stores/write', `/regions/${region}/stores/${name}`)
+  return { ...(await storeView(store)), warnings }
+}
+
+async function find<T extends Readonly<{ name: string }>>(
+  parts: AdminParts,
+  kind: 'pool' | 'store',
+  params: unknown,
+  list: (catalog: AdminParts['catalog'], region: string) => Promise<T[]>,
+): Promise<T> {
+  const fields = fieldsOf(params)
+  const region = regionNamed(await listRegions(parts.catalog), textOf(fields, 'region')).name
+  const name = textOf(fields, 'name')
+  const found = (await list(parts.catalog, region)).find((one) => one.name === name)
+  if (found === undefined) throw notFound(kind, `${region}/${name}`)
+  return found
+}
+
+/** In use: a resource refers to it, or its folder holds anything. */
+async function checkUnused(kind: 'pool' | 'store', name: string, folder: string | undefined): Promise<void> {
+  const contents = folder === undefined ? [] : await contentsOf(folder)
+  if (contents.length === 0) return
+  throw inUse(kind, name, `${folder} holds ${contents.length} files or folders, such as ${contents[0]}`)
+}
+
+function refersTo(backing: string, texts: readonly (string | undefined)[]): boolean {
+  return texts.some((text) => text !== undefined && text !== '' && backing.includes(JSON.stringify(text).slice(1, -1)))
+}
+
+async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolView> {
+  const pool = await find(parts, 'pool', params, listPools)
+  const reserveBytes = numberOf(fieldsOf(params), 'reserveBytes', Number.MAX_SAFE_INTEGER)
+  const changed = { ...pool, reserveBytes }
+  await parts.catalog.write((trx) => putPool(trx, changed))
+  await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${pool.region}/pools/${pool.name}`, {
+    reserveBytes,
+  })
+  return poolView(changed)
+}
+
+async function removePool(parts: AdminParts, params: unknown): Promise<PoolView> {
+  const pool = await find(parts, 'pool', params, listPools)
+  await checkUnused('pool', pool.name, pool.path)
+  await parts.catalog.write(async (trx) => {
+    const user = (await usesOf(trx, pool.region)).find(({ backing }) => refersTo(backing, [pool.path]))
+    if (user !== undefined) throw inUse('pool', pool.name, `${user.id} lies there`)
+    await deletePool(trx, pool.region, pool.name)
+  })
+  await recordChange(parts, 'Holdfast.Places/pools/delete', `/regions/${pool.region}/pools/${pool.name}`)
+  return poolView(pool)
+}
+
+async function removeStore(parts: AdminParts, params: unknown): Promise<StoreView> {
+  const store = await find(parts, 'store', params, listStores)
+  await checkUnused('store', store.name, folderOf(store.location))
+  await parts.catalog.write(async (trx) => {
+    const texts = [store.location, store.repositoryId]
+    const user = (await usesOf(trx, store.region)).find(({ backing }) => refersTo(backing, texts))
+    if (user !== undefined) throw inUse('store', store.name, `${user.id} has its content there`)
+    await deleteStore(trx, store.region, store.name)
+  })
+  await recordChange(parts, 'Holdfast.Places/stores/delete', `/regions/${store.region}/stores/${store.name}`)
+  return storeView(store)
+}
+
+async function regionGiven({ catalog }: AdminParts, params: unknown): Promise<string | undefined> {
+  const given = optionalTextOf(fieldsOf(params), 'region')
+  return given === undefined ? undefined : regionNamed(await listRegions(catalog), given).name
+}
+
+export function spaceMethods(parts: AdminParts): RpcMethods {
+  return {
+    'pool.add': (params) => addPool(parts, params),
+    'pool.list': async (params) => poolViews(parts, await regionGiven(parts, params)),
+    'pool.show': async (params) => poolView(await find(parts, 'pool', params, listPools)),
+    'pool.reserve': (params) => changeReserve(parts, params),
+    'pool.remove': (params) => removePool(parts, params),
+    'store.add': (params) => addStore(parts, params),
+    'store.list': async (params) => storeViews(parts, await regionGiven(parts, params)),
+    'store.show': async (params) => storeView(await find(parts, 'store', params, listStores)),
+    'store.remove': (params) => removeStore(parts, params),
+  }
+}
