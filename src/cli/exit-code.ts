@@ -42,6 +42,7 @@ const CODES: Readonly<Record<string, number>> = {
   passphrase_mismatch: EXIT.key,
   key_file_unreadable: EXIT.key,
   job_secret_unreadable: EXIT.key,
+  api_login_refused: EXIT.key,
 
   usage_invalid: EXIT.usage,
   invalid_argument: EXIT.usage,
@@ -55,6 +56,7 @@ const CODES: Readonly<Record<string, number>> = {
   job_input_invalid: EXIT.usage,
   machine_invalid: EXIT.usage,
   image_format_unknown: EXIT.usage,
+  defaults_invalid: EXIT.usage,
 
   pack_missing: EXIT.damage,
   chunk_missing: EXIT.damage,
@@ -70,6 +72,7 @@ const CODES: Readonly<Record<string, number>> = {
   point_ambiguous: EXIT.notFound,
 
   system_error: EXIT.outside,
+  api_answer_invalid: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,

@@ -14,7 +14,7 @@ export function makeHomeCommand(text: CommandText): Command {
 }
 
 /** @throws ServerError `home_unusable` */
-export async function homeOf({ home }: HomeOptions): Promise<Home> {
+export async function homeOf({ home }: Readonly<{ home?: string }>): Promise<Home> {
   const { homeFolder, openHome } = await import('#server')
   return openHome(home === undefined ? homeFolder(process.env, process.getuid?.() === 0) : resolve(home))
 }
