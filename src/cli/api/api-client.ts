@@ -39,12 +39,20 @@ export class ApiClient {
   #token: Token | undefined
   #subscription: string | undefined
 
-  constructor(address: ServerAddress, parts: Readonly<{ clock: Clock; signal: AbortSignal }>) {
+  constructor(address: ServerAddress, parts: Readonly<{ clock: Clock; signal: AbortSignal; http?: HttpsClient }>) {
     this.clock = parts.clock
     this.signal = parts.signal
-    this.http = new HttpsClient(address.ca)
+    this.http = parts.http ?? new HttpsClient(address.ca)
     this.#address = address
     this.#subscription = address.subscriptionId
+  }
+
+  /** The same server and login, cancelled by another signal. Closing either closes both. */
+  withSignal(signal: AbortSignal): ApiClient {
+    const other = new ApiClient(this.#address, { clock: this.clock, signal, http: this.http })
+    other.#token = this.#token
+    other.#subscription = this.#subscription
+    return other
   }
 
   get endpoint(): string {

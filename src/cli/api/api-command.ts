@@ -71,7 +71,7 @@ export function runApiCommand(
 
 /** Follows what an answer began. @param task what is done, for people: "Creating disk d1" */
 export function follow({ client, output }: ApiContext, answer: HttpAnswer, task: string): Promise<Followed> {
-  return followOperation({ client, task, progress: output.progress, note: (text) => output.note(text) }, answer)
+  return followOperation({ client, task, progress: output.progress }, answer)
 }
 
 /**

@@ -16,7 +16,7 @@ const FIRST_POLL_MS = 100
 
 export type Followed = Readonly<{ operation: string | undefined; output: unknown }>
 
-type Watching = Readonly<{ client: ApiClient; task: string; progress: ProgressSink; note: (text: string) => void }>
+type Watching = Readonly<{ client: ApiClient; task: string; progress: ProgressSink }>
 
 /** Where its state is asked for; undefined when the answer is the end already. */
 export function operationUrl({ status, headers }: HttpAnswer): string | undefined {

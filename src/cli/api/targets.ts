@@ -6,6 +6,7 @@ import type { Command } from 'commander'
 import { groupId, parseIdOfType, resourceIdIn } from '#contract'
 import { CliError } from '../errors.ts'
 import type { ApiContext, ApiOptions } from './api-command.ts'
+import type { ResourceJson } from './resource-json.ts'
 
 export const DISK_TYPE = 'Microsoft.Compute/disks'
 export const SNAPSHOT_TYPE = 'Microsoft.Compute/snapshots'
@@ -81,4 +82,28 @@ export function readTagOptions(pairs: readonly string[] | undefined): Readonly<R
     return [pair.slice(0, at), pair.slice(at + 1)]
   })
   return Object.fromEntries(entries)
+}
+
+/** The list of a type: of the group that is named or is the default, else of all. */
+export async function listPath(
+  context: Pick<ApiContext, 'client' | 'defaults'>,
+  type: string,
+  options: GroupOptions & Readonly<{ all?: boolean }>,
+): Promise<string> {
+  const { client, defaults } = context
+  const group = options.group ?? (options.all === true ? undefined : defaults.group)
+  const within = group === undefined ? `/subscriptions/${await client.subscription()}` : await pathOfGroup(context, group)
+  return `${within}/providers/${type}`
+}
+
+/** The region that is named, that of the source, or that of the group; the user's default before the last. */
+export async function locationFor(
+  context: ApiContext,
+  options: GroupOptions & Readonly<{ location?: string }>,
+  source?: ResourceJson,
+): Promise<string> {
+  const known = options.location ?? source?.location ?? context.defaults.location
+  if (known !== undefined) return known
+  const group = await context.client.get<ResourceJson>(await pathOfGroup(context, groupOf(context, options)))
+  return group.location ?? ''
 }

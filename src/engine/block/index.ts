@@ -39,6 +39,7 @@ export {
 } from './image/image-files.ts'
 export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
 export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
+export { makeFixedVhdFooter, readVhdFooter, type VhdFooter } from './image/vhd-footer.ts'
 export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
 export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
 export {
