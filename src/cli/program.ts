@@ -2,6 +2,7 @@
 import { PROGRAM_VERSION } from '#base'
 import { Command } from 'commander'
 import { activityCommand } from './api/activity.ts'
+import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
@@ -78,6 +79,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   diskCommand,
   snapshotCommand,
   usageCommand,
+  adviseCommand,
   operationCommand,
   activityCommand,
   configureCommand,

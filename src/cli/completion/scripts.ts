@@ -22,12 +22,12 @@ function valueOptions(nodes: readonly CommandNode[]): OptionNode[] {
 
 /** The `case` lines that say what follows each path, and what values each option takes. */
 function bourneTables(nodes: readonly CommandNode[]): string {
-  const paths = nodes.map((node) => `    ${quoted(node.path)}) words=${quoted(wordsOf(node).join(' '))} ;;`)
+  const paths = nodes.map((node) => `    ${quoted(node.path)}) hf_words=${quoted(wordsOf(node).join(' '))} ;;`)
   const choices = nodes.flatMap((node) =>
     node.options
       .filter(({ takesValue }) => takesValue)
       .flatMap(({ flags, choices }) =>
-        flags.map((flag) => `    ${quoted(`${node.path} ${flag}`)}) values=${quoted(choices.join(' '))} has_values=1 ;;`),
+        flags.map((flag) => `    ${quoted(`${node.path} ${flag}`)}) hf_values=${quoted(choices.join(' '))} hf_any=1 ;;`),
       ),
   )
   const taking = [...new Set(valueOptions(nodes).flatMap(({ flags }) => flags))]
@@ -35,13 +35,13 @@ function bourneTables(nodes: readonly CommandNode[]): string {
     children.map(({ name }) => quoted(path === '' ? name : `${path} ${name}`)),
   )
   return `_holdfast_words() {
-  words=''
+  hf_words=''
   case "$1" in
 ${paths.join('\n')}
   esac
 }
 _holdfast_values() {
-  values='' has_values=''
+  hf_values='' hf_any=''
   case "$1" in
 ${choices.join('\n')}
   esac
@@ -60,13 +60,13 @@ _holdfast_is_command() {
 }
 # The path of the command that the words before the last one name.
 _holdfast_path() {
-  path=''
+  hf_path=''
   local word skip=''
   for word in "$@"; do
     if [ -n "$skip" ]; then skip=''; continue; fi
     case "$word" in
       -*) _holdfast_takes_value "$word" && skip=1 ;;
-      *) if _holdfast_is_command "\${path:+$path }$word"; then path="\${path:+$path }$word"; fi ;;
+      *) if _holdfast_is_command "\${hf_path:+$hf_path }$word"; then hf_path="\${hf_path:+$hf_path }$word"; fi ;;
     esac
   done
   return 0
@@ -77,15 +77,15 @@ function bash(nodes: readonly CommandNode[]): string {
   return `# bash completion for holdfast; to use it: source <(holdfast completion bash)
 ${bourneTables(nodes)}
 _holdfast() {
-  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" path words values has_values
+  local current="\${COMP_WORDS[COMP_CWORD]}" previous="\${COMP_WORDS[COMP_CWORD-1]}" hf_path hf_words hf_values hf_any
   _holdfast_path "\${COMP_WORDS[@]:1:COMP_CWORD-1}"
-  _holdfast_values "$path $previous"
-  if [ -n "$has_values" ]; then
-    if [ -n "$values" ]; then COMPREPLY=($(compgen -W "$values" -- "$current")); else COMPREPLY=($(compgen -f -- "$current")); fi
+  _holdfast_values "$hf_path $previous"
+  if [ -n "$hf_any" ]; then
+    if [ -n "$hf_values" ]; then COMPREPLY=($(compgen -W "$hf_values" -- "$current")); else COMPREPLY=($(compgen -f -- "$current")); fi
     return
   fi
-  _holdfast_words "$path"
-  COMPREPLY=($(compgen -W "$words" -- "$current"))
+  _holdfast_words "$hf_path"
+  COMPREPLY=($(compgen -W "$hf_words" -- "$current"))
 }
 complete -o default -F _holdfast holdfast
 `
@@ -96,15 +96,15 @@ function zsh(nodes: readonly CommandNode[]): string {
 # zsh completion for holdfast; to use it: source <(holdfast completion zsh)
 ${bourneTables(nodes)}
 _holdfast() {
-  local previous="\${words[CURRENT-1]}" path_words=("\${(@)words[2,CURRENT-1]}") path words values has_values
+  local previous="\${words[CURRENT-1]}" path_words=("\${(@)words[2,CURRENT-1]}") hf_path hf_words hf_values hf_any
   _holdfast_path "\${path_words[@]}"
-  _holdfast_values "$path $previous"
-  if [ -n "$has_values" ]; then
-    if [ -n "$values" ]; then compadd -- \${(s: :)values}; else _files; fi
+  _holdfast_values "$hf_path $previous"
+  if [ -n "$hf_any" ]; then
+    if [ -n "$hf_values" ]; then compadd -- \${(s: :)hf_values}; else _files; fi
     return
   fi
-  _holdfast_words "$path"
-  compadd -- \${(s: :)words}
+  _holdfast_words "$hf_path"
+  compadd -- \${(s: :)hf_words}
 }
 compdef _holdfast holdfast
 `

@@ -20,7 +20,10 @@ export async function homeOf({ home }: Readonly<{ home?: string }>): Promise<Hom
 }
 
 /** Opens the way to the server, runs `use`, closes. @throws ServerError `serve_not_running` */
-export async function withControl<T>(options: HomeOptions, use: (control: ControlClient) => Promise<T>): Promise<T> {
+export async function withControl<T>(
+  options: Readonly<{ home?: string }>,
+  use: (control: ControlClient) => Promise<T>,
+): Promise<T> {
   const { openControl } = await import('#server')
   const control = await openControl(await homeOf(options))
   try {
