@@ -31,4 +31,8 @@ test('--help of every command shows its arguments and an example that begins wit
   const described = new Set(Array.from(manual.matchAll(/`(repo [a-z-]+) STORE/g), ([, name = '']) => name))
   const commands = seen.filter((name) => /^repo ./.test(name))
   assert.deepEqual(described, new Set(commands), 'docs/cli.md describes every command and no other')
+  const rows = manual.split('\n').filter((line) => line.startsWith('| `'))
+  const leaves = seen.filter((name) => name !== '' && !seen.some((other) => other.startsWith(`${name} `)))
+  for (const name of leaves.filter((leaf) => !leaf.startsWith('repo ')))
+    assert.ok(rows.some((row) => new RegExp(`\`${name}[ \`]`).test(row)), `docs/cli.md describes ${name}`)
 })

@@ -75,10 +75,10 @@ async function adviseOn(context: ApiContext, options: AdviseOptions): Promise<Ad
   const { client } = context
   const disks = await client.list<DiskJson>(await listPath(context, DISK_TYPE, options))
   // Copies may lie in other groups.
-  const snapshots = await client.list<SnapshotJson>(await listPath(context, SNAPSHOT_TYPE, { ...options, all: true }))
-  const usage = await client.list<UsageJson>(await usagePath(context, options))
-  const snapshotUsage = await client.list<UsageJson>(await usagePath(context, { output: 'json', all: true }))
-  const figures = figuresOf(disks, snapshots, [...usage, ...snapshotUsage])
+  const everywhere = { output: options.output, all: true }
+  const snapshots = await client.list<SnapshotJson>(await listPath(context, SNAPSHOT_TYPE, everywhere))
+  const usage = await client.list<UsageJson>(await usagePath(context, everywhere))
+  const figures = figuresOf(disks, snapshots, usage)
   const wanted = figures.filter(
     ({ name, machine }) =>
       (options.disk === undefined || name === options.disk) &&
