@@ -1,7 +1,7 @@
 /** holdfast advise: which protection fits which need, from the machines' own figures. */
 import type { Command } from 'commander'
 import { formatBytes, isHoldfastError, isoTime } from '#base'
-import { type Advice, type AdviceNote, adviseProtection, type KnownPoint, type Means, type Need, type Protection, type Threat } from '#domain'
+import type { Advice, AdviceNote, KnownPoint, Means, Need, Protection, Threat } from '#domain'
 import { formatDuration } from '../progress-bar.ts'
 import { readCatalog } from '../server/catalog.ts'
 import { withControl } from '../server/home-option.ts'
@@ -84,6 +84,7 @@ async function adviseOn(context: ApiContext, options: AdviseOptions): Promise<Ad
       (options.disk === undefined || name === options.disk) &&
       (options.machine === undefined || machine === options.machine),
   )
+  const { adviseProtection } = await import('#domain')
   return adviseProtection({ nowMs: client.clock.nowMs(), disks: wanted, points: await readPoints(options) })
 }
 

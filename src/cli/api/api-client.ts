@@ -10,22 +10,16 @@ import { CliError } from '../errors.ts'
 import { apiErrorOf } from './api-error.ts'
 import { readClientSecret, type ServerAddress } from './find-server.ts'
 import { type HttpAnswer, HttpsClient } from './https.ts'
+import { retryAfterMs } from './retry-after.ts'
 
 export type ApiMethod = 'GET' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
 const API_VERSION = '2025-04-01'
 const ATTEMPTS_MAX = 8
-const RETRY_AFTER_MS_MAX = 60_000
 const RENEW_BEFORE_MS = 60_000
 const TOKEN_MS = 3_600_000
 
 type Token = Readonly<{ text: string; endsMs: number }>
-
-/** How long to wait before the next question. Milliseconds; a second where nothing usable is said. */
-export function retryAfterMs(answer: Pick<HttpAnswer, 'headers'>): number {
-  const seconds = Number(answer.headers['retry-after'])
-  return Number.isFinite(seconds) && seconds > 0 ? Math.min(seconds * 1000, RETRY_AFTER_MS_MAX) : 1000
-}
 
 function mayRepeat(method: ApiMethod, status: number): boolean {
   return status === 429 || (status === 503 && method !== 'POST')

@@ -5,9 +5,8 @@
 import { type Command, Option } from 'commander'
 import { systemClock } from '#runtime'
 import { type CommandContext, type CommandText, makeBareCommand, runCommandHandler } from '../command.ts'
-import { ApiClient } from './api-client.ts'
+import type { ApiClient } from './api-client.ts'
 import { type Defaults, effectiveDefaults } from './defaults.ts'
-import { findServer } from './find-server.ts'
 import { begunBy, type Followed, followOperation } from './follow-operation.ts'
 import type { HttpAnswer } from './https.ts'
 import { applyQuery } from './query.ts'
@@ -54,6 +53,8 @@ export function runApiCommand(
   const shared = { output: options.output === 'json' ? ('json' as const) : ('text' as const) }
   return runCommandHandler({ ...shared, quiet: options.quiet === true }, async (context) => {
     const defaults = await effectiveDefaults(process.env)
+    const { ApiClient } = await import('./api-client.ts')
+    const { findServer } = await import('./find-server.ts')
     const client = new ApiClient(await findServer(options.home, process.env), {
       clock: systemClock,
       signal: context.signal,

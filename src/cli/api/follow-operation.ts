@@ -7,9 +7,10 @@
 import { BaseError, isHoldfastError, type ProgressSink } from '#base'
 import type { OperationBody } from '#contract'
 import { CliError } from '../errors.ts'
-import { type ApiClient, retryAfterMs } from './api-client.ts'
+import type { ApiClient } from './api-client.ts'
 import { apiErrorOfParts } from './api-error.ts'
 import type { HttpAnswer } from './https.ts'
+import { retryAfterMs } from './retry-after.ts'
 
 const AWAY_MS_MAX = 60_000
 const FIRST_POLL_MS = 100

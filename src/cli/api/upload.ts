@@ -33,6 +33,7 @@ function invalid(path: string, message: string, hint: string): CliError {
 
 async function readAt(file: FileHandle, from: number, length: number): Promise<Buffer> {
   const bytes = Buffer.alloc(length)
+  if (length === 0) return bytes
   const { bytesRead } = await file.read(bytes, 0, length, from)
   if (bytesRead === length) return bytes
   throw new CliError('system_error', 'The file became shorter while it was read.')
