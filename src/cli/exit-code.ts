@@ -38,11 +38,11 @@ const CODES: Readonly<Record<string, number>> = {
   job_step_crashed: EXIT.fault,
 
   key_wrong: EXIT.key,
+  api_login_refused: EXIT.key,
   passphrase_missing: EXIT.key,
   passphrase_mismatch: EXIT.key,
   key_file_unreadable: EXIT.key,
   job_secret_unreadable: EXIT.key,
-  api_login_refused: EXIT.key,
 
   usage_invalid: EXIT.usage,
   invalid_argument: EXIT.usage,
