@@ -1,7 +1,8 @@
 /** The commands over the API, as a user types them, against a server that runs. */
 import assert from 'node:assert/strict'
-import { readFile, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { after, test, type TestContext } from 'node:test'
 import { formatBytes, GIB, MIB } from '#base'
 import { until } from '../jobs/processes.ts'
@@ -164,6 +165,12 @@ test('An image goes up, is snapshotted, copied to another region and comes back 
   assert.equal(copied.toString('latin1', bytes.length, bytes.length + 8), 'conectix')
   const { blocks } = await stat(join(home.folder, 'copy.vhd'))
   assert.ok(blocks * 512 < bytes.length, `holes stay holes, but the file takes ${formatBytes(blocks * 512)}`)
+  const onServer = join(home.home, 'import', 'up.img')
+  await mkdir(dirname(onServer), { recursive: true })
+  await writeFile(onServer, bytes)
+  await home.run('disk', 'import', 'd5', pathToFileURL(onServer).href, '-g', 'web')
+  await home.run('disk', 'export', 'd5', '-g', 'web', '--to', 'imported.img', '--format', 'raw')
+  assert.ok((await readFile(join(home.folder, 'imported.img'))).equals(bytes), 'a file of the server is imported')
   const exists = await home.fail('snapshot', 'export', 's1', '-g', 'web', '--to', 'copy.vhd')
   assert.deepEqual([exists.code, exists.exitCode], ['file_exists', 5])
   await home.run('disk', 'create', 'd3', '-g', 'web', '--source', 's1')

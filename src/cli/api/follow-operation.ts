@@ -49,7 +49,8 @@ async function askPatiently(client: ApiClient, url: string): Promise<HttpAnswer>
   }
 }
 
-async function poll({ client, task, progress }: Watching, url: string): Promise<unknown> {
+async function poll({ client, task, progress }: Watching, begun: string): Promise<unknown> {
+  let url = begun
   for (let waitMs = FIRST_POLL_MS; ;) {
     progress({ task, doneBytes: 0, totalBytes: 0, unit: 'percent' })
     await client.clock.sleep(waitMs, client.signal)
@@ -59,6 +60,8 @@ async function poll({ client, task, progress }: Watching, url: string): Promise<
     if (status !== 'InProgress') return resultOf(url, answer, body)
     if (body?.percentComplete !== undefined)
       progress({ task, doneBytes: body.percentComplete, totalBytes: 100, unit: 'percent' })
+    // Its status says how far it is; its Location does not.
+    url = answer.headers['azure-asyncoperation'] ?? url
     waitMs = retryAfterMs(answer)
   }
 }
