@@ -58,7 +58,10 @@ test('Resource groups are made, shown, listed, selected by tag and query, and de
   assert.equal(await text('group', 'list', '--query', '[].[name, location]', '-o', 'tsv'), 'db\twestus\nweb\teastus\n')
   assert.equal(await text('group', 'list', '--tag', 'owner=ops', '--query', '[].name', '-o', 'yaml'), '- web\n')
   assert.equal(await text('group', 'list', '--tag', 'owner=nobody', '--query', '[].name', '-o', 'tsv'), '')
-  assert.match(await text('group', 'list'), /^NAME +LOCATION +STATE +TAGS\ndb +westus +Succeeded\nweb +eastus +Succeeded +owner=ops, stage=prod\n$/)
+  assert.match(
+    await text('group', 'list'),
+    /^NAME +LOCATION +STATE +TAGS\ndb +westus +Succeeded\nweb +eastus +Succeeded +owner=ops, stage=prod\n$/,
+  )
   assert.match(await text('group', 'show', 'web'), /^Name +web\nLocation +eastus\n/)
   const unconfirmed = await home.fail('group', 'delete', 'db')
   assert.deepEqual([unconfirmed.code, unconfirmed.exitCode], ['confirmation_missing', 5])
@@ -109,7 +112,10 @@ test('A server elsewhere is found by the environment; a wrong secret or an unkno
     HOLDFAST_CLIENT_ID: face.clientId,
     HOLDFAST_CLIENT_SECRET_FILE: face.clientSecretFile,
   }
-  const listed = await run(home.folder, ['group', 'list', '-o', 'tsv', '--query', '[].name'], { env, passphrase: undefined })
+  const listed = await run(home.folder, ['group', 'list', '-o', 'tsv', '--query', '[].name'], {
+    env,
+    passphrase: undefined,
+  })
   assert.deepEqual([listed.code, listed.stdout], [0, 'web\n'])
   await writeFile(join(home.folder, 'wrong'), 'not the secret\n')
   const wrong = { ...env, HOLDFAST_CLIENT_SECRET_FILE: join(home.folder, 'wrong') }
@@ -117,7 +123,10 @@ test('A server elsewhere is found by the environment; a wrong secret or an unkno
   assert.equal(refused.code, 4)
   assert.match(refused.stderr, /api_login_refused/)
   assert.ok(!refused.stderr.includes('not the secret'))
-  const untrusted = await run(home.folder, ['group', 'list'], { env: { ...env, HOLDFAST_CA_FILE: '' }, passphrase: undefined })
+  const untrusted = await run(home.folder, ['group', 'list'], {
+    env: { ...env, HOLDFAST_CA_FILE: '' },
+    passphrase: undefined,
+  })
   assert.equal(untrusted.code, 6)
   assert.match(untrusted.stderr, /HOLDFAST_CA_FILE/)
 })
@@ -129,16 +138,25 @@ test('activity tells what was done and what was refused', async () => {
 })
 
 test('A disk is made, shown, grown and deleted; what goes on is seen', async (t) => {
-  if ((await lacks(t, 'disk', 'list'))) return
+  if (await lacks(t, 'disk', 'list')) return
   const made = await home.run<Resource>('disk', 'create', 'd1', '-g', 'web', '--size', '1G', '--tags', 'a=b')
-  assert.deepEqual([made.location, made.properties['diskSizeGB'], made.properties['provisioningState']], ['eastus', 1, 'Succeeded'])
+  assert.deepEqual(
+    [made.location, made.properties['diskSizeGB'], made.properties['provisioningState']],
+    ['eastus', 1, 'Succeeded'],
+  )
   const grown = await home.run<Resource>('disk', 'grow', 'd1', '-g', 'web', '--size', '2G')
   assert.equal(grown.properties['diskSizeBytes'], 2 * GIB)
   const smaller = await home.fail('disk', 'grow', 'd1', '-g', 'web', '--size', '1G')
   assert.equal(smaller.exitCode, 5, smaller.code)
-  assert.match(await text('disk', 'list', '-g', 'web'), /^NAME +GROUP +LOCATION +SIZE +STATE +MACHINE\nd1 +web +eastus +2\.0 GiB +Unattached\n$/)
+  assert.match(
+    await text('disk', 'list', '-g', 'web'),
+    /^NAME +GROUP +LOCATION +SIZE +STATE +MACHINE\nd1 +web +eastus +2\.0 GiB +Unattached\n$/,
+  )
   const shown = await home.run<readonly Resource[]>('disk', 'show', '--ids', made.id, made.id)
-  assert.deepEqual(shown.map(({ name }) => name), ['d1', 'd1'])
+  assert.deepEqual(
+    shown.map(({ name }) => name),
+    ['d1', 'd1'],
+  )
   const begun = await home.run<Begun>('disk', 'delete', 'd1', '-g', 'web', '--yes', '--no-wait')
   assert.equal(begun.status, 'InProgress')
   const watched = await home.run<Operation>('operation', 'watch', begun.operation)
@@ -182,9 +200,14 @@ test('usage counts what is written, and advise sees what protects', async (t) =>
   if ((await lacks(t, 'usage')) || (await lacks(t, 'snapshot', 'list'))) return
   const all = await home.run<Usage[]>('usage', '--measure')
   const used = new Map(all.map(({ name, properties }) => [name, Number(properties['usedBytes'])]))
-  for (const name of ['d2', 's1', 's1-west']) assert.ok((used.get(name) ?? 0) >= 4 * MIB, `${name} uses ${used.get(name)}`)
+  for (const name of ['d2', 's1', 's1-west'])
+    assert.ok((used.get(name) ?? 0) >= 4 * MIB, `${name} uses ${used.get(name)}`)
   assert.match(await text('usage'), /Counted together: \d+ GiB used/)
-  type Shown = Readonly<{ subject: { name: string }; protections: readonly { need: string; count: number }[]; notes: string[] }>
+  type Shown = Readonly<{
+    subject: { name: string }
+    protections: readonly { need: string; count: number }[]
+    notes: string[]
+  }>
   const advice = await home.run<Shown[]>('advise', '-g', 'web', '--disk', 'd2')
   const counts = advice[0]?.protections.map(({ need, count }) => [need, count])
   assert.deepEqual(counts, [
@@ -197,7 +220,7 @@ test('usage counts what is written, and advise sees what protects', async (t) =>
 })
 
 test('Disks that are snapshotted together bear one instant', async (t) => {
-  if ((await lacks(t, 'snapshot', 'list'))) return
+  if (await lacks(t, 'snapshot', 'list')) return
   const taken = await home.run<Readonly<{ snapshots: readonly unknown[] }>>(
     ...['snapshot', 'group', 'create', 'now', '-g', 'web', '--disk', 'd2', 'd3'],
   )
@@ -205,14 +228,20 @@ test('Disks that are snapshotted together bear one instant', async (t) => {
   const groups = await home.run<readonly Readonly<{ name: string; snapshots: readonly string[] }>[]>(
     ...['snapshot', 'group', 'list', '-g', 'web'],
   )
-  assert.deepEqual(groups.map(({ name, snapshots }) => [name, snapshots.length]), [['now', 2]])
+  assert.deepEqual(
+    groups.map(({ name, snapshots }) => [name, snapshots.length]),
+    [['now', 2]],
+  )
 })
 
 test('Ctrl-C leaves an operation going on, and says how it is followed', async (t) => {
-  if ((await lacks(t, 'disk', 'list'))) return
+  if (await lacks(t, 'disk', 'list')) return
   const worker = await home.worker()
   process.kill(worker.pid, 'SIGSTOP')
-  const child = start(home.folder, ['disk', 'create', 'd4', '-g', 'web', '--size', '1G'], { env: home.env, passphrase: undefined })
+  const child = start(home.folder, ['disk', 'create', 'd4', '-g', 'web', '--size', '1G'], {
+    env: home.env,
+    passphrase: undefined,
+  })
   const over = ended(child)
   await until('the operation goes on', async () => {
     const running = await home.run<Operation[]>('operation', 'list')

@@ -59,7 +59,9 @@ class ScriptedServer {
     if (url === '/adfs/oauth2/token')
       return { status: 200, body: { access_token: `token-${(this.#logins += 1)}`, expires_in: 3599 } }
     this.asked.push({ method, url: url.replace(/[?&]api-version=[^&]*/, ''), token: headers.authorization ?? '' })
-    return this.#script.shift() ?? { status: 500, body: { error: { code: 'InternalServerError', message: 'No more.' } } }
+    return (
+      this.#script.shift() ?? { status: 500, body: { error: { code: 'InternalServerError', message: 'No more.' } } }
+    )
   }
 
   /** A client whose waiting takes no time. */
@@ -154,7 +156,11 @@ test('What is no answer of the API, such as a page of a proxy, is told as that',
 })
 
 test('An operation is followed over a busy server to its error, with the share done on the way', async () => {
-  const error = { code: 'SnapshotInstantLost', message: 'Lost.', details: [{ code: 'agent_frozen', message: 'Frozen.' }] }
+  const error = {
+    code: 'SnapshotInstantLost',
+    message: 'Lost.',
+    details: [{ code: 'agent_frozen', message: 'Frozen.' }],
+  }
   await using server = await ScriptedServer.make(
     { status: 202, headers: { 'azure-asyncoperation': '/ops/o-1?t=1', 'retry-after': '1' } },
     { status: 200, body: { status: 'InProgress', percentComplete: 40 }, headers: { 'retry-after': '2' } },
@@ -163,7 +169,11 @@ test('An operation is followed over a busy server to its error, with the share d
   )
   const client = await server.client()
   const shares: number[] = []
-  const watching = { client, task: 'Taking', progress: ({ doneBytes }: { doneBytes: number }) => shares.push(doneBytes) }
+  const watching = {
+    client,
+    task: 'Taking',
+    progress: ({ doneBytes }: { doneBytes: number }) => shares.push(doneBytes),
+  }
   const answer = await client.ask('PUT', '/s1', {})
   await assert.rejects(followOperation(watching, answer), (thrown) => {
     assert.ok(isHoldfastError(thrown, 'SnapshotInstantLost'))
@@ -183,14 +193,23 @@ test('An operation that only has a Location is followed to what the first reques
     { status: 200, body: { accessSAS: 'https://x' } },
   )
   const client = await server.client()
-  const followed = await followOperation({ client, task: 'Opening', progress: silentProgress }, await client.ask('POST', '/d'))
+  const followed = await followOperation(
+    { client, task: 'Opening', progress: silentProgress },
+    await client.ask('POST', '/d'),
+  )
   assert.deepEqual(followed, { operation: 'o-2', output: { accessSAS: 'https://x' } })
   client.close()
 })
 
 test('A certificate that nobody vouches for is refused, with the remedy', async () => {
   await using server = await ScriptedServer.make()
-  const address = { endpoint: server.endpoint, ca: undefined, clientId: 'me', clientSecretFile: secret ?? '', subscriptionId: 's' }
+  const address = {
+    endpoint: server.endpoint,
+    ca: undefined,
+    clientId: 'me',
+    clientSecretFile: secret ?? '',
+    subscriptionId: 's',
+  }
   const client = new ApiClient(address, { clock: systemClock, signal: new AbortController().signal })
   await assert.rejects(client.get('/a'), (error) => {
     assert.ok(isHoldfastError(error, 'api_unreachable'))

@@ -130,7 +130,8 @@ export class ApiClient {
 
   async #tokenText(): Promise<string> {
     const nowMs = this.clock.monotonicMs()
-    if (this.#token === undefined || this.#token.endsMs - RENEW_BEFORE_MS < nowMs) this.#token = await this.#login(nowMs)
+    if (this.#token === undefined || this.#token.endsMs - RENEW_BEFORE_MS < nowMs)
+      this.#token = await this.#login(nowMs)
     return this.#token.text
   }
 

@@ -41,7 +41,9 @@ export function apiErrorOfParts(
   { code, message, target, details = [] }: ErrorParts,
   facts: Readonly<{ status?: number; requestId?: string | undefined; operation?: string }>,
 ): ApiError {
-  const more = details.filter((detail) => detail.message !== message).map((detail) => `${detail.code}: ${detail.message}`)
+  const more = details
+    .filter((detail) => detail.message !== message)
+    .map((detail) => `${detail.code}: ${detail.message}`)
   const passing = facts.status === 429 || (facts.status ?? 0) >= 500
   return new ApiError(code, message, {
     facts: { ...facts, target, details: more },

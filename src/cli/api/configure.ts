@@ -1,7 +1,14 @@
 /** holdfast configure: this user's defaults. */
 import type { Command } from 'commander'
 import { makeCommand, runCommandHandler, type SharedOptions } from '../command.ts'
-import { DEFAULT_NAMES, type DefaultName, defaultsPath, readAssignments, readDefaults, writeDefaults } from './defaults.ts'
+import {
+  DEFAULT_NAMES,
+  type DefaultName,
+  defaultsPath,
+  readAssignments,
+  readDefaults,
+  writeDefaults,
+} from './defaults.ts'
 
 type ConfigureOptions = SharedOptions & Readonly<{ defaults?: readonly string[] }>
 
@@ -12,7 +19,11 @@ export function configureCommand(): Command {
     description:
       'Keeps the group and the location that commands use when none is named. HOLDFAST_GROUP and HOLDFAST_LOCATION go before ' +
       'them. An empty value takes a default away.',
-    examples: ['holdfast configure', 'holdfast configure --defaults group=web location=eastus', 'holdfast configure --defaults group='],
+    examples: [
+      'holdfast configure',
+      'holdfast configure --defaults group=web location=eastus',
+      'holdfast configure --defaults group=',
+    ],
   })
     .option('--defaults <name=value...>', 'group=..., location=...')
     .action((options: ConfigureOptions) =>

@@ -24,10 +24,17 @@ test('A file that is no JSON, and names that are no defaults, are refused by nam
   await mkdir(dirname(path), { recursive: true })
   await writeFile(path, '{')
   await assert.rejects(effectiveDefaults(broken), (error) => isHoldfastError(error, 'defaults_invalid'))
-  assert.deepEqual([...readAssignments(['group=a=b', 'location='])], [
-    ['group', 'a=b'],
-    ['location', ''],
-  ])
+  assert.deepEqual(
+    [...readAssignments(['group=a=b', 'location='])],
+    [
+      ['group', 'a=b'],
+      ['location', ''],
+    ],
+  )
   for (const wrong of ['group', 'color=red', ''])
-    assert.throws(() => readAssignments([wrong]), (error) => isHoldfastError(error, 'defaults_invalid'), wrong)
+    assert.throws(
+      () => readAssignments([wrong]),
+      (error) => isHoldfastError(error, 'defaults_invalid'),
+      wrong,
+    )
 })

@@ -4,7 +4,14 @@ import { resolve } from 'node:path'
 import { type Command, Option } from 'commander'
 import { messageOf } from '#base'
 import { CliError } from '../errors.ts'
-import { type ApiContext, makeApiCommand, runApiCommand, type Shown, type WaitOptions, withWaitOption } from './api-command.ts'
+import {
+  type ApiContext,
+  makeApiCommand,
+  runApiCommand,
+  type Shown,
+  type WaitOptions,
+  withWaitOption,
+} from './api-command.ts'
 import { DISK } from './disk-kind.ts'
 import { exportCommand } from './export-command.ts'
 import { change } from './one-or-many.ts'
@@ -36,10 +43,15 @@ type Source = Readonly<{ kind: 'uri'; uri: string }> | Readonly<{ kind: 'file'; 
 function checkedUrl(text: string): string {
   const url = URL.parse(text)
   if (url === null) throw new CliError('usage_invalid', `"${text}" is no URL.`)
-  if (url.username === '' && url.password === '' && !/[?&](sig|signature|token|x-amz-signature)=/i.test(url.search)) return text
-  throw new CliError('usage_invalid', 'The URL holds a signature or password, which does not belong on a command line.', {
-    hint: 'Write it to a file and name that with --url-file.',
-  })
+  if (url.username === '' && url.password === '' && !/[?&](sig|signature|token|x-amz-signature)=/i.test(url.search))
+    return text
+  throw new CliError(
+    'usage_invalid',
+    'The URL holds a signature or password, which does not belong on a command line.',
+    {
+      hint: 'Write it to a file and name that with --url-file.',
+    },
+  )
 }
 
 /** @throws CliError `usage_invalid`, `key_file_unreadable` */
@@ -89,7 +101,12 @@ export function importCommand(): Command {
   )
 }
 
-async function upload(context: ApiContext, id: string, path: string, options: ImportOptions): Promise<Shown | undefined> {
+async function upload(
+  context: ApiContext,
+  id: string,
+  path: string,
+  options: ImportOptions,
+): Promise<Shown | undefined> {
   const { openUpload, sendUpload } = await import('./upload.ts')
   const image = await openUpload(path, options.format)
   try {
@@ -110,7 +127,10 @@ export function exportDiskCommand(): Command {
     word: 'disk',
     description:
       'Writes the bytes of a disk that no running machine has to a file here. Of a running machine: take a snapshot and export that.',
-    examples: ['holdfast disk export data1 -g web --to data1.vhd', 'holdfast disk export data1 -g web --to d.img --format raw'],
+    examples: [
+      'holdfast disk export data1 -g web --to data1.vhd',
+      'holdfast disk export data1 -g web --to d.img --format raw',
+    ],
   })
 }
 

@@ -61,7 +61,8 @@ function listCommand(): Command {
   const command = makeApiCommand({
     usage: 'list',
     summary: 'disks of a group, or of all groups',
-    description: 'Shows the disks of the group that is named or is the default; of all groups without either, or with --all.',
+    description:
+      'Shows the disks of the group that is named or is the default; of all groups without either, or with --all.',
     examples: ['holdfast disk list -g web', 'holdfast disk list --all --query "[].id" -o tsv'],
   }).option('-a, --all', 'of all groups, whatever the default')
   return withGroupOption(command).action((options: ListOptions) =>
@@ -146,7 +147,8 @@ function growCommand(): Command {
   const command = makeApiCommand({
     usage: 'grow <name>',
     summary: 'make a disk larger, also of a running machine',
-    description: 'Makes the disk larger. What is on it stays; partitions and file systems are grown in the guest. Never smaller.',
+    description:
+      'Makes the disk larger. What is on it stays; partitions and file systems are grown in the guest. Never smaller.',
     examples: ['holdfast disk grow data1 -g web --size 128G'],
   }).requiredOption('-s, --size <size>', 'the new size, whole gibibytes', parseSize)
   return withWaitOption(withGroupOption(command)).action(
@@ -171,4 +173,3 @@ function deleteCommand(): Command {
       runApiCommand(options, (context): Promise<Shown | undefined> => deleteTargets(context, DISK, name, options)),
   )
 }
-

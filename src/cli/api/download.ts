@@ -42,7 +42,11 @@ function incomplete(message: string, facts = {}): CliError {
   return new CliError('download_failed', message, { facts, retry: 'later', hint: 'Run it again.' })
 }
 
-async function bytesOf(client: ApiClient, url: string, headers: Readonly<Record<string, string>>): Promise<[Buffer, number]> {
+async function bytesOf(
+  client: ApiClient,
+  url: string,
+  headers: Readonly<Record<string, string>>,
+): Promise<[Buffer, number]> {
   const response = await client.http.open({ method: 'GET', url, headers, signal: client.signal })
   const parts: Buffer[] = []
   for await (const part of response as AsyncIterable<Buffer>) parts.push(part)
@@ -101,7 +105,10 @@ export async function checkFree({ path, force }: ImageFile): Promise<void> {
     if (errnoOf(error) === 'ENOENT') return
     throw error
   }
-  throw new CliError('file_exists', `The file ${path} exists already.`, { facts: { path }, hint: 'Say --force to replace it.' })
+  throw new CliError('file_exists', `The file ${path} exists already.`, {
+    facts: { path },
+    hint: 'Say --force to replace it.',
+  })
 }
 
 /** @throws CliError `download_failed`, `api_unreachable`, `cancelled` */

@@ -7,7 +7,12 @@ import { type GroupOptions, idOf, withGroupOption } from './targets.ts'
 
 type ExportOptions = GroupOptions & Readonly<{ to: string; format: 'vhd' | 'raw'; force?: boolean }>
 
-export type Exported = Readonly<{ type: string; word: string; description: string; examples: readonly [string, string] }>
+export type Exported = Readonly<{
+  type: string
+  word: string
+  description: string
+  examples: readonly [string, string]
+}>
 
 export function exportCommand({ type, word, description, examples }: Exported): Command {
   const command = makeApiCommand({

@@ -23,7 +23,8 @@ function known(snapshot: SnapshotJson, origin: SnapshotJson, usage: UsageJson | 
   const takenMs = globalThis.Date.parse(origin.properties.timeCreated ?? '')
   const { location, properties } = snapshot
   // One that is still being made protects from nothing yet.
-  if (!Number.isFinite(takenMs) || location === undefined || properties.provisioningState !== 'Succeeded') return undefined
+  if (!Number.isFinite(takenMs) || location === undefined || properties.provisioningState !== 'Succeeded')
+    return undefined
   return {
     takenMs,
     region: location,

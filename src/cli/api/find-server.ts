@@ -87,7 +87,12 @@ async function ofHome(home: string | undefined, environment: Environment): Promi
     clientId === ''
       ? { clientId: face.clientId, clientSecretFile: face.clientSecretFile }
       : { clientId, clientSecretFile: needed(environment, 'HOLDFAST_CLIENT_SECRET_FILE') }
-  return { endpoint: endpoint.replace(/\/$/, ''), ca: await readNamedFile(caFile, 'certificate'), ...client, subscriptionId }
+  return {
+    endpoint: endpoint.replace(/\/$/, ''),
+    ca: await readNamedFile(caFile, 'certificate'),
+    ...client,
+    subscriptionId,
+  }
 }
 
 /** @throws CliError `usage_invalid`, `key_file_unreadable`, `api_unreachable` */

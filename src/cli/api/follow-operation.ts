@@ -71,7 +71,9 @@ function resultOf(url: string, answer: HttpAnswer, body: Partial<OperationBody> 
   const isEnd = status === 'Failed' || status === 'Canceled'
   if (!isEnd) return status === 'Succeeded' ? properties?.['output'] : answer.body
   const operation = operationIdOf(url)
-  throw apiErrorOfParts(error ?? { code: 'InternalServerError', message: `The operation ended as ${status}.` }, { operation })
+  throw apiErrorOfParts(error ?? { code: 'InternalServerError', message: `The operation ended as ${status}.` }, {
+    operation,
+  })
 }
 
 /**

@@ -97,7 +97,10 @@ function createCommand(): Command {
   return makeApiCommand({
     usage: 'create <name>',
     summary: 'make a resource group, or change its tags',
-    examples: ['holdfast group create web -l eastus', 'holdfast group create web -l eastus --tags owner=ops stage=prod'],
+    examples: [
+      'holdfast group create web -l eastus',
+      'holdfast group create web -l eastus --tags owner=ops stage=prod',
+    ],
   })
     .option('-l, --location <region>', 'its region (default: HOLDFAST_LOCATION, else "holdfast configure")')
     .option('--tags <name=value...>', 'all its tags')

@@ -69,7 +69,11 @@ export class HttpsClient {
       Object.entries(response.headers).map(([name, value]) => [name, Array.isArray(value) ? value.join(', ') : value]),
     )
     const isJson = (headers['content-type'] ?? '').includes('json')
-    return { status: response.statusCode ?? 0, headers, body: isJson && text !== '' ? parsed(text, asked.url) : undefined }
+    return {
+      status: response.statusCode ?? 0,
+      headers,
+      body: isJson && text !== '' ? parsed(text, asked.url) : undefined,
+    }
   }
 
   close(): void {
@@ -83,7 +87,8 @@ async function readText(response: IncomingMessage, { url, signal }: HttpRequest)
   try {
     for await (const part of response as AsyncIterable<Buffer>) {
       size += part.length
-      if (size > ANSWER_BYTES_MAX) throw new CliError('api_answer_invalid', 'The answer is larger than any of Holdfast.')
+      if (size > ANSWER_BYTES_MAX)
+        throw new CliError('api_answer_invalid', 'The answer is larger than any of Holdfast.')
       parts.push(part)
     }
   } catch (error) {
@@ -97,6 +102,9 @@ function parsed(text: string, url: string): unknown {
   try {
     return JSON.parse(text)
   } catch (cause) {
-    throw new CliError('api_answer_invalid', `What ${new URL(url).origin} answered is no JSON.`, { retry: 'later', cause })
+    throw new CliError('api_answer_invalid', `What ${new URL(url).origin} answered is no JSON.`, {
+      retry: 'later',
+      cause,
+    })
   }
 }

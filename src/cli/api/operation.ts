@@ -99,7 +99,8 @@ function watchCommand(): Command {
   return makeApiCommand({
     usage: 'watch <id>',
     summary: 'follow an operation until it is over',
-    description: 'Shows progress until the operation is over, and fails as it failed. Ctrl-C leaves; the operation goes on.',
+    description:
+      'Shows progress until the operation is over, and fails as it failed. Ctrl-C leaves; the operation goes on.',
     examples: ['holdfast operation watch 0d5f7c1e-6c2b-4f0e-9d4e-2f6f6c1f2a3b'],
   }).action((id: string, options: ApiOptions) =>
     runApiCommand(options, async (context) => {

@@ -5,7 +5,10 @@ import { applyQuery } from './query.ts'
 import { anyTable, tsv } from './render.ts'
 
 test('tsv() gives a line a row, objects empty, lists as their length, and never a second line or cell', () => {
-  assert.equal(tsv([{ name: 'a\tb', size: 5, tags: { x: '1' }, list: [1, 2], none: null, on: true }]), 'a\\x09b\t5\t\t2\t\ttrue')
+  assert.equal(
+    tsv([{ name: 'a\tb', size: 5, tags: { x: '1' }, list: [1, 2], none: null, on: true }]),
+    'a\\x09b\t5\t\t2\t\ttrue',
+  )
   assert.equal(tsv(['a', 'b\nc']), 'a\nb\\x0ac')
   assert.equal(
     tsv([

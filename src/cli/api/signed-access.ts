@@ -45,6 +45,10 @@ export async function withReadAccess<T>(context: ApiContext, id: string, use: (u
 }
 
 /** Runs `use` with a URL to write to. Taking it back makes the disk of what was written, so that is left to the caller. */
-export async function withWriteAccess<T>(context: ApiContext, id: string, use: (url: string) => Promise<T>): Promise<T> {
+export async function withWriteAccess<T>(
+  context: ApiContext,
+  id: string,
+  use: (url: string) => Promise<T>,
+): Promise<T> {
   return use(await grant(context, id, 'Write'))
 }

@@ -1,12 +1,6 @@
 /** holdfast snapshot: snapshots of managed disks. */
 import { Command } from 'commander'
-import {
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
+import { makeApiCommand, runApiCommand, type Shown, type WaitOptions, withWaitOption } from './api-command.ts'
 import type { ConfirmOptions } from './confirm.ts'
 import { exportCommand } from './export-command.ts'
 import { change, deleteTargets, showTargets } from './one-or-many.ts'
@@ -29,7 +23,9 @@ type ListOptions = GroupOptions & Readonly<{ all?: boolean; source?: string }>
 type CreateOptions = WaitOptions &
   GroupOptions &
   Readonly<{ source: string; incremental?: boolean; sku?: string; tags?: readonly string[] }>
-type CopyOptions = WaitOptions & GroupOptions & Readonly<{ source: string; location?: string; tags?: readonly string[] }>
+type CopyOptions = WaitOptions &
+  GroupOptions &
+  Readonly<{ source: string; location?: string; tags?: readonly string[] }>
 
 export function snapshotCommand(): Command {
   return new Command('snapshot')
@@ -54,7 +50,8 @@ function listCommand(): Command {
   const command = makeApiCommand({
     usage: 'list',
     summary: 'snapshots of a group, or of all groups',
-    description: 'Shows the snapshots of the group that is named or is the default; of all groups without either, or with --all.',
+    description:
+      'Shows the snapshots of the group that is named or is the default; of all groups without either, or with --all.',
     examples: ['holdfast snapshot list -g web', 'holdfast snapshot list -g web --source data1 -o json'],
   })
     .option('-a, --all', 'of all groups, whatever the default')
@@ -75,7 +72,10 @@ function showCommand(): Command {
   const command = makeApiCommand({
     usage: 'show [name]',
     summary: 'one snapshot in full',
-    examples: ['holdfast snapshot show monday -g web', 'holdfast snapshot show monday -g web --query properties.timeCreated'],
+    examples: [
+      'holdfast snapshot show monday -g web',
+      'holdfast snapshot show monday -g web --query properties.timeCreated',
+    ],
   })
   return withTargetOptions(command).action((name: string | undefined, options: TargetOptions) =>
     runApiCommand(options, (context) => showTargets(context, SNAPSHOT, name, options)),
@@ -119,7 +119,8 @@ function copyCommand(): Command {
   const command = makeApiCommand({
     usage: 'copy <name>',
     summary: 'copy a snapshot, also to another region',
-    description: 'Copies a snapshot, into the region that is named or its own. The copy needs neither the first nor its region.',
+    description:
+      'Copies a snapshot, into the region that is named or its own. The copy needs neither the first nor its region.',
     examples: [
       'holdfast snapshot copy monday-west -g web --source monday -l westus',
       'holdfast snapshot copy monday2 -g other --source "$ID"',
@@ -157,7 +158,8 @@ function exportSnapshotCommand(): Command {
   return exportCommand({
     type: SNAPSHOT_TYPE,
     word: 'snapshot',
-    description: 'Writes the bytes of a snapshot to a file here. Only what holds something is fetched; the rest stays a hole.',
+    description:
+      'Writes the bytes of a snapshot to a file here. Only what holds something is fetched; the rest stays a hole.',
     examples: [
       'holdfast snapshot export monday -g web --to monday.vhd',
       'holdfast snapshot export monday -g web --to monday.img --format raw',

@@ -92,7 +92,8 @@ export async function listPath(
 ): Promise<string> {
   const { client, defaults } = context
   const group = options.group ?? (options.all === true ? undefined : defaults.group)
-  const within = group === undefined ? `/subscriptions/${await client.subscription()}` : await pathOfGroup(context, group)
+  const within =
+    group === undefined ? `/subscriptions/${await client.subscription()}` : await pathOfGroup(context, group)
   return `${within}/providers/${type}`
 }
 

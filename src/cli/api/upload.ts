@@ -43,7 +43,11 @@ async function vhdImage(file: FileHandle, path: string, footer: Buffer, sizeByte
   const { readVhdFooter } = await import('#engine/block')
   const { kind, virtualSizeBytes } = readVhdFooter(path, footer)
   if (kind !== 'fixed' || virtualSizeBytes + FOOTER_BYTES !== sizeBytes)
-    throw invalid(path, 'is a VHD, but not of fixed size.', 'Convert it with qemu-img: -O vpc -o subformat=fixed,force_size=on.')
+    throw invalid(
+      path,
+      'is a VHD, but not of fixed size.',
+      'Convert it with qemu-img: -O vpc -o subformat=fixed,force_size=on.',
+    )
   return { uploadSizeBytes: sizeBytes, read: (from, length) => readAt(file, from, length), close: () => file.close() }
 }
 
@@ -81,7 +85,11 @@ export async function openUpload(path: string, format: 'raw' | 'vhd' | undefined
     if (isVhd) return await vhdImage(file, path, footer, size)
     const foreign = FOREIGN.find(([, magic]) => head.subarray(0, magic.length).equals(magic))
     if (foreign !== undefined && format === undefined)
-      throw invalid(path, `looks like ${foreign[0]}, not raw.`, 'Convert it with qemu-img: -O raw; or import it on the server.')
+      throw invalid(
+        path,
+        `looks like ${foreign[0]}, not raw.`,
+        'Convert it with qemu-img: -O raw; or import it on the server.',
+      )
     return await rawImage(file, path, size)
   } catch (error) {
     await file.close()
@@ -125,7 +133,8 @@ async function putPages(client: ApiClient, url: string, from: number, bytes: Buf
       signal: client.signal,
     })
     if (status === 201) return
-    if (status < 500 || attempt >= ATTEMPTS_MAX) throw refused(`The pages at ${from} were`, status, said['x-ms-error-code'])
+    if (status < 500 || attempt >= ATTEMPTS_MAX)
+      throw refused(`The pages at ${from} were`, status, said['x-ms-error-code'])
     await client.clock.sleep(1000 * attempt, client.signal)
   }
 }

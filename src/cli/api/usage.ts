@@ -18,7 +18,11 @@ export function usageCommand(): Command {
     description:
       'Shows of every disk and snapshot what it could hold (SIZE), what is written to it (USED), what of that nothing else has ' +
       'a share in (OWN), and what deleting it alone would free (FREES). OWN and FREES are of the last measurement.',
-    examples: ['holdfast usage -g web', 'holdfast usage --all --measure', 'holdfast usage -o json --query "[].properties"'],
+    examples: [
+      'holdfast usage -g web',
+      'holdfast usage --all --measure',
+      'holdfast usage -o json --query "[].properties"',
+    ],
   })
     .option('-a, --all', 'of all groups, whatever the default')
     .option('--measure', 'measure anew first')
@@ -35,7 +39,8 @@ export function usageCommand(): Command {
 export async function usagePath(context: ApiContext, options: UsageOptions): Promise<string> {
   const { client, defaults } = context
   const group = options.group ?? (options.all === true ? undefined : defaults.group)
-  const within = group === undefined ? `/subscriptions/${await client.subscription()}` : await pathOfGroup(context, group)
+  const within =
+    group === undefined ? `/subscriptions/${await client.subscription()}` : await pathOfGroup(context, group)
   return `${within}/providers/${NAMESPACE}/usage`
 }
 

@@ -33,7 +33,12 @@ function isHidden(command: Command): boolean {
 /** Every command that is shown, parents before their children. */
 export function commandNodes(command: Command, path: readonly string[] = []): CommandNode[] {
   const children = command.commands.filter((child) => !isHidden(child))
-  const help: OptionNode = { flags: ['--help', '-h'], takesValue: false, choices: [], description: 'display help for command' }
+  const help: OptionNode = {
+    flags: ['--help', '-h'],
+    takesValue: false,
+    choices: [],
+    description: 'display help for command',
+  }
   const node: CommandNode = {
     path: path.join(' '),
     summary: command.summary(),

@@ -27,7 +27,9 @@ function bourneTables(nodes: readonly CommandNode[]): string {
     node.options
       .filter(({ takesValue }) => takesValue)
       .flatMap(({ flags, choices }) =>
-        flags.map((flag) => `    ${quoted(`${node.path} ${flag}`)}) hf_values=${quoted(choices.join(' '))} hf_any=1 ;;`),
+        flags.map(
+          (flag) => `    ${quoted(`${node.path} ${flag}`)}) hf_values=${quoted(choices.join(' '))} hf_any=1 ;;`,
+        ),
       ),
   )
   const taking = [...new Set(valueOptions(nodes).flatMap(({ flags }) => flags))]

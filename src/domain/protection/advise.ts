@@ -168,7 +168,7 @@ function adviseOn(subject: Advice['subject'], disks: readonly DiskFigures[], { n
   const several = disks.length > 1
   const newestHere = several ? newestTogether(disks, isHere) : newestOfAll(disks, isHere)
   const newestElsewhere = several ? newestTogether(disks, isElsewhere) : newestOfAll(disks, isElsewhere)
-  const mine = subject.kind === 'machine' ? points?.filter(({ machine }) => machine === subject.name) : []
+  const mine = points?.filter(({ machine }) => subject.kind === 'machine' && machine === subject.name)
   const newestPoint = mine === undefined || mine.length === 0 ? undefined : Math.max(...mine.map((one) => one.takenMs))
   const cost = (there: number) => ({ firstBytesMax: there > 0 ? 0 : most, perDayBytes })
   const [here, elsewhere] = [countOf(disks, isHere), countOf(disks, isElsewhere)]
