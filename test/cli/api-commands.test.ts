@@ -221,13 +221,11 @@ test('usage counts what is written, and advise sees what protects', async (t) =>
 
 test('Disks that are snapshotted together bear one instant', async (t) => {
   if (await lacks(t, 'snapshot', 'list')) return
-  const taken = await home.run<Readonly<{ snapshots: readonly unknown[] }>>(
-    ...['snapshot', 'group', 'create', 'now', '-g', 'web', '--disk', 'd2', 'd3'],
-  )
+  type Taken = Readonly<{ snapshots: readonly unknown[] }>
+  const taken = await home.run<Taken>('snapshot', 'group', 'create', 'now', '-g', 'web', '--disk', 'd2', 'd3')
   assert.equal(taken.snapshots.length, 2)
-  const groups = await home.run<readonly Readonly<{ name: string; snapshots: readonly string[] }>[]>(
-    ...['snapshot', 'group', 'list', '-g', 'web'],
-  )
+  type Listed = Readonly<{ name: string; snapshots: readonly string[] }>
+  const groups = await home.run<readonly Listed[]>('snapshot', 'group', 'list', '-g', 'web')
   assert.deepEqual(
     groups.map(({ name, snapshots }) => [name, snapshots.length]),
     [['now', 2]],

@@ -17,10 +17,9 @@ type Asked = Readonly<{ method: string; url: string; token: string }>
 
 const folder = await mkdtemp(join(tmpdir(), 'holdfast-client-'))
 const [key, certificate, secret] = ['key.pem', 'cert.pem', 'secret'].map((name) => join(folder, name))
-await checkCommand('openssl', [
-  ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'],
-  ...['-keyout', key ?? '', '-out', certificate ?? '', '-subj', '/CN=test', '-addext', 'subjectAltName=IP:127.0.0.1'],
-])
+const newKey = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key ?? '']
+const named = ['-days', '2', '-subj', '/CN=test', '-addext', 'subjectAltName=IP:127.0.0.1', '-out', certificate ?? '']
+await checkCommand('openssl', ['req', '-x509', ...newKey, ...named])
 await writeFile(secret ?? '', 'open sesame\n', { mode: 0o600 })
 after(() => rm(folder, { recursive: true, force: true }))
 

@@ -9,10 +9,11 @@
  * A secret is only ever read from a file.
  */
 import { readFile } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import { errnoOf, messageOf } from '#base'
+import { type Environment, recordPath, usualHome } from '#runtime'
 import type { FaceRecord } from '#server'
 import { CliError } from '../errors.ts'
-import { homeOf } from '../server/home-option.ts'
 
 export type ServerAddress = Readonly<{
   /** Without a slash at its end. */
@@ -24,8 +25,6 @@ export type ServerAddress = Readonly<{
   /** Undefined: the only one that there is. */
   subscriptionId: string | undefined
 }>
-
-type Environment = Readonly<Record<string, string | undefined>>
 
 async function readNamedFile(path: string, what: string): Promise<string> {
   try {
@@ -66,8 +65,8 @@ async function ofEnvironment(environment: Environment, endpoint: string): Promis
 }
 
 async function ofHome(home: string | undefined, environment: Environment): Promise<ServerAddress> {
-  const { folder, record } = await homeOf(home === undefined ? {} : { home })
-  const path = record('face')
+  const folder = resolve(home ?? usualHome(environment, process.getuid?.() === 0))
+  const path = recordPath(folder, 'face')
   const face = await readFile(path, 'utf8').then(
     (text) => JSON.parse(text) as FaceRecord,
     (cause: unknown) => {

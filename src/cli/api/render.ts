@@ -8,8 +8,8 @@
  *
  * Pure.
  */
-import { printable } from '../printable.ts'
 import { textTable } from '../text-table.ts'
+import { textCell } from './words.ts'
 
 export type Row = Readonly<Record<string, unknown>>
 
@@ -19,9 +19,8 @@ function isRow(value: unknown): value is Row {
 
 /** Text without anything that would end the cell or the line. */
 function cellText(value: unknown): string {
-  if (value === null || value === undefined || isRow(value)) return ''
   if (Array.isArray(value)) return String(value.length)
-  return printable(String(value))
+  return textCell(value)
 }
 
 function tsvLine(value: unknown): string {

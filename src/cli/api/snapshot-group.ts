@@ -110,7 +110,7 @@ function createCommand(): Command {
         return { value: begun, table: () => `The instant is taken; operation ${begun.operation ?? ''} stores it.` }
       }
       const { output } = await follow(context, answer, `Taking group ${name}`)
-      return { value: output, table: () => describe(name, (output ?? {}) as Taken) }
+      return { value: output, table: () => describe(name, output ?? {}) }
     }),
   )
 }

@@ -15,7 +15,9 @@ export function timeCell(text: unknown): string {
 }
 
 export function textCell(value: unknown): string {
-  return value === undefined || value === null ? '' : printable(String(value))
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'boolean'
+    ? printable(String(value))
+    : ''
 }
 
 /** One thing, a line a fact; facts that are not known are left out. */
