@@ -6,6 +6,8 @@ export type Progress = Readonly<{
   doneBytes: number
   /** 0 while it is not yet known. */
   totalBytes: number
+  /** What the two figures count, if it is not bytes. */
+  unit?: 'percent'
 }>
 
 /** Called often (every chunk); the receiver decides how seldom to show it. Must not throw. */

@@ -24,14 +24,19 @@ export type CommandText = Readonly<{
 
 /** A command with the shared options and its examples. */
 export function makeCommand(text: CommandText): Command {
+  return makeBareCommand(text)
+    .addOption(new Option('-o, --output <format>', 'form of the result').choices(['text', 'json']).default('text'))
+    .option('-q, --quiet', 'no progress')
+}
+
+/** A command with its words and examples, and no option yet. */
+export function makeBareCommand(text: CommandText): Command {
   const [name = '', ...args] = text.usage.split(' ')
   const command = new Command(name)
   for (const arg of args) command.argument(arg)
   return command
     .summary(text.summary)
     .description(text.description ?? `${text.summary}.`)
-    .addOption(new Option('-o, --output <format>', 'form of the result').choices(['text', 'json']).default('text'))
-    .option('-q, --quiet', 'no progress')
     .addHelpText('after', `\nExamples:\n${text.examples.map((example) => `  ${example}`).join('\n')}`)
 }
 

@@ -9,6 +9,13 @@ export const CLI_ERROR_CODES = [
   'secret_file_unusable',
   'target_folder_invalid',
   'cache_folder_unusable',
+  'api_unreachable',
+  'api_login_refused',
+  'api_answer_invalid',
+  'confirmation_missing',
+  'file_exists',
+  'download_failed',
+  'defaults_invalid',
   'system_error',
   'internal_error',
 ] as const

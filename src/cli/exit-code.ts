@@ -38,6 +38,7 @@ const CODES: Readonly<Record<string, number>> = {
   job_step_crashed: EXIT.fault,
 
   key_wrong: EXIT.key,
+  api_login_refused: EXIT.key,
   passphrase_missing: EXIT.key,
   passphrase_mismatch: EXIT.key,
   key_file_unreadable: EXIT.key,
@@ -62,6 +63,7 @@ const CODES: Readonly<Record<string, number>> = {
   secret_file_unusable: EXIT.usage,
   machine_invalid: EXIT.usage,
   image_format_unknown: EXIT.usage,
+  defaults_invalid: EXIT.usage,
 
   pack_missing: EXIT.damage,
   chunk_missing: EXIT.damage,
@@ -80,6 +82,7 @@ const CODES: Readonly<Record<string, number>> = {
   point_ambiguous: EXIT.notFound,
 
   system_error: EXIT.outside,
+  api_answer_invalid: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,

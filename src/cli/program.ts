@@ -1,6 +1,15 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
 import { PROGRAM_VERSION } from '#base'
 import { Command } from 'commander'
+import { activityCommand } from './api/activity.ts'
+import { adviseCommand } from './api/advise.ts'
+import { configureCommand } from './api/configure.ts'
+import { diskCommand } from './api/disk.ts'
+import { groupCommand } from './api/group.ts'
+import { operationCommand } from './api/operation.ts'
+import { snapshotCommand } from './api/snapshot.ts'
+import { usageCommand } from './api/usage.ts'
+import { completionCommand } from './completion/completion.ts'
 import { backupCommand } from './repo/backup.ts'
 import { bootCommand } from './repo/boot.ts'
 import { copyCommand } from './repo/copy.ts'
@@ -41,7 +50,9 @@ Exit codes:
 
 Environment:
   HOLDFAST_PASSPHRASE, HOLDFAST_PASSPHRASE_FILE, HOLDFAST_KEY_FILE   the key of a repository
-  HOLDFAST_HOME   the server's folder`
+  HOLDFAST_HOME   the server's folder
+  HOLDFAST_ENDPOINT, HOLDFAST_CA_FILE, HOLDFAST_CLIENT_ID, HOLDFAST_CLIENT_SECRET_FILE   a server elsewhere
+  HOLDFAST_GROUP, HOLDFAST_LOCATION   what commands use when none is named`
 
 const REPO_COMMANDS: readonly (() => Command)[] = [
   initCommand,
@@ -82,13 +93,27 @@ const SERVER_COMMANDS: readonly (() => Command)[] = [
   supportBundleCommand,
 ]
 
+/** What they do goes over the API, as `az` would; of a server here or elsewhere. */
+const API_COMMANDS: readonly (() => Command)[] = [
+  groupCommand,
+  diskCommand,
+  snapshotCommand,
+  usageCommand,
+  adviseCommand,
+  operationCommand,
+  activityCommand,
+  configureCommand,
+]
+
 export function makeProgram(): Command {
   const program = new Command('holdfast')
     .description('Backup, site recovery, disk snapshots and images for QEMU/KVM hosts.')
     .version(`holdfast ${PROGRAM_VERSION}`, '-V, --version')
     .addHelpText('after', EXIT_CODES)
   program.addCommand(repoCommand())
+  for (const command of API_COMMANDS) program.addCommand(command())
   for (const command of SERVER_COMMANDS) program.addCommand(command())
+  program.addCommand(completionCommand(program))
   program.addCommand(workerCommand(), { hidden: true })
   quietly(program)
   return program

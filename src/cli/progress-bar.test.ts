@@ -7,6 +7,9 @@ test('progressLine() tells share, amount, rate and time left, and no share while
   const half = progressLine({ task: 'Reading disk 0', doneBytes: GIB, totalBytes: 2 * GIB }, 100 * MIB)
   assert.equal(half, 'Reading disk 0  [############............]  50 %  1.0 GiB of 2.0 GiB  100.0 MiB/s  11 s left')
   assert.equal(progressLine({ task: 'Copying', doneBytes: MIB, totalBytes: 0 }, 0), 'Copying  1.0 MiB')
+  const shares = { task: 'Creating disk d1', doneBytes: 42, totalBytes: 100, unit: 'percent' } as const
+  assert.equal(progressLine(shares, 2), 'Creating disk d1  [##########..............]  42 %  29 s left')
+  assert.equal(progressLine({ ...shares, totalBytes: 0 }, 0), 'Creating disk d1')
   const over = progressLine({ task: 'x', doneBytes: 3, totalBytes: 2 }, 0)
   assert.match(over, / 100 % /, 'never more than all')
 })

@@ -59,15 +59,16 @@ export class ProgressBar {
 }
 
 /** One line for people. @param rate bytes a second, 0 while unknown */
-export function progressLine({ task, doneBytes, totalBytes }: Progress, rate: number): string {
+export function progressLine({ task, doneBytes, totalBytes, unit }: Progress, rate: number): string {
   const parts = [task]
   if (totalBytes > 0) {
     const share = Math.min(1, doneBytes / totalBytes)
     const full = Math.floor(share * BAR_CELLS)
     parts.push(`[${'#'.repeat(full)}${'.'.repeat(BAR_CELLS - full)}]`, `${Math.floor(share * 100)} %`)
   }
-  parts.push(totalBytes > 0 ? `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}` : formatBytes(doneBytes))
-  if (rate > 0) parts.push(`${formatBytes(Math.round(rate))}/s`)
+  if (unit === undefined)
+    parts.push(totalBytes > 0 ? `${formatBytes(doneBytes)} of ${formatBytes(totalBytes)}` : formatBytes(doneBytes))
+  if (rate > 0 && unit === undefined) parts.push(`${formatBytes(Math.round(rate))}/s`)
   if (rate > 0 && totalBytes > doneBytes) parts.push(`${formatDuration((totalBytes - doneBytes) / rate)} left`)
   return parts.join('  ')
 }

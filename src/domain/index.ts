@@ -19,6 +19,22 @@ export {
   type PointConsistency,
   type RefillPlan,
 } from './protection/recovery-point-listing.ts'
+export {
+  type Advice,
+  ADVICE_NOTES,
+  type AdviceNote,
+  adviseProtection,
+  type DiskFigures,
+  type Figures,
+  type KnownPoint,
+  type KnownSnapshot,
+  type Means,
+  type Need,
+  NEEDS,
+  type Protection,
+  type Threat,
+  THREATS,
+} from './protection/advise.ts'
 export { localCalendar, type LocalCalendar, type PeriodKind, type Periods } from './protection/local-calendar.ts'
 export {
   type DropReason,

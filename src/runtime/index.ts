@@ -9,6 +9,7 @@ export {
   runCommand,
 } from './command.ts'
 export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
+export { type Environment, recordPath, usualHome } from './home-folder.ts'
 export { createLogger, type LogFacts, type Logger, type LogTarget, silentLogger } from './logger.ts'
 export { createRotatingFile, type RotatingFile, type RotationLimits } from './rotating-file.ts'
 export { tryProcessLock, type ProcessLock } from './process-lock.ts'

@@ -18,10 +18,9 @@
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'
-import { homedir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { messageOf } from '#base'
-import { type RpcAddress, UNIX_PATH_BYTES_MAX } from '#runtime'
+import { type Environment, recordPath, type RpcAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
 import { ServerError } from './errors.ts'
 
 export type Home = Readonly<{
@@ -35,19 +34,13 @@ export type Home = Readonly<{
   output: (name: string) => string
 }>
 
-type Environment = Readonly<Record<string, string | undefined>>
-
 /** The folder that the environment says. @throws ServerError `home_unusable` */
 export function homeFolder(environment: Environment, isRoot: boolean): string {
-  const { HOLDFAST_HOME: given, XDG_STATE_HOME: state } = environment
-  if (given !== undefined && given !== '') {
-    if (isAbsolute(given)) return given
-    throw new ServerError('home_unusable', `HOLDFAST_HOME must be an absolute path, not "${given}".`, {
-      facts: { folder: given },
-    })
-  }
-  if (isRoot) return '/var/lib/holdfast'
-  return join(state !== undefined && isAbsolute(state) ? state : join(homedir(), '.local', 'state'), 'holdfast')
+  const folder = usualHome(environment, isRoot)
+  if (isAbsolute(folder)) return folder
+  throw new ServerError('home_unusable', `HOLDFAST_HOME must be an absolute path, not "${folder}".`, {
+    facts: { folder },
+  })
 }
 
 function checkSocketPath(path: string): string {
@@ -78,7 +71,7 @@ export function openHome(folder: string): Home {
     catalog: join(folder, 'catalog.sqlite'),
     lock: (name) => join(folder, 'run', `${name}.lock`),
     socket: (name) => ({ kind: 'unix', path: checkSocketPath(join(folder, 'run', `${name}.sock`)) }),
-    record: (name) => join(folder, 'run', `${name}.json`),
+    record: (name) => recordPath(folder, name),
     log: (name) => join(folder, 'log', `${name}.log`),
     output: (name) => join(folder, 'log', `${name}.out`),
   }

@@ -11,6 +11,15 @@ function subcommands(help: string): string[] {
   return lines.flatMap((line) => /^ {2}([a-z-]+)/.exec(line)?.[1] ?? []).filter((name) => name !== 'help')
 }
 
+/** Whether a row of the manual begins with the command, alone or as one of `parent one\|two\|three`. */
+function isDescribed(manual: string, name: string): boolean {
+  const words = name.split(' ')
+  const last = words.pop() ?? ''
+  const parent = words.map((word) => `${word} `).join('')
+  const pattern = new RegExp(String.raw`\`${parent}(?:[a-z-]+\\?\|)*${last}[ \`\\|]`)
+  return manual.split('\n').some((line) => line.startsWith('| `') && pattern.test(line))
+}
+
 test('--help of every command shows its arguments and an example that begins with its own name', async () => {
   const folder = await testFolder()
   const seen: string[] = []
@@ -31,4 +40,7 @@ test('--help of every command shows its arguments and an example that begins wit
   const described = new Set(Array.from(manual.matchAll(/`(repo [a-z-]+) STORE/g), ([, name = '']) => name))
   const commands = seen.filter((name) => /^repo ./.test(name))
   assert.deepEqual(described, new Set(commands), 'docs/cli.md describes every command and no other')
+  const leaves = seen.filter((name) => name !== '' && !seen.some((other) => other.startsWith(`${name} `)))
+  for (const name of leaves.filter((leaf) => !leaf.startsWith('repo ')))
+    assert.ok(isDescribed(manual, name), `docs/cli.md describes ${name}`)
 })

@@ -34,7 +34,7 @@ function listCommand(): Command {
   )
 }
 
-async function readCatalog(control: ControlClient): Promise<Listed> {
+export async function readCatalog(control: ControlClient): Promise<Listed> {
   const repositories = (await control.call('catalog.repositories')) as KnownRepository[]
   const points: ListedPoint[] = []
   for (;;) {

@@ -14,13 +14,16 @@ export function makeHomeCommand(text: CommandText): Command {
 }
 
 /** @throws ServerError `home_unusable` */
-export async function homeOf({ home }: HomeOptions): Promise<Home> {
+export async function homeOf({ home }: Readonly<{ home?: string }>): Promise<Home> {
   const { homeFolder, openHome } = await import('#server')
   return openHome(home === undefined ? homeFolder(process.env, process.getuid?.() === 0) : resolve(home))
 }
 
 /** Opens the way to the server, runs `use`, closes. @throws ServerError `serve_not_running` */
-export async function withControl<T>(options: HomeOptions, use: (control: ControlClient) => Promise<T>): Promise<T> {
+export async function withControl<T>(
+  options: Readonly<{ home?: string }>,
+  use: (control: ControlClient) => Promise<T>,
+): Promise<T> {
   const { openControl } = await import('#server')
   const control = await openControl(await homeOf(options))
   try {

@@ -1,0 +1,175 @@
+/** holdfast disk: managed disks. */
+import { Command } from 'commander'
+import { GIB } from '#base'
+
+import { CliError } from '../errors.ts'
+import { parseSize } from '../size.ts'
+import {
+  type ApiContext,
+  makeApiCommand,
+  runApiCommand,
+  type Shown,
+  type WaitOptions,
+  withWaitOption,
+} from './api-command.ts'
+import type { ConfirmOptions } from './confirm.ts'
+import { DISK } from './disk-kind.ts'
+import { adoptCommand, exportDiskCommand, importCommand } from './disk-bytes.ts'
+import { change, deleteTargets, showTargets } from './one-or-many.ts'
+import type { DiskJson, ResourceJson } from './resource-json.ts'
+import {
+  DISK_TYPE,
+  type GroupOptions,
+  idOf,
+  listPath,
+  locationFor,
+  readTagOptions,
+  SNAPSHOT_TYPE,
+  type TargetOptions,
+  withGroupOption,
+  withTargetOptions,
+} from './targets.ts'
+
+type ListOptions = GroupOptions & Readonly<{ all?: boolean }>
+type CreateOptions = WaitOptions &
+  GroupOptions &
+  Readonly<{
+    location?: string
+    size?: number
+    source?: string
+    sku?: string
+    osType?: string
+    tags?: readonly string[]
+  }>
+
+export function diskCommand(): Command {
+  return new Command('disk')
+    .summary('managed disks')
+    .description('Makes, grows, copies, adopts, imports and exports disks.')
+    .addHelpText('after', '\nExamples:\n  holdfast disk create data1 -g web --size 64G\n  holdfast disk list -g web')
+    .addCommand(listCommand())
+    .addCommand(showCommand())
+    .addCommand(createCommand())
+    .addCommand(growCommand())
+    .addCommand(deleteCommand())
+    .addCommand(importCommand())
+    .addCommand(exportDiskCommand())
+    .addCommand(adoptCommand())
+}
+
+function listCommand(): Command {
+  const command = makeApiCommand({
+    usage: 'list',
+    summary: 'disks of a group, or of all groups',
+    description:
+      'Shows the disks of the group that is named or is the default; of all groups without either, or with --all.',
+    examples: ['holdfast disk list -g web', 'holdfast disk list --all --query "[].id" -o tsv'],
+  }).option('-a, --all', 'of all groups, whatever the default')
+  return withGroupOption(command).action((options: ListOptions) =>
+    runApiCommand(options, async (context) =>
+      DISK.many(await context.client.list<DiskJson>(await listPath(context, DISK_TYPE, options))),
+    ),
+  )
+}
+
+function showCommand(): Command {
+  const command = makeApiCommand({
+    usage: 'show [name]',
+    summary: 'one disk in full',
+    examples: ['holdfast disk show data1 -g web', 'holdfast disk show data1 -g web -o json'],
+  })
+  return withTargetOptions(command).action((name: string | undefined, options: TargetOptions) =>
+    runApiCommand(options, (context) => showTargets(context, DISK, name, options)),
+  )
+}
+
+/** `diskSizeGB` of Azure counts whole gibibytes. @throws CliError `usage_invalid` */
+export function wholeGib(bytes: number): number {
+  if (bytes >= GIB && bytes % GIB === 0) return bytes / GIB
+  throw new CliError('usage_invalid', 'The size of a disk is whole gibibytes, such as 64G.', { facts: { bytes } })
+}
+
+/** A disk or snapshot by id, or by its name in the group: snapshots first, as `az` has it. */
+async function sourceOf(context: ApiContext, source: string, options: GroupOptions): Promise<ResourceJson> {
+  if (source.startsWith('/')) return context.client.get(source)
+  const snapshot = await context.client.find<ResourceJson>(await idOf(context, source, SNAPSHOT_TYPE, options))
+  return snapshot ?? context.client.get(await idOf(context, source, DISK_TYPE, options))
+}
+
+async function createBody(context: ApiContext, options: CreateOptions): Promise<unknown> {
+  const { size, sku, osType } = options
+  const source = options.source === undefined ? undefined : await sourceOf(context, options.source, options)
+  if (source === undefined && size === undefined)
+    throw new CliError('usage_invalid', 'Either --size or --source is needed.')
+  const creationData =
+    source === undefined ? { createOption: 'Empty' } : { createOption: 'Copy', sourceResourceId: source.id }
+  const tags = readTagOptions(options.tags)
+  return {
+    location: await locationFor(context, options, source),
+    ...(sku !== undefined && { sku: { name: sku } }),
+    ...(tags !== undefined && { tags }),
+    properties: {
+      creationData,
+      ...(size !== undefined && { diskSizeGB: wholeGib(size) }),
+      ...(osType !== undefined && { osType }),
+    },
+  }
+}
+
+function createCommand(): Command {
+  const command = makeApiCommand({
+    usage: 'create <name>',
+    summary: 'make an empty disk, or one from a snapshot or another disk',
+    description:
+      'Makes a disk. From a snapshot it can be used at once, while its data follows; from a disk that no machine runs on it ' +
+      'is a copy.',
+    examples: [
+      'holdfast disk create data1 -g web --size 64G',
+      'holdfast disk create data2 -g web --source monday --tags owner=ops',
+    ],
+  })
+    .option('-s, --size <size>', 'whole gibibytes, such as 64G; with --source at least its size', parseSize)
+    .option('--source <disk or snapshot>', 'name in the group, or id')
+    .option('-l, --location <region>', "its region (default: the source's, else the usual one, else the group's)")
+    .option('--sku <name>', 'kept and shown; one kind of storage serves all')
+    .option('--os-type <type>', 'Linux or Windows')
+    .option('--tags <name=value...>', 'its tags')
+  return withWaitOption(withGroupOption(command)).action((name: string, options: CreateOptions) =>
+    runApiCommand(options, async (context) => {
+      const id = await idOf(context, name, DISK_TYPE, options)
+      const body = await createBody(context, options)
+      return change(context, DISK, options, { method: 'PUT', id, body, doing: 'Creating' })
+    }),
+  )
+}
+
+function growCommand(): Command {
+  const command = makeApiCommand({
+    usage: 'grow <name>',
+    summary: 'make a disk larger, also of a running machine',
+    description:
+      'Makes the disk larger. What is on it stays; partitions and file systems are grown in the guest. Never smaller.',
+    examples: ['holdfast disk grow data1 -g web --size 128G'],
+  }).requiredOption('-s, --size <size>', 'the new size, whole gibibytes', parseSize)
+  return withWaitOption(withGroupOption(command)).action(
+    (name: string, options: WaitOptions & GroupOptions & Readonly<{ size: number }>) =>
+      runApiCommand(options, async (context) => {
+        const id = await idOf(context, name, DISK_TYPE, options)
+        const body = { properties: { diskSizeGB: wholeGib(options.size) } }
+        return change(context, DISK, options, { method: 'PATCH', id, body, doing: 'Growing' })
+      }),
+  )
+}
+
+function deleteCommand(): Command {
+  const command = makeApiCommand({
+    usage: 'delete [name]',
+    summary: 'delete disks',
+    description: 'Deletes disks. An adopted file stays where it is. Snapshots of the disk stay whole. Asks first.',
+    examples: ['holdfast disk delete data1 -g web', 'holdfast disk delete --yes --no-wait --ids "$ID1" "$ID2"'],
+  }).option('-y, --yes', 'do not ask')
+  return withWaitOption(withTargetOptions(command)).action(
+    (name: string | undefined, options: TargetOptions & WaitOptions & ConfirmOptions) =>
+      runApiCommand(options, (context): Promise<Shown | undefined> => deleteTargets(context, DISK, name, options)),
+  )
+}

@@ -1,0 +1,38 @@
+/** What the tables read of what the API gives. JSON shows it all; these are only the fields that people look for. */
+
+export type ResourceJson = Readonly<{
+  id: string
+  name: string
+  location?: string
+  tags?: Readonly<Record<string, string>>
+  properties?: Readonly<Record<string, unknown>>
+}>
+
+export type DiskProperties = Readonly<{
+  diskSizeBytes?: number
+  diskState?: string
+  provisioningState?: string
+  timeCreated?: string
+  uniqueId?: string
+}>
+
+export type SnapshotProperties = DiskProperties &
+  Readonly<{
+    incremental?: boolean
+    completionPercent?: number
+    consistencyGroup?: string
+    creationData?: Readonly<{ createOption?: string; sourceResourceId?: string; sourceUniqueId?: string }>
+  }>
+
+export type DiskJson = ResourceJson & Readonly<{ managedBy?: string; properties: DiskProperties }>
+export type SnapshotJson = ResourceJson & Readonly<{ properties: SnapshotProperties }>
+
+export type UsageProperties = Readonly<{
+  sizeBytes?: number
+  usedBytes?: number
+  billedGiB?: number
+  ownBytes?: number
+  freedBytes?: number
+  measuredAt?: string
+}>
+export type UsageJson = ResourceJson & Readonly<{ type: string; properties: UsageProperties }>
