@@ -6,16 +6,26 @@
  */
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
+import type { DeploymentDesk } from '#jobs'
+import { ArmError } from '#contract'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
+import type { Inside } from './arm/inside.ts'
 import { resumeOperations } from './arm/operations.ts'
 import { RouteTable } from './arm/route-table.ts'
+import type { GraphParts } from './graph/routes.ts'
+import { findCaller } from './identity/callers.ts'
+import { SealedOrders } from './identity/sealed-orders.ts'
 import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener } from './listener.ts'
+import { lockRoutes } from './providers/authorization/locks.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
+import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
+import { DeploymentWork } from './providers/resources/deployments/work.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
@@ -23,7 +33,11 @@ import { subscriptionRoutes } from './providers/resources/subscriptions.ts'
 import { tagRoutes } from './providers/resources/tags.ts'
 
 export type ApiOptions = Readonly<{
-  host: ArmHost
+  host: Omit<ArmHost, 'inside' | 'orders'>
+  /** Where orders of deployments are sealed: the home's folder. */
+  homeFolder: string
+  /** Where the job of deployments finds the API. */
+  deployments: DeploymentDesk
   logger: Logger
   /** File of the key that signs tokens; made when it is not there. */
   signingKeyPath: string
@@ -40,30 +54,67 @@ export function allRoutes(): readonly ArmRoute[] {
   const routes = [
     ...subscriptionRoutes,
     ...groupRoutes,
+    ...deploymentRoutes,
     ...resourceRoutes,
     ...tagRoutes,
     ...roleRoutes,
+    ...lockRoutes,
     ...activityLogRoutes,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }
 
+function insideOf(catalog: ArmHost['catalog'], routes: RouteTable, dispatcher: () => Dispatcher): Inside {
+  return {
+    actionOf: (method, path) => {
+      try {
+        return routes.match(method, path).route.action
+      } catch (error) {
+        // A path that is nobody's: the caller says so in its own words.
+        if (error instanceof ArmError) return undefined
+        throw error
+      }
+    },
+    ask: async (principal, { method, target, baseUrl, correlationId, body, signal }) => {
+      const caller = await findCaller(catalog, principal)
+      if (caller === undefined)
+        throw new ArmError('AuthorizationFailed', `The principal '${principal}' does not exist any more.`)
+      const bytes = new TextEncoder().encode(body === undefined ? '' : JSON.stringify(body))
+      const headers = { 'x-ms-correlation-request-id': correlationId }
+      const answer = await dispatcher().answer({ method, target, baseUrl, headers, body: bytes, signal }, caller)
+      const parsed: unknown = answer.body === undefined ? undefined : JSON.parse(answer.body)
+      return { status: answer.status, headers: answer.headers, body: parsed }
+    },
+  }
+}
+
 /** Listens when it resolves. */
 export async function openApi(options: ApiOptions): Promise<Api> {
-  const { host, logger, signingKeyPath, address, port } = options
+  const { logger, signingKeyPath, address, port } = options
+  const routes = new RouteTable(allRoutes())
+  const host: ArmHost = {
+    ...options.host,
+    orders: new SealedOrders(options.homeFolder, options.host.random),
+    inside: insideOf(options.host.catalog, routes, () => dispatcher),
+  }
   const key = await openSigningKey(signingKeyPath)
   const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
   const tokens = new Tokens(parts)
-  const dispatcher = new Dispatcher({
+  const authenticate: GraphParts['authenticate'] = (authorization, baseUrl) =>
+    tokens.authenticate(authorization, baseUrl)
+  const dispatcher: Dispatcher = new Dispatcher({
     host,
-    routes: new RouteTable(allRoutes()),
-    authenticate: (authorization, baseUrl) => tokens.authenticate(authorization, baseUrl),
+    routes,
+    authenticate,
     logger,
   })
   await resumeOperations(host.catalog, host.jobs)
+  await sweepDeployments(host)
+  options.deployments.provide(new DeploymentWork(host))
   const app: FastifyInstance = makeListener({
     dispatcher,
     tokens: new TokenEndpoint(parts, tokens),
+    graph: { catalog: host.catalog, authenticate },
     logger,
     tenantId: host.tenantId,
     tls: options.tls,

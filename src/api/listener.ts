@@ -7,12 +7,14 @@ import { checkApiVersion } from '#contract'
 import type { Logger } from '#runtime'
 import type { Dispatcher } from './arm/dispatch.ts'
 import { errorReply } from './arm/error-reply.ts'
+import { type GraphParts, graphRoutes } from './graph/routes.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
 import { cloudMetadata } from './metadata.ts'
 
 export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
   tokens: TokenEndpoint
+  graph: GraphParts
   logger: Logger
   tenantId: string
   /** PEM. */
@@ -30,7 +32,10 @@ const CONNECTION_IDLE_MS = 75_000
 const HOST = /^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$|^\[[0-9a-f:.]{2,45}\](:\d{1,5})?$/i
 
 function baseUrlOf(request: FastifyRequest): string {
-  const { host } = request.headers
+  return baseUrlAt(request.headers.host)
+}
+
+function baseUrlAt(host: string | undefined): string {
   // A relative answer would be useless to the clients, and a forged Host must not get into a URL.
   return `https://${host !== undefined && HOST.test(host) ? host : 'localhost'}`
 }
@@ -113,6 +118,7 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     return reply.code(answer.status).send(answer.body)
   })
   openRoutes(app, parts)
+  graphRoutes(app, parts.graph, baseUrlAt)
   healthRoutes(app, parts)
   app.setNotFoundHandler((request, reply) => dispatch(parts, request, reply))
   return app

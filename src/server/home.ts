@@ -8,6 +8,7 @@
  *   run/worker.json        which process was started as worker, and why the last one was replaced; the same for the watchdog
  *   log/worker.log, .1, …  the worker's log, bounded (WORKER_LOG); the watchdog's lies with the journals
  *   log/*.out, *.out.old   what these processes print besides: mostly nothing
+ *   orders/                sealed orders of deployments that run; keys/orders/ their keys, removed first
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'

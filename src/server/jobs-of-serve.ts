@@ -7,6 +7,8 @@ import {
   backupJob,
   backupTask,
   deleteGroupJob,
+  DEPLOYMENT_QUEUE,
+  deploymentJob,
   listRepositoryJob,
   RESOURCE_QUEUE,
   type RepositoryHost,
@@ -21,6 +23,8 @@ export const BACKUP_QUEUE = 'backup'
 const BACKUPS_AT_ONCE = 2
 /** Operations on resources: most of them wait for a worker. */
 const RESOURCE_JOBS_AT_ONCE = 32
+/** Deployments that ask for something at once; while they wait for what they asked for they take no place. */
+const DEPLOYMENTS_AT_ONCE = 8
 
 const changeSource: ChangeSource = {
   nowMs: () => systemClock.nowMs(),
@@ -32,11 +36,13 @@ function repositoryHost(home: Home, clock: Clock, random: Random): RepositoryHos
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
-export function defineJobs(home: Home, { engine, catalog, tasks }: ServeParts): void {
+export function defineJobs(home: Home, { engine, catalog, tasks, deployments }: ServeParts): void {
   engine.queue(BACKUP_QUEUE, { concurrency: BACKUPS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: RESOURCE_JOBS_AT_ONCE, perKeyConcurrency: 1 })
   engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map() }))
+  engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
+  engine.define(deploymentJob(deployments))
   engine.define(listRepositoryJob(catalog, repositoryHost(home, systemClock, systemRandom)))
 }
 

@@ -10,7 +10,7 @@ import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
-import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, RpcServer, tryProcessLock } from '#runtime'
 import { controlMethods } from './control-methods.ts'
@@ -22,7 +22,13 @@ import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
 import { WorkerClient } from './worker/worker-client.ts'
 
-export type ServeParts = Readonly<{ engine: JobEngine; catalog: Catalog; tasks: TaskRunner }>
+export type ServeParts = Readonly<{
+  engine: JobEngine
+  catalog: Catalog
+  tasks: TaskRunner
+  /** Where jobs meet the API. */
+  deployments: DeploymentDesk
+}>
 
 export type ServeOptions = Readonly<{
   home: Home
@@ -116,7 +122,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const self = must(identityOf(), 'This process has an identity')
     const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, ...(timing && { timing }) })
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
-    await options.prepare({ engine, catalog, tasks })
+    const deployments = new DeploymentDesk()
+    await options.prepare({ engine, catalog, tasks, deployments })
     await keepWatchdog(journalsFolder(home), self)
     const children = childrenOf({ ...options, tasks })
     const begun = await Promise.allSettled(children.map((child) => child.begin()))
@@ -134,9 +141,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), health },
     })
     undo.push(() => rpc.close())
-    const face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health })
+    const face = await openFaceOf(options, { home, catalog, engine, deployments, clock, random, logger, health })
     if (face !== undefined) undo.push(() => face.close())
-    return { engine, catalog, tasks, face, health, stop }
+    return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()
     throw error

@@ -10,7 +10,7 @@ import { join } from 'node:path'
 import { must, randomUuid } from '#base'
 import { makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
-import { EmbeddedEngine } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { defineJobs, type Face, type Home, openFace, openHome } from '#server'
 
@@ -175,10 +175,11 @@ async function open(home: Home) {
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
   const noWorker = { run: () => Promise.reject(new Error('No worker runs here.')) }
-  defineJobs(home, { engine, catalog, tasks: noWorker })
+  const deployments = new DeploymentDesk()
+  defineJobs(home, { engine, catalog, tasks: noWorker, deployments })
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
-  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, health })
+  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, deployments, health })
   const agent = new Agent({ ca: await readFile(face.record.caFile, 'utf8'), keepAlive: true })
   return { catalog, engine, face, agent }
 }

@@ -3,6 +3,8 @@ import type { Catalog, Principal } from '#catalog'
 import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
 import type { JobEngine } from '#jobs'
+import type { SealedOrders } from '../identity/sealed-orders.ts'
+import type { Inside } from './inside.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
@@ -17,6 +19,9 @@ export type ArmHost = Readonly<{
   tenantId: string
   subscriptionId: string
   subscriptionName: string
+  /** The API asked from inside, in a caller's name. */
+  inside: Inside
+  orders: SealedOrders
 }>
 
 export interface ArmCall {

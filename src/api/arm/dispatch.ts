@@ -12,7 +12,10 @@ import type { Logger } from '#runtime'
 import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
+import { checkLocks } from './locks.ts'
+import { checkPreconditions, withEtag } from './preconditions.ts'
 import type { RouteMatch, RouteTable } from './route-table.ts'
+import { Turns } from './turns.ts'
 
 export type ArmRequest = Readonly<{
   method: string
@@ -39,6 +42,13 @@ export type DispatchParts = Readonly<{
 }>
 
 const METHODS: readonly string[] = ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE'] satisfies Method[]
+/** Azure's own hourly allowances: the clients show what is left of them. Nothing is taken off here. */
+const ALLOWANCES: Readonly<Record<string, readonly [string, string]>> = {
+  GET: ['x-ms-ratelimit-remaining-subscription-reads', '11999'],
+  HEAD: ['x-ms-ratelimit-remaining-subscription-reads', '11999'],
+  DELETE: ['x-ms-ratelimit-remaining-subscription-deletes', '14999'],
+}
+const ALLOWANCE_OF_WRITES = ['x-ms-ratelimit-remaining-subscription-writes', '1199'] as const
 const UUID_LIKE = /^[\w-]{1,64}$/
 
 class Call implements ArmCall {
@@ -127,13 +137,14 @@ async function checkScope({ host, params }: ArmCall): Promise<void> {
 /** Routes of a group itself name it `name`, so that it need not exist; all others name it `group`. */
 export class Dispatcher {
   readonly #parts: DispatchParts
+  readonly #turns = new Turns()
 
   constructor(parts: DispatchParts) {
     this.#parts = parts
   }
 
-  /** Never rejects. */
-  async answer(request: ArmRequest): Promise<ArmAnswer> {
+  /** @param caller who is known already; else the token says who asks. Never rejects. */
+  async answer(request: ArmRequest, caller?: Caller): Promise<ArmAnswer> {
     const { host, logger } = this.#parts
     const requestId = randomUuid(host.random)
     const clientRequestId = request.headers['x-ms-client-request-id'] ?? ''
@@ -147,11 +158,12 @@ export class Dispatcher {
       pragma: 'no-cache',
       'strict-transport-security': 'max-age=31536000; includeSubDomains',
       'x-content-type-options': 'nosniff',
+      ...Object.fromEntries([ALLOWANCES[request.method] ?? ALLOWANCE_OF_WRITES]),
     }
     if (request.headers['x-ms-return-client-request-id']?.toLowerCase() === 'true' && UUID_LIKE.test(clientRequestId))
       headers['x-ms-client-request-id'] = clientRequestId
     try {
-      return finished(await this.#handle(request, correlationId), headers)
+      return finished(await this.#handle(request, correlationId, caller), headers)
     } catch (error) {
       if (armErrorOf(error) === undefined)
         logger.error(
@@ -162,15 +174,15 @@ export class Dispatcher {
     }
   }
 
-  async #handle(request: ArmRequest, correlationId: string): Promise<ArmReply> {
+  async #handle(request: ArmRequest, correlationId: string, known?: Caller): Promise<ArmReply> {
     const { host, routes, authenticate } = this.#parts
-    const caller = await authenticate(request.headers['authorization'], request.baseUrl)
+    const caller = known ?? (await authenticate(request.headers['authorization'], request.baseUrl))
     if (!METHODS.includes(request.method))
       throw new ArmError('NotSupported', `The method ${request.method} is not supported.`, { status: 405 })
     const path = request.target.split('?', 1)[0] ?? '/'
     const match = routes.match(request.method as Method, path)
     const call = new Call(request, match, host, caller, correlationId)
-    if (request.method === 'GET' || request.method === 'HEAD') return this.#run(match.route, call)
+    if (request.method === 'GET' || request.method === 'HEAD') return this.#read(match.route, call)
     try {
       const reply = await this.#run(match.route, call)
       await this.#record(match.route, call, reply.status, reply.operation)
@@ -182,10 +194,27 @@ export class Dispatcher {
     }
   }
 
+  /** HEAD asks whether it is there: 204 where GET would show it. */
+  async #read(route: ArmRoute, call: ArmCall): Promise<ArmReply> {
+    checkAccess(route, call)
+    await checkScope(call)
+    const reply = await withEtag(call, await route.handle(call))
+    if (call.method !== 'HEAD' || route.method === 'HEAD') return reply
+    return { status: reply.status === 200 ? 204 : reply.status, ...(reply.headers && { headers: reply.headers }) }
+  }
+
   async #run(route: ArmRoute, call: ArmCall): Promise<ArmReply> {
     checkAccess(route, call)
     await checkScope(call)
-    return route.handle(call)
+    if (route.method === 'POST') {
+      await checkLocks(route, call)
+      return route.handle(call)
+    }
+    return this.#turns.take(call.id.toLowerCase(), async () => {
+      await checkLocks(route, call)
+      await checkPreconditions(call)
+      return withEtag(call, await route.handle(call))
+    })
   }
 
   async #record(route: ArmRoute, call: ArmCall, httpStatus: number, operation?: string, code?: string): Promise<void> {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import type { Clock, Random } from '#base'
 import { type Api, openApi } from '#api'
 import type { Catalog } from '#catalog'
-import type { JobEngine } from '#jobs'
+import type { DeploymentDesk, JobEngine } from '#jobs'
 import { type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
 import { openTls } from './certificates.ts'
@@ -15,6 +15,7 @@ export type FaceParts = Readonly<{
   home: Home
   catalog: Catalog
   engine: JobEngine
+  deployments: DeploymentDesk
   clock: Clock
   random: Random
   logger: Logger
@@ -28,11 +29,13 @@ export type FaceRecord = Identity &
 export type Face = Readonly<{ record: FaceRecord; administrator: Administrator; close: () => Promise<void> }>
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
-  const { home, catalog, engine, clock, random, logger, health } = parts
+  const { home, catalog, engine, deployments, clock, random, logger, health } = parts
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
   const tls = await openTls(join(home.folder, 'tls'), [options.address], clock)
   const api: Api = await openApi({
     host: { ...identity, catalog, jobs: engine, clock, random, subscriptionName: 'Holdfast' },
+    homeFolder: home.folder,
+    deployments,
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
     ...options,
