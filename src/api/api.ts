@@ -38,6 +38,8 @@ export type ApiOptions = Readonly<{
   homeFolder: string
   /** Where the job of deployments finds the API. */
   deployments: DeploymentDesk
+  /** Resource types beside ours. */
+  routes?: readonly ArmRoute[]
   logger: Logger
   /** File of the key that signs tokens; made when it is not there. */
   signingKeyPath: string
@@ -50,7 +52,8 @@ export type ApiOptions = Readonly<{
 
 export type Api = Readonly<{ url: string; close: () => Promise<void> }>
 
-export function allRoutes(): readonly ArmRoute[] {
+/** Every route that is served. */
+export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
   const routes = [
     ...subscriptionRoutes,
     ...groupRoutes,
@@ -60,6 +63,7 @@ export function allRoutes(): readonly ArmRoute[] {
     ...roleRoutes,
     ...lockRoutes,
     ...activityLogRoutes,
+    ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }
@@ -91,7 +95,7 @@ function insideOf(catalog: ArmHost['catalog'], routes: RouteTable, dispatcher: (
 /** Listens when it resolves. */
 export async function openApi(options: ApiOptions): Promise<Api> {
   const { logger, signingKeyPath, address, port } = options
-  const routes = new RouteTable(allRoutes())
+  const routes = new RouteTable(allRoutes(options.routes))
   const host: ArmHost = {
     ...options.host,
     orders: new SealedOrders(options.homeFolder, options.host.random),

@@ -8,9 +8,9 @@ import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { must, randomUuid } from '#base'
-import { makeSecret } from '#api'
+import { type ArmRoute, makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
-import { DeploymentDesk, EmbeddedEngine } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine, type JobEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { defineJobs, type Face, type Home, openFace, openHome } from '#server'
 
@@ -29,10 +29,14 @@ type Raw = Readonly<{
   headers?: Readonly<Record<string, string>>
 }>
 
+/** Resource types of a test, beside ours. */
+export type MoreTypes = Readonly<{ routes: readonly ArmRoute[]; define: (engine: JobEngine) => void }>
+
 export const VERSION = 'api-version=2024-11-01'
 
 export class ApiWorld {
   readonly home: Home
+  readonly #more: MoreTypes | undefined
   #catalog: Catalog
   #engine: EmbeddedEngine
   #face: Face
@@ -40,22 +44,28 @@ export class ApiWorld {
 
   private constructor(
     home: Home,
+    more: MoreTypes | undefined,
     opened: Readonly<{ catalog: Catalog; engine: EmbeddedEngine; face: Face; agent: Agent }>,
   ) {
     this.home = home
+    this.#more = more
     this.#catalog = opened.catalog
     this.#engine = opened.engine
     this.#face = opened.face
     this.#agent = opened.agent
   }
 
-  static async make(): Promise<ApiWorld> {
+  static async make(more?: MoreTypes): Promise<ApiWorld> {
     const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
-    return new ApiWorld(home, await open(home))
+    return new ApiWorld(home, more, await open(home, more))
   }
 
   get catalog(): Catalog {
     return this.#catalog
+  }
+
+  get jobs(): JobEngine {
+    return this.#engine
   }
 
   get subscription(): string {
@@ -150,7 +160,7 @@ export class ApiWorld {
 
   async restart(): Promise<void> {
     await this.#close()
-    const { catalog, engine, face, agent } = await open(this.home)
+    const { catalog, engine, face, agent } = await open(this.home, this.#more)
     this.#catalog = catalog
     this.#engine = engine
     this.#face = face
@@ -170,16 +180,17 @@ export class ApiWorld {
   }
 }
 
-async function open(home: Home) {
+async function open(home: Home, more: MoreTypes | undefined) {
   const catalog = await Catalog.open(home.catalog, systemClock)
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
   const noWorker = { run: () => Promise.reject(new Error('No worker runs here.')) }
   const deployments = new DeploymentDesk()
   defineJobs(home, { engine, catalog, tasks: noWorker, deployments })
+  more?.define(engine)
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
-  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, deployments, health })
+  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, deployments, health, ...(more !== undefined && { routes: more.routes }) })
   const agent = new Agent({ ca: await readFile(face.record.caFile, 'utf8'), keepAlive: true })
   return { catalog, engine, face, agent }
 }

@@ -1,7 +1,7 @@
 /** The Azure face of one home: identity, certificates and the listener, over the parts that `serve` runs. */
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, openApi } from '#api'
+import { type Api, type ArmRoute, openApi } from '#api'
 import type { Catalog } from '#catalog'
 import type { DeploymentDesk, JobEngine } from '#jobs'
 import { type Logger, replaceFile } from '#runtime'
@@ -16,6 +16,8 @@ export type FaceParts = Readonly<{
   catalog: Catalog
   engine: JobEngine
   deployments: DeploymentDesk
+  /** Resource types beside ours. */
+  routes?: readonly ArmRoute[]
   clock: Clock
   random: Random
   logger: Logger
@@ -36,6 +38,7 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     host: { ...identity, catalog, jobs: engine, clock, random, subscriptionName: 'Holdfast' },
     homeFolder: home.folder,
     deployments,
+    ...(parts.routes !== undefined && { routes: parts.routes }),
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
     ...options,
