@@ -200,7 +200,7 @@ export async function followed<T>(ask: Ask, answer: Answer<unknown>): Promise<An
   const url = String(answer.headers['azure-asyncoperation'] ?? answer.headers['location'])
   for (;;) {
     const polled = await ask<T & { status?: string }>('GET', url)
-    const running = polled.status === 202 || polled.body?.status === 'InProgress'
+    const running = polled.status === 202 || ['InProgress', 'Accepted', 'Running'].includes(polled.body?.status ?? '')
     if (!running) return polled
     assert.equal(polled.headers['retry-after'], '1', 'az waits half a minute without it')
     await systemClock.sleep(20)

@@ -7,7 +7,7 @@ import { test } from 'node:test'
 import { allRoutes, type ArmRoute } from '#api'
 import { insertResource } from '#catalog'
 import { BUILT_IN_ROLES, isAllowed } from '#domain'
-import { ApiWorld, VERSION } from './api-world.ts'
+import { ApiWorld, followed, VERSION } from './api-world.ts'
 
 const roleNamed = (name: string): string => BUILT_IN_ROLES.find((role) => role.name === name)?.id ?? assert.fail(name)
 
@@ -45,7 +45,14 @@ async function furnish(world: ApiWorld, filled: readonly Filled[]): Promise<void
   const ask = await world.asker()
   const group = `${world.subscription}/resourceGroups/rg`
   await ask('PUT', `${group}?${VERSION}`, { location: 'eastus', tags: { note: CANARY } })
-  const seen = new Set<string>()
+  const deployment = `${group}/providers/Microsoft.Resources/deployments/${CANARY}`
+  const template = { outputs: { note: { type: 'string', value: CANARY } } }
+  const made = await ask('PUT', `${deployment}?${VERSION}`, { properties: { mode: 'Incremental', template } })
+  assert.equal(made.status, 201, made.text)
+  await followed(ask, made)
+  const lock = `${group}/providers/Microsoft.Authorization/locks/${CANARY}`
+  await ask('PUT', `${lock}?${VERSION}`, { properties: { level: 'CanNotDelete', notes: CANARY } })
+  const seen = new Set([deployment.toLowerCase(), lock.toLowerCase()])
   for (const { path } of filled) {
     const id = path.split('?', 1)[0] ?? ''
     const [, type, name] = new RegExp(`^${group}/providers/([^/]+/[^/]+)/([^/]+)$`, 'i').exec(id) ?? []
@@ -56,7 +63,7 @@ async function furnish(world: ApiWorld, filled: readonly Filled[]): Promise<void
     const source = { nowMs: () => 1, newEtag: () => 'W/"e"' }
     await world.catalog.write((trx) => insertResource(trx, record, source).then(() => undefined))
   }
-  assert.ok(seen.size > 0)
+  assert.ok(seen.size > 2)
 }
 
 test('Every route asks who may', async (t) => {

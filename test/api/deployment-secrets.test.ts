@@ -6,7 +6,7 @@ import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { systemClock } from '#runtime'
+import { eventually } from '../rig/deadline.ts'
 import { ApiWorld, type Ask, VERSION } from './api-world.ts'
 import { letGo, Things } from './things.ts'
 
@@ -31,23 +31,17 @@ async function filesWithPassword(folder: string): Promise<string[]> {
   return found
 }
 
-async function until(what: string, isSo: () => Promise<boolean> | boolean): Promise<void> {
-  for (const untilMs = systemClock.nowMs() + DEADLINE_MS; systemClock.nowMs() < untilMs; ) {
-    if (await isSo()) return
-    await systemClock.sleep(20)
-  }
-  assert.fail(what)
+function until(what: string, isSo: () => Promise<boolean> | boolean): Promise<true> {
+  return eventually(what, DEADLINE_MS, async () => (await isSo()) || undefined)
 }
 
 async function endedAt(ask: Ask, path: string, jobs: () => ApiWorld['jobs']): Promise<string> {
-  let state = ''
-  await until('the deployment ends', async () => {
+  return eventually('the end of the deployment', DEADLINE_MS, async () => {
     await letGo(jobs())
     const { body } = await ask<{ properties: { provisioningState: string } }>('GET', path)
-    state = body.properties.provisioningState
-    return !['Accepted', 'Running'].includes(state)
+    const state = body.properties.provisioningState
+    return ['Accepted', 'Running'].includes(state) ? undefined : state
   })
-  return state
 }
 
 const thing = (name: string, properties: object, dependsOn: string[] = []): object => ({

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { deleteRoleAssignment, listRoleAssignments } from '#catalog'
 import { BUILT_IN_ROLES } from '#domain'
-import { systemClock } from '#runtime'
+import { eventually } from '../rig/deadline.ts'
 import { type Answer, ApiWorld, type Ask, VERSION } from './api-world.ts'
 import { letGo, Things } from './things.ts'
 
@@ -36,25 +36,20 @@ type Operations = {
 const DEADLINE_MS = 30_000
 
 /** Polls the operation of a deployment to its end, looking after `between` each time. */
-async function ended(ask: Ask, put: Answer<unknown>, between = async (): Promise<unknown> => undefined): Promise<Status> {
+function ended(ask: Ask, put: Pick<Answer<unknown>, 'headers'>, between?: () => Promise<unknown>): Promise<Status> {
   const url = String(put.headers['azure-asyncoperation'])
-  for (const untilMs = systemClock.nowMs() + DEADLINE_MS; systemClock.nowMs() < untilMs; ) {
+  return eventually('the end of the deployment', DEADLINE_MS, async () => {
     const { body, status, headers } = await ask<Status>('GET', url)
     assert.equal(status, 200)
     if (!['Accepted', 'Running'].includes(body.status)) return body
     assert.equal(headers['retry-after'], '1', 'az waits half a minute without it')
-    await between()
-    await systemClock.sleep(20)
-  }
-  return assert.fail('The deployment did not end')
+    await between?.()
+    return undefined
+  })
 }
 
-async function until(what: string, isSo: () => Promise<boolean> | boolean): Promise<void> {
-  for (const untilMs = systemClock.nowMs() + DEADLINE_MS; systemClock.nowMs() < untilMs; ) {
-    if (await isSo()) return
-    await systemClock.sleep(20)
-  }
-  assert.fail(what)
+function began(things: Things, count: number): Promise<true> {
+  return eventually('the parts to begin', DEADLINE_MS, () => things.puts.length >= count || undefined)
 }
 
 const thing = (name: string, properties: object = {}, more: object = {}): object => ({
@@ -242,7 +237,7 @@ test('Parts of a deployment', async (t) => {
       thing('a', { how: 'job' }),
     ])
     const put = await ask('PUT', at('order'), bodyOf(template))
-    await until('both began', () => things.puts.length === 2)
+    await began(things, 2)
     assert.deepEqual(things.names().toSorted(), ['a', 'b'])
     const running = await ask<Operations>('GET', at('order', '/operations'))
     assert.ok(running.body.value.every(({ properties }) => properties.provisioningState === 'Running'))
@@ -303,7 +298,7 @@ test('Parts of a deployment', async (t) => {
     things.puts.length = 0
     const template = templateOf([thing('one', { how: 'job' }), thing('two', {}, { dependsOn: ['one'] })])
     const put = await ask('PUT', at('stop'), bodyOf(template))
-    await until('it began', () => things.puts.length === 1)
+    await began(things, 1)
     assert.equal((await ask('POST', at('stop', '/cancel'), {})).status, 204)
     assert.equal((await ended(ask, put)).status, 'Canceled')
     assert.equal((await ask<Deployment>('GET', at('stop'))).body.properties.provisioningState, 'Canceled')
@@ -330,12 +325,11 @@ test('A deployment may what its caller may', async (t) => {
     const contributor = await world.principal('contributor', [{ role: roleNamed('Contributor'), scope: group }])
     const put = await contributor.ask('PUT', at('part'), bodyOf(template))
     assert.equal(put.status, 201, put.text)
-    await until('it began', () => things.puts.length === 1)
+    await began(things, 1)
     assert.equal(things.puts[0]?.by, contributor.clientId)
     for (const { key } of await listRoleAssignments(world.catalog, { principal: contributor.id }))
       await world.catalog.write((trx) => deleteRoleAssignment(trx, key))
-    const url = { headers: put.headers } as Answer<unknown>
-    const end = await ended(ask, url, () => letGo(world.jobs))
+    const end = await ended(ask, put, () => letGo(world.jobs))
     assert.equal(end.status, 'Failed')
     assert.deepEqual(things.names(), ['a'])
   })

@@ -3,6 +3,7 @@
  * for its signal `go`; it can be told to refuse. Every PUT is remembered with its body, in order.
  */
 import { type ArmCall, type ArmReply, type ArmRoute, beginOperation, changeSourceOf, operationRoutes, showResource } from '#api'
+import { isHoldfastError } from '#base'
 import { deleteResource, findResource, insertResource, updateResource, type CatalogTransaction } from '#catalog'
 import { ArmError, groupId } from '#contract'
 import { type JobEngine, RESOURCE_QUEUE } from '#jobs'
@@ -96,6 +97,10 @@ export class Things implements MoreTypes {
 /** Lets the jobs of all things go on that wait now. */
 export async function letGo(jobs: JobEngine): Promise<number> {
   const waiting = await jobs.list({ name: JOB, status: ['waiting', 'queued', 'running', 'sleeping'] })
-  for (const { id } of waiting) await jobs.signal(id, 'go')
+  for (const { id } of waiting)
+    await jobs.signal(id, 'go').catch((error: unknown) => {
+      // It was let go before, and has ended meanwhile.
+      if (!isHoldfastError(error, 'job_over')) throw error
+    })
   return waiting.length
 }
