@@ -143,7 +143,7 @@ export class ApiWorld {
   raw<T>({ method, path, body, headers }: Raw): Promise<Answer<T>> {
     const target = path.startsWith('https://') ? path : `${this.#face.record.endpoint}${path}`
     return new Promise((resolve, reject) => {
-      const sent = request(target, { method, headers: { ...headers }, agent: this.#agent }, (response) => {
+      const sent = request(target, { method, headers: { ...headers, ...lengthOf(body) }, agent: this.#agent }, (response) => {
         const parts: Buffer[] = []
         response.on('data', (part: Buffer) => parts.push(part))
         response.on('end', () => {
@@ -180,6 +180,11 @@ export class ApiWorld {
   }
 }
 
+/** Node says it by itself for some methods only; without it a body is taken for the next request. */
+function lengthOf(body: string | Uint8Array | undefined): Readonly<Record<string, string>> {
+  return body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+}
+
 async function open(home: Home, more: MoreTypes | undefined) {
   const catalog = await Catalog.open(home.catalog, systemClock)
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
@@ -190,7 +195,10 @@ async function open(home: Home, more: MoreTypes | undefined) {
   more?.define(engine)
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
-  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, deployments, health, ...(more !== undefined && { routes: more.routes }) })
+  const face = await openFace(
+    { address: '127.0.0.1', port: 0 },
+    { ...parts, home, engine, deployments, health, ...(more !== undefined && { routes: more.routes }) },
+  )
   const agent = new Agent({ ca: await readFile(face.record.caFile, 'utf8'), keepAlive: true })
   return { catalog, engine, face, agent }
 }

@@ -13,7 +13,10 @@ const roleNamed = (name: string): string => BUILT_IN_ROLES.find((role) => role.n
 
 /** Whoever has a token may ask these: what they tell is the same for all, or is told only to who began it. */
 const SIGNED_IN = [
+  '/tenants',
+  '/subscriptions',
   '/providers',
+  '/providers/{namespace}',
   '/subscriptions/{subscription}/providers',
   '/subscriptions/{subscription}/providers/{namespace}',
   '/{scope}/providers/Microsoft.Authorization/roleDefinitions',
@@ -59,7 +62,15 @@ async function furnish(world: ApiWorld, filled: readonly Filled[]): Promise<void
     if (type === undefined || name !== CANARY || seen.has(id.toLowerCase())) continue
     seen.add(id.toLowerCase())
     const common = { subscription: world.subscription.slice(15), group, location: 'eastus', tags: { note: CANARY } }
-    const record = { ...common, id, type, name, state: 'Succeeded', body: { properties: { note: CANARY } }, backing: {} }
+    const record = {
+      ...common,
+      id,
+      type,
+      name,
+      state: 'Succeeded',
+      body: { properties: { note: CANARY } },
+      backing: {},
+    }
     const source = { nowMs: () => 1, newEtag: () => 'W/"e"' }
     await world.catalog.write((trx) => insertResource(trx, record, source).then(() => undefined))
   }
@@ -128,7 +139,10 @@ test('Every route asks who may', async (t) => {
     for (const { method, path, action } of routes.filter((route) => secret.test(route.path))) {
       assert.equal(method, 'POST', path)
       for (const name of ['Reader', 'Backup Reader', 'Backup Operator'])
-        assert.ok(!isAllowed([{ scope: '', roleId: roleNamed(name) }], action, `${world.subscription}/x`), `${name} ${action}`)
+        assert.ok(
+          !isAllowed([{ scope: '', roleId: roleNamed(name) }], action, `${world.subscription}/x`),
+          `${name} ${action}`,
+        )
     }
   })
 

@@ -30,7 +30,9 @@ type Deployment = {
   }
 }
 type Operations = {
-  value: { properties: { provisioningState: string; targetResource: { resourceName: string }; statusMessage?: unknown } }[]
+  value: {
+    properties: { provisioningState: string; targetResource: { resourceName: string }; statusMessage?: unknown }
+  }[]
 }
 
 const DEADLINE_MS = 30_000
@@ -167,7 +169,10 @@ lines"}}},
     )
     const operations = await ask<Operations>('GET', at('dep1', '/operations'))
     assert.deepEqual(
-      operations.body.value.map(({ properties }) => [properties.targetResource.resourceName, properties.provisioningState]),
+      operations.body.value.map(({ properties }) => [
+        properties.targetResource.resourceName,
+        properties.provisioningState,
+      ]),
       [
         ['td0', 'Succeeded'],
         ['td1', 'Succeeded'],
@@ -180,19 +185,41 @@ lines"}}},
     assert.ok(resources.body.value.every(({ type }) => type === 'Microsoft.Test/things'))
     assert.equal((await ask('DELETE', at('dep1'))).status, 204)
     assert.equal((await ask<Failure>('GET', at('dep1'))).body.error.code, 'DeploymentNotFound')
-    assert.equal((await ask('GET', `${group}/providers/Microsoft.Test/things/td0?${VERSION}`)).status, 200, 'things stay')
+    assert.equal(
+      (await ask('GET', `${group}/providers/Microsoft.Test/things/td0?${VERSION}`)).status,
+      200,
+      'things stay',
+    )
   })
 
   await t.test('says what it does not do', async () => {
     const good = templateOf([thing('a')])
     for (const [action, body, status, code, words] of [
       ['', bodyOf(good, {}, { mode: 'Complete' }), 400, 'UnsupportedField', /Complete/],
-      ['', { properties: { mode: 'Incremental', templateLink: { uri: 'https://x' } } }, 400, 'UnsupportedField', /by link/],
+      [
+        '',
+        { properties: { mode: 'Incremental', templateLink: { uri: 'https://x' } } },
+        400,
+        'UnsupportedField',
+        /by link/,
+      ],
       ['', bodyOf(good, {}, { parametersLink: { uri: 'https://x' } }), 400, 'UnsupportedField', /by link/],
       ['', bodyOf(good, {}, { onErrorDeployment: { type: 'LastSuccessful' } }), 400, 'UnsupportedField', /earlier/],
       ['/whatIf', bodyOf(good), 400, 'NotSupported', /whatIf/],
-      ['', bodyOf(templateOf([thing('a', { k: "[listKeys('x', '2024-01-01').keys]" })])), 400, 'InvalidTemplate', /listkeys/],
-      ['', bodyOf(templateOf([thing('a', {}, { type: 'Microsoft.Sql/servers' })])), 400, 'InvalidTemplateDeployment', /Sql/],
+      [
+        '',
+        bodyOf(templateOf([thing('a', { k: "[listKeys('x', '2024-01-01').keys]" })])),
+        400,
+        'InvalidTemplate',
+        /listkeys/,
+      ],
+      [
+        '',
+        bodyOf(templateOf([thing('a', {}, { type: 'Microsoft.Sql/servers' })])),
+        400,
+        'InvalidTemplateDeployment',
+        /Sql/,
+      ],
       [
         '',
         bodyOf(templateOf([thing('n', {}, { type: 'Microsoft.Resources/deployments' })])),
@@ -258,7 +285,7 @@ test('Parts of a deployment', async (t) => {
     const put = await ask('PUT', at('fails'), bodyOf(template))
     const end = await ended(ask, put, () => letGo(world.jobs))
     assert.equal(end.status, 'Failed')
-    assert.equal(end.error?.code, 'DeploymentFailed')
+    assert.equal(end.error?.code, 'DeploymentFailed', JSON.stringify(end))
     assert.deepEqual(
       end.error?.details?.map(({ code, target = '' }) => [code, target.slice(target.lastIndexOf('/') + 1)]),
       [
@@ -273,26 +300,29 @@ test('Parts of a deployment', async (t) => {
     assert.equal(properties.outputs, undefined)
   })
 
-  await t.test('that are repeated: the same request is the same operation while it runs, another one waits', async () => {
-    things.puts.length = 0
-    const template = templateOf([thing('slow', { how: 'job' })])
-    const first = await ask('PUT', at('twice'), bodyOf(template))
-    const [again, ...others] = await Promise.all(
-      Array.from({ length: 5 }, () => ask('PUT', at('twice'), bodyOf(template))),
-    )
-    for (const one of [again, ...others]) {
-      assert.equal(one?.status, 200)
-      assert.equal(one?.headers['azure-asyncoperation'], first.headers['azure-asyncoperation'])
-    }
-    const other = await ask<Failure>('PUT', at('twice'), bodyOf(templateOf([thing('other')])))
-    assert.deepEqual([other.status, other.body.error.code], [409, 'AnotherOperationInProgress'])
-    assert.equal((await ask('DELETE', at('twice'))).status, 409)
-    assert.deepEqual(await ended(ask, first, () => letGo(world.jobs)), { status: 'Succeeded' })
-    assert.deepEqual(things.names(), ['slow'])
-    const anew = await ask('PUT', at('twice'), bodyOf(templateOf([thing('other')])))
-    assert.equal(anew.status, 200, 'a name may be used again')
-    assert.deepEqual(await ended(ask, anew), { status: 'Succeeded' })
-  })
+  await t.test(
+    'that are repeated: the same request is the same operation while it runs, another one waits',
+    async () => {
+      things.puts.length = 0
+      const template = templateOf([thing('slow', { how: 'job' })])
+      const first = await ask('PUT', at('twice'), bodyOf(template))
+      const [again, ...others] = await Promise.all(
+        Array.from({ length: 5 }, () => ask('PUT', at('twice'), bodyOf(template))),
+      )
+      for (const one of [again, ...others]) {
+        assert.equal(one?.status, 200)
+        assert.equal(one?.headers['azure-asyncoperation'], first.headers['azure-asyncoperation'])
+      }
+      const other = await ask<Failure>('PUT', at('twice'), bodyOf(templateOf([thing('other')])))
+      assert.deepEqual([other.status, other.body.error.code], [409, 'AnotherOperationInProgress'])
+      assert.equal((await ask('DELETE', at('twice'))).status, 409)
+      assert.deepEqual(await ended(ask, first, () => letGo(world.jobs)), { status: 'Succeeded' })
+      assert.deepEqual(things.names(), ['slow'])
+      const anew = await ask('PUT', at('twice'), bodyOf(templateOf([thing('other')])))
+      assert.equal(anew.status, 200, 'a name may be used again')
+      assert.deepEqual(await ended(ask, anew), { status: 'Succeeded' })
+    },
+  )
 
   await t.test('that are cancelled: nothing more begins', async () => {
     things.puts.length = 0

@@ -2,7 +2,15 @@
  * A resource type for tests of what is common to all: `Microsoft.Test/things`. A thing is made at once, or by a job that waits
  * for its signal `go`; it can be told to refuse. Every PUT is remembered with its body, in order.
  */
-import { type ArmCall, type ArmReply, type ArmRoute, beginOperation, changeSourceOf, operationRoutes, showResource } from '#api'
+import {
+  type ArmCall,
+  type ArmReply,
+  type ArmRoute,
+  beginOperation,
+  changeSourceOf,
+  operationRoutes,
+  showResource,
+} from '#api'
 import { isHoldfastError } from '#base'
 import { deleteResource, findResource, insertResource, updateResource, type CatalogTransaction } from '#catalog'
 import { ArmError, groupId } from '#contract'
@@ -34,9 +42,10 @@ export class Things implements MoreTypes {
       version: 1,
       run: async (job, { fails }: { fails: boolean }) => {
         await job.waitForSignal('go')
-        await job.step('make', () => {
+        const make = (): void => {
           if (fails) throw new ArmError('AllocationFailed', 'There is no room for the thing.')
-        })
+        }
+        await job.step('make', make, { retry: { attemptsMax: 1, delayMs: 1, delayMsMax: 1 } })
         return null
       },
     })
@@ -62,7 +71,9 @@ export class Things implements MoreTypes {
     const { how, ...properties } = body.properties ?? {}
     this.puts.push({ name: call.param('name'), body, by: call.caller.principal.clientId })
     if (how === 'refuse')
-      throw new ArmError('InvalidParameter', `The value '${String(properties.text)}' is not allowed.`, { target: 'text' })
+      throw new ArmError('InvalidParameter', `The value '${String(properties.text)}' is not allowed.`, {
+        target: 'text',
+      })
     const shown = { location: body.location ?? 'eastus', properties: { ...properties, text: undefined } }
     const write = (trx: CatalogTransaction): Promise<void> => this.#write(call, trx, shown)
     if (how === undefined) {
@@ -90,7 +101,11 @@ export class Things implements MoreTypes {
     const { subscriptionId } = call.host
     const group = groupId(subscriptionId, call.param('group'))
     const record = { id: call.id, subscription: subscriptionId, group, type: TYPE, name: call.param('name') }
-    await insertResource(trx, { ...record, location: 'eastus', tags: {}, state: 'Succeeded', body, backing: {} }, source)
+    await insertResource(
+      trx,
+      { ...record, location: 'eastus', tags: {}, state: 'Succeeded', body, backing: {} },
+      source,
+    )
   }
 }
 

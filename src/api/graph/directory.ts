@@ -95,5 +95,9 @@ export async function askDirectory(catalog: Catalog, request: DirectoryRequest):
     }
     if ((name === 'users' || name === 'groups') && id === undefined) return { status: 200, body: { value: [] } }
   }
-  return refusal(404, 'Request_ResourceNotFound', `Holdfast's directory does not provide ${method} ${path.slice(0, 100)}.`)
+  return refusal(
+    404,
+    'Request_ResourceNotFound',
+    `Holdfast's directory does not provide ${method} ${path.slice(0, 100)}.`,
+  )
 }

@@ -14,7 +14,11 @@ export type GraphParts = Readonly<{
 
 const PREFIX = '/graph/v1.0'
 
-export function graphRoutes(app: FastifyInstance, parts: GraphParts, baseUrlOf: (host: string | undefined) => string): void {
+export function graphRoutes(
+  app: FastifyInstance,
+  parts: GraphParts,
+  baseUrlOf: (host: string | undefined) => string,
+): void {
   app.route<{ Querystring: Record<string, string | undefined> }>({
     method: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'],
     url: `${PREFIX}/*`,
@@ -31,7 +35,8 @@ export function graphRoutes(app: FastifyInstance, parts: GraphParts, baseUrlOf: 
         })
         return await reply.code(answer.status).header('cache-control', 'no-store').send(answer.body)
       } catch (error) {
-        if (error instanceof URIError) return reply.code(400).send({ error: { code: 'BadRequest', message: error.message } })
+        if (error instanceof URIError)
+          return reply.code(400).send({ error: { code: 'BadRequest', message: error.message } })
         const { status, body } = errorReply(error, request.id)
         return reply.code(status).send(body)
       }

@@ -68,7 +68,13 @@ const WAIT_GROWTH = 1.5
 function readInput(given: unknown): DeploymentInput {
   const { deployment, run } = recordOf(given, 'fields')
   if (typeof deployment === 'string' && typeof run === 'string') return { deployment, run }
-  throw new JobsError('job_input_invalid', 'The job’s input has no valid deployment.', { facts: { field: 'deployment' } })
+  throw new JobsError('job_input_invalid', 'The job’s input has no valid deployment.', {
+    facts: { field: 'deployment' },
+  })
+}
+
+function waitMs(quietRounds: number): number {
+  return Math.min(Math.round(WAIT_MS_FIRST * WAIT_GROWTH ** Math.min(quietRounds, 30)), WAIT_MS_MAX)
 }
 
 async function deployAll(job: JobContext, desk: DeploymentDesk, input: DeploymentInput): Promise<void> {
@@ -88,7 +94,7 @@ async function deployAll(job: JobContext, desk: DeploymentDesk, input: Deploymen
         { retry: PUT_RETRY },
       )
     if (ready.length > 0) await Promise.all(ready.map(put))
-    else await job.sleep(`wait ${round}`, Math.min(WAIT_MS_FIRST * WAIT_GROWTH ** Math.min(quietRounds, 30), WAIT_MS_MAX))
+    else await job.sleep(`wait ${round}`, waitMs(quietRounds))
   }
 }
 

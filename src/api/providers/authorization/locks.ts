@@ -16,8 +16,22 @@ import { ArmError, checkFilterFields, groupId, type ResourceId, pageOf, parseFil
 import { isWithin } from '#domain'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
+import { checkFields, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { LOCK_LEVELS, LOCK_TYPE, type LockLevel, scopeOfLock } from '../../arm/locks.ts'
+
+/** What the check and docs/api/locks.md are made from. */
+export const LOCK_FIELDS: FieldTable = [
+  { path: 'id', use: 'read-only' },
+  { path: 'name', use: 'read-only' },
+  { path: 'type', use: 'read-only' },
+  { path: 'systemData', use: 'read-only' },
+  { path: 'properties.level', use: 'honoured', note: 'CanNotDelete or ReadOnly' },
+  { path: 'properties.notes', use: 'honoured', note: 'at most 512 characters' },
+  { path: 'properties.owners', use: 'refused', note: 'Who may remove a lock is said by roles alone.' },
+  { path: 'level', use: 'honoured', note: 'as old clients send it' },
+  { path: 'notes', use: 'honoured', note: 'as old clients send it' },
+]
 
 const LIST = `/{scope}/providers/${LOCK_TYPE}`
 const PATH = `${LIST}/{name}`
@@ -54,6 +68,7 @@ type Wanted = Readonly<{ level: LockLevel; notes: string | undefined }>
 /** Old clients send the fields without `properties`. */
 function readWanted(given: unknown): Wanted {
   const body = objectBody(given)
+  checkFields(LOCK_FIELDS, body)
   const { level, notes } = objectBody(body['properties'] ?? body)
   const found = LOCK_LEVELS.find((known) => known.toLowerCase() === String(level).toLowerCase())
   if (found === undefined)

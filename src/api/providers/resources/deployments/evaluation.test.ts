@@ -54,7 +54,10 @@ test('ids are made of subscription, group, type and names, as far as they are gi
   const disk = 'Microsoft.Compute/disks'
   assert.equal(resourceId('group', [disk, 'd']), `${GROUP}/providers/${disk}/d`)
   assert.equal(resourceId('group', ['other', disk, 'd']), `/subscriptions/s/resourceGroups/other/providers/${disk}/d`)
-  assert.equal(resourceId('group', ['x', 'other', disk, 'd']), `/subscriptions/x/resourceGroups/other/providers/${disk}/d`)
+  assert.equal(
+    resourceId('group', ['x', 'other', disk, 'd']),
+    `/subscriptions/x/resourceGroups/other/providers/${disk}/d`,
+  )
   assert.equal(
     resourceId('group', ['Microsoft.Network/virtualNetworks/subnets', 'v', 's']),
     `${GROUP}/providers/Microsoft.Network/virtualNetworks/v/subnets/s`,
@@ -63,7 +66,10 @@ test('ids are made of subscription, group, type and names, as far as they are gi
   assert.equal(resourceId('tenant', [disk, 'd']), `/providers/${disk}/d`)
   assert.equal(resourceId('extension', [`${GROUP}/x`, disk, 'd']), `${GROUP}/x/providers/${disk}/d`)
   for (const given of [['d'], [disk], [disk, 'a', 'b'], []])
-    assert.throws(() => resourceId('group', given), (error) => error instanceof ArmError && error.code === 'InvalidTemplate')
+    assert.throws(
+      () => resourceId('group', given),
+      (error) => error instanceof ArmError && error.code === 'InvalidTemplate',
+    )
 })
 
 test('what the template may ask of its surroundings is there', () => {
@@ -99,7 +105,10 @@ test('reference() is answered by what is fetched, each thing once', async () => 
     fetched.push(id)
     return { id, properties: { size: id.length } }
   }
-  const value = await withReferences((reference) => [reference('ab', false), reference('AB', true), reference('c', false)], fetch)
+  const value = await withReferences(
+    (reference) => [reference('ab', false), reference('AB', true), reference('c', false)],
+    fetch,
+  )
   assert.deepEqual(value, [{ size: 2 }, { id: 'ab', properties: { size: 2 } }, { size: 1 }])
   assert.deepEqual(fetched, ['ab', 'c'])
   const endless = withReferences((reference) => reference(`x${fetched.length}`, true), fetch)
@@ -108,19 +117,24 @@ test('reference() is answered by what is fetched, each thing once', async () => 
 
 test('secrets are taken out of whatever is kept, in every form in which they would stand there', () => {
   const secret = 'pa"ss word'
-  const told = { [`k ${secret}`]: [`a ${secret} b`, JSON.stringify({ secret }), `?p=${encodeURIComponent(secret)}`, 7, null] }
+  const told = {
+    [`k ${secret}`]: [`a ${secret} b`, JSON.stringify({ secret }), `?p=${encodeURIComponent(secret)}`, 7, null],
+  }
   const text = JSON.stringify(scrub(told, [secret, 'abc']))
   assert.ok(!/pa.{0,6}ss.{0,4}word/.test(text), text)
   assert.ok(text.includes('a (secure) b') && text.includes('7,null'))
   assert.deepEqual(scrub('abc', ['abc']), 'abc', 'too short to be a secret')
-  const template = { parameters: { p: { type: 'SecureString', defaultValue: 'x' }, q: { type: 'string', defaultValue: 'y' } } }
+  const template = {
+    parameters: { p: { type: 'SecureString', defaultValue: 'x' }, q: { type: 'string', defaultValue: 'y' } },
+  }
   assert.deepEqual(templateToKeep(template, []), {
     parameters: { p: { type: 'SecureString' }, q: { type: 'string', defaultValue: 'y' } },
   })
 })
 
 test('an answer of the API is understood in all its forms', () => {
-  const put = (status: number, headers = {}, body: unknown = {}) => outcomeOfPut({ status, headers, body }, '/a b', 'v').kind
+  const put = (status: number, headers = {}, body: unknown = {}) =>
+    outcomeOfPut({ status, headers, body }, '/a b', 'v').kind
   const url = 'https://h:1/s/op/1?api-version=v'
   assert.equal(put(200), 'succeeded')
   assert.equal(put(201, { 'azure-asyncoperation': url }), 'running')

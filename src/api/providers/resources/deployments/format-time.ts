@@ -4,7 +4,7 @@ import { templateError } from '../../../templates/expression.ts'
 const STANDARD: Readonly<Record<string, string>> = {
   d: 'MM/dd/yyyy',
   o: 'yyyy-MM-ddTHH:mm:ss.fffZ',
-  r: 'ddd, dd MMM yyyy HH:mm:ss GMT',
+  r: "ddd, dd MMM yyyy HH:mm:ss 'GMT'",
   s: 'yyyy-MM-ddTHH:mm:ss',
   u: 'yyyy-MM-dd HH:mm:ssZ',
 }

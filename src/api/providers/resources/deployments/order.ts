@@ -7,6 +7,7 @@ import { isoTime, randomUuid } from '#base'
 import { findResource } from '#catalog'
 import { ArmError, groupId } from '#contract'
 import type { ArmCall, ArmHost } from '../../../arm/call.ts'
+import { checkFields } from '../../../arm/field-table.ts'
 import { checkDepth, objectBody } from '../../../arm/json-body.ts'
 import { cloudMetadata } from '../../../metadata.ts'
 import { templateError } from '../../../templates/expression.ts'
@@ -14,6 +15,7 @@ import { guidOf } from '../../../templates/functions.ts'
 import { parseLenientJson } from '../../../templates/lenient-json.ts'
 import { type DeploymentContext, planDeployment, type PlannedDeployment } from '../../../templates/template.ts'
 import type { TemplateObject, TemplateValue } from '../../../templates/template-value.ts'
+import { DEPLOYMENT_FIELDS } from './fields.ts'
 import { formatTime } from './format-time.ts'
 
 export type DeploymentOrder = Readonly<{
@@ -36,32 +38,6 @@ export type DeploymentOrder = Readonly<{
 
 const NAME = /^[-\w.()]{1,64}$/
 
-/** Fields of the request that cannot be left unheeded. null is: not given. */
-const REFUSED: Readonly<Record<string, string>> = {
-  templateLink: 'A template by link is not supported: send the template itself.',
-  parametersLink: 'Parameters by link are not supported: send the parameters themselves.',
-  onErrorDeployment: 'Falling back to an earlier deployment is not supported.',
-  extensionConfigs: 'Extensions are not supported.',
-  externalInputs: 'External inputs are not supported.',
-  externalInputDefinitions: 'External inputs are not supported.',
-}
-
-function refuse(field: string, message: string): never {
-  throw new ArmError('UnsupportedField', message, { target: `properties.${field}` })
-}
-
-function checkProperties(properties: Readonly<Record<string, unknown>>): void {
-  for (const [field, message] of Object.entries(REFUSED))
-    if (properties[field] !== undefined && properties[field] !== null) refuse(field, message)
-  const { mode } = properties
-  if (typeof mode !== 'string' || mode === '')
-    throw new ArmError('InvalidParameter', 'The mode of the deployment is missing.', { target: 'properties.mode' })
-  if (mode.toLowerCase() === 'complete')
-    refuse('mode', 'The mode Complete, which deletes what the template does not name, is not supported: use Incremental.')
-  if (mode.toLowerCase() !== 'incremental')
-    throw new ArmError('InvalidParameter', `'${mode.slice(0, 40)}' is not a mode.`, { target: 'properties.mode' })
-}
-
 /** @throws ArmError */
 export async function readOrder(call: ArmCall): Promise<DeploymentOrder> {
   const name = call.param('name')
@@ -70,7 +46,9 @@ export async function readOrder(call: ArmCall): Promise<DeploymentOrder> {
   const body = objectBody(parseLenientJson(String(call.body)))
   checkDepth(body)
   const properties = objectBody(body['properties'])
-  checkProperties(properties)
+  checkFields(DEPLOYMENT_FIELDS, body)
+  if (typeof properties['mode'] !== 'string')
+    throw new ArmError('InvalidParameter', 'The mode of the deployment is missing.', { target: 'properties.mode' })
   const { host, baseUrl, correlationId } = call
   const group = await findResource(host.catalog, groupId(host.subscriptionId, call.param('group')))
   if (group === undefined)
@@ -191,7 +169,10 @@ function tryOut(plan: PlannedDeployment): void {
   const reference = (): never => {
     throw new NotYet()
   }
-  const runs = [...plan.resources.map((resource) => () => plan.bodyOf(resource, reference)), () => plan.outputs(reference)]
+  const runs = [
+    ...plan.resources.map((resource) => () => plan.bodyOf(resource, reference)),
+    () => plan.outputs(reference),
+  ]
   for (const run of runs) {
     try {
       run()
@@ -211,9 +192,13 @@ function checkResources({ inside }: ArmHost, call: ArmCall, plan: PlannedDeploym
         })
     const action = inside.actionOf('PUT', id)
     if (action === undefined)
-      throw new ArmError('InvalidTemplateDeployment', `Holdfast does not provide the resource type '${type}' ('${name}').`, {
-        target: id,
-      })
+      throw new ArmError(
+        'InvalidTemplateDeployment',
+        `Holdfast does not provide the resource type '${type}' ('${name}').`,
+        {
+          target: id,
+        },
+      )
     if (!call.may(action, id))
       throw new ArmError(
         'InvalidTemplateDeployment',

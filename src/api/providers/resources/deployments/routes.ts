@@ -6,7 +6,16 @@
  */
 import { must, randomUuid } from '#base'
 import { deleteResource, findOperation, findResource, newestOperationOf, type ResourceRecord } from '#catalog'
-import { ArmError, checkFilterFields, equalTo, groupId, pageOf, parseFilter, readTags, RETRY_AFTER_SECONDS } from '#contract'
+import {
+  ArmError,
+  checkFilterFields,
+  equalTo,
+  groupId,
+  pageOf,
+  parseFilter,
+  readTags,
+  RETRY_AFTER_SECONDS,
+} from '#contract'
 import { isFinal } from '#domain'
 import { DEPLOYMENT_JOB, DEPLOYMENT_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
@@ -200,7 +209,10 @@ async function status(call: ArmCall): Promise<ArmReply> {
 }
 
 function refuseWhatIf(): never {
-  throw new ArmError('NotSupported', 'Holdfast does not support whatIf of Microsoft.Resources/deployments: use validate.')
+  throw new ArmError(
+    'NotSupported',
+    'Holdfast does not support whatIf of Microsoft.Resources/deployments: use validate.',
+  )
 }
 
 function hash(call: ArmCall): ArmReply {

@@ -32,7 +32,8 @@ export function templateToKeep(template: TemplateObject, secrets: readonly strin
   const { parameters } = template
   const declared = isTemplateObject(parameters) ? Object.entries(parameters) : []
   const kept = declared.map(([name, declaration]): [string, TemplateValue] => {
-    if (!isTemplateObject(declaration) || !SECURE.has(String(declaration['type']).toLowerCase())) return [name, declaration]
+    if (!isTemplateObject(declaration) || !SECURE.has(String(declaration['type']).toLowerCase()))
+      return [name, declaration]
     const { defaultValue: _default, ...rest } = declaration
     return [name, rest]
   })

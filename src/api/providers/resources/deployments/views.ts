@@ -58,7 +58,10 @@ function dependenciesOf(resources: readonly PlannedResource[]): View[] {
 }
 
 /** What is known of a deployment before it runs. */
-export function propertiesOfPlan({ order, plan }: Prepared, time: Readonly<{ timestamp: string; duration: string }>): View {
+export function propertiesOfPlan(
+  { order, plan }: Prepared,
+  time: Readonly<{ timestamp: string; duration: string }>,
+): View {
   const { template, correlationId, group } = order
   return scrub(
     {

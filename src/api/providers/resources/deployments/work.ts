@@ -156,8 +156,8 @@ export class DeploymentWork implements DeploymentHost {
   /** The state of a resource, as the caller may see it. @throws ArmError */
   async #fetch({ order, plan }: Prepared, wanted: string, signal: AbortSignal): Promise<TemplateValue> {
     const key = wanted.toLowerCase()
-    const planned = plan.resources.find(
-      ({ id, type, name }) => [id, name, `${type}/${name}`].some((other) => other.toLowerCase() === key),
+    const planned = plan.resources.find(({ id, type, name }) =>
+      [id, name, `${type}/${name}`].some((other) => other.toLowerCase() === key),
     )
     const id = planned?.id ?? wanted
     if (!id.startsWith('/'))
@@ -214,7 +214,8 @@ export class DeploymentWork implements DeploymentHost {
     signal: AbortSignal,
   ): Promise<Readonly<{ values: unknown; error?: PartError }>> {
     const record = await findRun(this.#host.catalog, deployment, run)
-    if (record === undefined || backingOf(record).parts.some(({ state }) => state !== 'Succeeded')) return { values: {} }
+    if (record === undefined || backingOf(record).parts.some(({ state }) => state !== 'Succeeded'))
+      return { values: {} }
     try {
       const values = await withReferences(
         (reference) => prepared.plan.outputs(reference),
@@ -257,7 +258,10 @@ function readyParts(parts: readonly Part[], resources: readonly PlannedResource[
 }
 
 /** As Azure tells it: one error for the whole, a detail for each part that failed. */
-function failureOf(parts: readonly Part[], deployment: string): (PartError & Readonly<{ details: unknown }>) | undefined {
+function failureOf(
+  parts: readonly Part[],
+  deployment: string,
+): (PartError & Readonly<{ details: unknown }>) | undefined {
   const failed = parts.filter(({ state }) => state === 'Failed')
   if (failed.length === 0) return undefined
   const details = failed.map(({ id, error }) => ({
