@@ -70,7 +70,7 @@ for (const [sdk, operationsMin] of SDKS)
       counts.refused += 1
       const namespace = /\/providers\/([^/{}]+)(?!.*\/providers\/[^/{}]+\/)/.exec(path)?.[1] ?? ''
       if (!path.includes('{resourceProviderNamespace}')) assert.ok(message.includes(namespace), what)
-      assert.match(message, /'[^']+' of the namespace 'Microsoft\.\w+'/, what)
+      assert.match(message, /'[^']+' of the namespace 'Microsoft\.\w+'/i, what)
     }
     t.diagnostic(`${counts.served} served, ${counts.refused} refused by name`)
     return undefined
