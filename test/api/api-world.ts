@@ -143,16 +143,20 @@ export class ApiWorld {
   raw<T>({ method, path, body, headers }: Raw): Promise<Answer<T>> {
     const target = path.startsWith('https://') ? path : `${this.#face.record.endpoint}${path}`
     return new Promise((resolve, reject) => {
-      const sent = request(target, { method, headers: { ...headers, ...lengthOf(body) }, agent: this.#agent }, (response) => {
-        const parts: Buffer[] = []
-        response.on('data', (part: Buffer) => parts.push(part))
-        response.on('end', () => {
-          const text = Buffer.concat(parts).toString('utf8')
-          const isJson = (response.headers['content-type'] ?? '').includes('json')
-          const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text })
-        })
-      })
+      const sent = request(
+        target,
+        { method, headers: { ...headers, ...lengthOf(body) }, agent: this.#agent },
+        (response) => {
+          const parts: Buffer[] = []
+          response.on('data', (part: Buffer) => parts.push(part))
+          response.on('end', () => {
+            const text = Buffer.concat(parts).toString('utf8')
+            const isJson = (response.headers['content-type'] ?? '').includes('json')
+            const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text })
+          })
+        },
+      )
       sent.on('error', reject)
       sent.end(body)
     })

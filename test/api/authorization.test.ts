@@ -32,7 +32,7 @@ type Filled = Readonly<{ route: ArmRoute; path: string }>
 /** Paths of resources that are there, by type in lower case. */
 function fill(route: ArmRoute, subscription: string): Filled {
   const group = `${subscription}/resourceGroups/rg`
-  const isGroupItself = /resourceGroups\/\{name\}$/.test(route.path)
+  const isGroupItself = route.path.endsWith('/resourceGroups/{name}')
   const path = route.path
     .replace('/{scope}', group)
     .replace('{subscription}', subscription.slice('/subscriptions/'.length))

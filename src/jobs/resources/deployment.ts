@@ -50,7 +50,7 @@ export class DeploymentDesk {
   async host(signal: AbortSignal): Promise<DeploymentHost> {
     signal.throwIfAborted()
     const gone = Promise.withResolvers<never>()
-    const leave = (): void => gone.reject(signal.reason as Error)
+    const leave = (): void => gone.reject(signal.reason)
     signal.addEventListener('abort', leave, { once: true })
     try {
       return await Promise.race([this.#hosts.promise, gone.promise])

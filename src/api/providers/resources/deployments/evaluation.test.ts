@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { isoTime } from '#base'
 import { ArmError } from '#contract'
-import type { TemplateValue } from '../../../templates/template-value.ts'
+import { type TemplateValue, textOf } from '../../../templates/template-value.ts'
 import { formatTime } from './format-time.ts'
 import { contextOf, type DeploymentOrder, isSameOrder, planOf, templateHash } from './order.ts'
 import { outcomeOfLook, outcomeOfPut } from './part-answer.ts'
@@ -36,8 +37,8 @@ test('evaluating an order again gives the same, time and chance included', () =>
   const [first, second] = [planOf(order), planOf(order)]
   assert.deepEqual(first.parameters, second.parameters)
   const { at, id, other } = first.parameters
-  assert.equal(at?.value, new Date(order.nowMs).toISOString().replace('T', ' ').replace('.123', ''))
-  assert.match(String(id?.value), /^[0-9a-f-]{36}$/)
+  assert.equal(at?.value, isoTime(order.nowMs).replace('T', ' ').replace('.123', ''))
+  assert.match(textOf(id?.value ?? null), /^[0-9a-f-]{36}$/)
   assert.notEqual(id?.value, other?.value)
 })
 

@@ -3,7 +3,7 @@
  * one. Texts shorter than four characters are left: they are in every sentence, and no secret.
  */
 import { SECURE } from '../../../templates/template.ts'
-import { isTemplateObject, type TemplateObject, type TemplateValue } from '../../../templates/template-value.ts'
+import { isTemplateObject, type TemplateObject, type TemplateValue, textOf } from '../../../templates/template-value.ts'
 
 const SECRET_LENGTH_MIN = 4
 const INSTEAD = '(secure)'
@@ -32,7 +32,7 @@ export function templateToKeep(template: TemplateObject, secrets: readonly strin
   const { parameters } = template
   const declared = isTemplateObject(parameters) ? Object.entries(parameters) : []
   const kept = declared.map(([name, declaration]): [string, TemplateValue] => {
-    if (!isTemplateObject(declaration) || !SECURE.has(String(declaration['type']).toLowerCase()))
+    if (!isTemplateObject(declaration) || !SECURE.has(textOf(declaration['type'] ?? null).toLowerCase()))
       return [name, declaration]
     const { defaultValue: _default, ...rest } = declaration
     return [name, rest]
