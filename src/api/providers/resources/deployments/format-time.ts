@@ -3,7 +3,9 @@ import { templateError } from '../../../templates/expression.ts'
 
 const STANDARD: Readonly<Record<string, string>> = {
   d: 'MM/dd/yyyy',
-  o: 'yyyy-MM-ddTHH:mm:ss.fffZ',
+  o: 'yyyy-MM-ddTHH:mm:ss.fffffffZ',
+  O: 'yyyy-MM-ddTHH:mm:ss.fffffffZ',
+  R: "ddd, dd MMM yyyy HH:mm:ss 'GMT'",
   r: "ddd, dd MMM yyyy HH:mm:ss 'GMT'",
   s: 'yyyy-MM-ddTHH:mm:ss',
   u: 'yyyy-MM-dd HH:mm:ssZ',
@@ -15,7 +17,7 @@ const TOKEN = /'([^']*)'|"([^"]*)"|\\(.)|yyyy|yy|y|MMM|MM|M|ddd|dd|d|HH|H|hh|h|m
 
 /** @param iso of the time, UTC, with milliseconds @throws ArmError `InvalidTemplate` */
 export function formatTime(iso: string, format: string = DEFAULT): string {
-  const pattern = format.length === 1 ? STANDARD[format.toLowerCase()] : format
+  const pattern = format.length === 1 ? STANDARD[format] : format
   if (pattern === undefined) throw templateError(`utcNow() does not know the format '${format}'.`)
   const time = new globalThis.Date(iso)
   const [year, month, day] = [time.getUTCFullYear(), time.getUTCMonth() + 1, time.getUTCDate()]
