@@ -7,8 +7,11 @@
 import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
+import type { DeploymentDesk } from '#jobs'
+import { ArmError } from '#contract'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
+import type { Inside } from './arm/inside.ts'
 import { resumeOperations } from './arm/operations.ts'
 import { RouteTable } from './arm/route-table.ts'
 import { BlobFace } from './blob/blob-face.ts'
@@ -16,6 +19,10 @@ import { openSigningKey } from './identity/signing-key.ts'
 import { TokenEndpoint } from './identity/token-endpoint.ts'
 import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener, TLS_MIN } from './listener.ts'
+import type { GraphParts } from './graph/routes.ts'
+import { findCaller } from './identity/callers.ts'
+import { SealedOrders } from './identity/sealed-orders.ts'
+import { lockRoutes } from './providers/authorization/locks.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { adoptRoutes } from './providers/compute/adopt-disk.ts'
 import { diskRoutes } from './providers/compute/disks.ts'
@@ -27,6 +34,9 @@ import { type Rate, RateLimit } from './rate-limit.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
+import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
+import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
+import { DeploymentWork } from './providers/resources/deployments/work.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
@@ -35,7 +45,13 @@ import { tagRoutes } from './providers/resources/tags.ts'
 import { storageRoutes } from './providers/storage/storage-accounts.ts'
 
 export type ApiOptions = Readonly<{
-  host: ArmHost
+  host: Omit<ArmHost, 'inside' | 'orders'>
+  /** Where orders of deployments are sealed: the home's folder. */
+  homeFolder: string
+  /** Where the job of deployments finds the API. */
+  deployments: DeploymentDesk
+  /** Resource types beside ours. */
+  routes?: readonly ArmRoute[]
   logger: Logger
   /** File of the key that signs tokens; made when it is not there. */
   signingKeyPath: string
@@ -57,13 +73,16 @@ export type Api = Readonly<{
   close: () => Promise<void>
 }>
 
-export function allRoutes(): readonly ArmRoute[] {
+/** Every route that is served. */
+export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
   const routes = [
     ...subscriptionRoutes,
     ...groupRoutes,
+    ...deploymentRoutes,
     ...resourceRoutes,
     ...tagRoutes,
     ...roleRoutes,
+    ...lockRoutes,
     ...activityLogRoutes,
     ...diskRoutes,
     ...adoptRoutes,
@@ -73,30 +92,66 @@ export function allRoutes(): readonly ArmRoute[] {
     ...adoptedMachineRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
+    ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
 }
 
+function insideOf(catalog: ArmHost['catalog'], routes: RouteTable, dispatcher: () => Dispatcher): Inside {
+  return {
+    actionOf: (method, path) => {
+      try {
+        return routes.match(method, path).route.action
+      } catch (error) {
+        // A path that is nobody's: the caller says so in its own words.
+        if (error instanceof ArmError) return undefined
+        throw error
+      }
+    },
+    ask: async (principal, { method, target, baseUrl, correlationId, body, signal }) => {
+      const caller = await findCaller(catalog, principal)
+      if (caller === undefined)
+        throw new ArmError('AuthorizationFailed', `The principal '${principal}' does not exist any more.`)
+      const bytes = new TextEncoder().encode(body === undefined ? '' : JSON.stringify(body))
+      const headers = { 'x-ms-correlation-request-id': correlationId }
+      const answer = await dispatcher().answer({ method, target, baseUrl, headers, body: bytes, signal }, caller)
+      const parsed: unknown = answer.body === undefined ? undefined : JSON.parse(answer.body)
+      return { status: answer.status, headers: answer.headers, body: parsed }
+    },
+  }
+}
+
 /** Listens when it resolves. */
 export async function openApi(options: ApiOptions): Promise<Api> {
-  const { host, logger, signingKeyPath, address, port } = options
+  const { logger, signingKeyPath, address, port } = options
+  const routes = new RouteTable(allRoutes(options.routes))
+  const host: ArmHost = {
+    ...options.host,
+    orders: new SealedOrders(options.homeFolder, options.host.random),
+    inside: insideOf(options.host.catalog, routes, () => dispatcher),
+  }
   const key = await openSigningKey(signingKeyPath)
   const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
   const tokens = new Tokens(parts)
+  const authenticate: GraphParts['authenticate'] = (authorization, baseUrl) =>
+    tokens.authenticate(authorization, baseUrl)
   const metrics = options.figures === undefined ? undefined : new ApiMetrics(options.figures)
-  const dispatcher = new Dispatcher({
+  const dispatcher: Dispatcher = new Dispatcher({
     host,
-    routes: new RouteTable(allRoutes()),
-    authenticate: (authorization, baseUrl) => tokens.authenticate(authorization, baseUrl),
+    routes,
+    authenticate,
     logger,
     ...(options.rate !== undefined && { admit: new RateLimit(options.rate, host.clock).admit }),
     ...(metrics !== undefined && { observe: metrics.observe }),
   })
   await resumeOperations(host.catalog, host.jobs)
+  await sweepDeployments(host)
+  options.deployments.provide(new DeploymentWork(host))
   const app: FastifyInstance = makeListener({
     dispatcher,
     blobs: new BlobFace(host, logger),
     tokens: new TokenEndpoint(parts, tokens),
+    graph: { catalog: host.catalog, authenticate },
     logger,
     tenantId: host.tenantId,
     tls: options.tls,

@@ -1,6 +1,9 @@
 /** api: the Azure face. */
-export { type Api, type ApiOptions, openApi } from './api.ts'
-export type { ArmHost } from './arm/call.ts'
+export { allRoutes, type Api, type ApiOptions, openApi } from './api.ts'
+export type { ArmCall, ArmHost, ArmReply, ArmRoute, Method } from './arm/call.ts'
+export { changeSourceOf } from './arm/change-source.ts'
+export { beginOperation, operationRoutes } from './arm/operations.ts'
+export { showResource } from './arm/resource-view.ts'
 export type { Figure } from './metrics.ts'
 export type { Rate } from './rate-limit.ts'
 export { makeSecret, type NewSecret } from './identity/secrets.ts'

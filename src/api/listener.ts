@@ -8,6 +8,7 @@ import type { Logger } from '#runtime'
 import type { Dispatcher } from './arm/dispatch.ts'
 import type { BlobFace } from './blob/blob-face.ts'
 import { errorReply } from './arm/error-reply.ts'
+import { type GraphParts, graphRoutes } from './graph/routes.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
 import { cloudMetadata } from './metadata.ts'
 
@@ -15,6 +16,7 @@ export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
   blobs: BlobFace
   tokens: TokenEndpoint
+  graph: GraphParts
   logger: Logger
   tenantId: string
   /** PEM. */
@@ -33,7 +35,10 @@ const CONNECTION_IDLE_MS = 75_000
 const HOST = /^[A-Za-z0-9.-]{1,253}(:\d{1,5})?$|^\[[0-9a-f:.]{2,45}\](:\d{1,5})?$/i
 
 function baseUrlOf(request: FastifyRequest): string {
-  const { host } = request.headers
+  return baseUrlAt(request.headers.host)
+}
+
+function baseUrlAt(host: string | undefined): string {
   // A relative answer would be useless to the clients, and a forged Host must not get into a URL.
   return `https://${host !== undefined && HOST.test(host) ? host : 'localhost'}`
 }
@@ -120,6 +125,7 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     return taken ? reply : undefined
   })
   openRoutes(app, parts)
+  graphRoutes(app, parts.graph, baseUrlAt)
   healthRoutes(app, parts)
   app.setNotFoundHandler((request, reply) => dispatch(parts, request, reply))
   return app

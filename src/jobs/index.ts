@@ -35,6 +35,15 @@ export type {
   StepView,
 } from './port.ts'
 export {
+  DEPLOYMENT_JOB,
+  DEPLOYMENT_QUEUE,
+  DeploymentDesk,
+  type DeploymentFailure,
+  type DeploymentHost,
+  type DeploymentInput,
+  deploymentJob,
+} from './resources/deployment.ts'
+export {
   type DeleteGroupParts,
   deleteGroupJob,
   type DeleteJobs,

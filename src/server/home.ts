@@ -15,6 +15,7 @@
  *   import/                files that disks may be imported from, unless the setting `import-folders` says otherwise
  *   keys/                  secrets of this home, one file each: region-<name>.key opens a region's repository, access.key signs
  *                          URLs to disks. Copy them: without the first nobody can read the snapshots
+ *   orders/                sealed orders of deployments that run; keys/orders/ their keys, removed first
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'

@@ -11,6 +11,8 @@ import {
   defineComputeJobs,
   defineSnapshotJobs,
   deleteGroupJob,
+  DEPLOYMENT_QUEUE,
+  deploymentJob,
   diskDeleteJobs,
   listRepositoryJob,
   RESOURCE_QUEUE,
@@ -27,6 +29,8 @@ import type { Home } from './home.ts'
 import type { ServeParts } from './serve.ts'
 
 export const BACKUP_QUEUE = 'backup'
+/** Deployments that ask for something at once; while they wait for what they asked for they take no place. */
+const DEPLOYMENTS_AT_ONCE = 8
 
 const changeSource: ChangeSource = {
   nowMs: () => systemClock.nowMs(),
@@ -38,7 +42,10 @@ export function repositoryHost(home: Home, clock: Clock, random: Random): Reposi
 }
 
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
-export function defineJobs(home: Home, { engine, catalog, tasks, config = CONFIG_DEFAULTS }: ServeParts): void {
+export function defineJobs(
+  home: Home,
+  { engine, catalog, tasks, deployments, config = CONFIG_DEFAULTS }: ServeParts,
+): void {
   const { backupsAtOnce, operationsAtOnce } = config.limits
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
@@ -46,6 +53,8 @@ export function defineJobs(home: Home, { engine, catalog, tasks, config = CONFIG
   engine.define(
     deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
   )
+  engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
+  engine.define(deploymentJob(deployments))
   const host = repositoryHost(home, systemClock, systemRandom)
   engine.define(listRepositoryJob(catalog, host))
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }

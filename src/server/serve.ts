@@ -10,7 +10,7 @@ import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
-import { EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
@@ -44,6 +44,8 @@ export type ServeParts = Readonly<{
   tasks: TaskRunner
   /** Default: as when nothing is said. */
   config?: Config
+  /** Where jobs meet the API. */
+  deployments: DeploymentDesk
 }>
 
 export type ServeOptions = Readonly<{
@@ -181,8 +183,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
       timing,
     })
     const tasks = new WorkerClient(home.socket('worker'), logger, clock)
+    const deployments = new DeploymentDesk()
     await applyConfig(catalog, home, config)
-    await options.prepare({ engine, catalog, tasks, config })
+    await options.prepare({ engine, catalog, tasks, deployments, config })
     let face: Face | undefined
     const maintenance = new Maintenance({
       home,
@@ -217,10 +220,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), ...admin, health },
     })
     undo.push(() => rpc.close())
-    face = await openFaceOf(options, { home, catalog, engine, clock, random, logger, health, config })
+    face = await openFaceOf(options, { home, catalog, engine, deployments, clock, random, logger, health, config })
     const opened = face
     if (opened !== undefined) undo.push(() => opened.close())
-    return { engine, catalog, tasks, face, health, stop }
+    return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()
     throw error

@@ -9,9 +9,9 @@ import { Agent, request } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { must, randomUuid } from '#base'
-import { makeSecret } from '#api'
+import { type ArmRoute, makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
-import { EmbeddedEngine } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine, type JobEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import {
   defineJobs,
@@ -41,10 +41,14 @@ type Raw = Readonly<{
   headers?: Readonly<Record<string, string>>
 }>
 
+/** Resource types of a test, beside ours. */
+export type MoreTypes = Readonly<{ routes: readonly ArmRoute[]; define: (engine: JobEngine) => void }>
+
 export const VERSION = 'api-version=2024-11-01'
 
 export class ApiWorld {
   readonly home: Home
+  readonly #more: MoreTypes | undefined
   #catalog: Catalog
   #engine: EmbeddedEngine
   #face: Face
@@ -54,24 +58,30 @@ export class ApiWorld {
   private constructor(
     home: Home,
     worker: Worker,
+    more: MoreTypes | undefined,
     opened: Readonly<{ catalog: Catalog; engine: EmbeddedEngine; face: Face; agent: Agent }>,
   ) {
     this.home = home
     this.#worker = worker
+    this.#more = more
     this.#catalog = opened.catalog
     this.#engine = opened.engine
     this.#face = opened.face
     this.#agent = opened.agent
   }
 
-  static async make(): Promise<ApiWorld> {
+  static async make(more?: MoreTypes): Promise<ApiWorld> {
     const home = openHome(await mkdtemp(join(tmpdir(), 'hfa-')))
     const worker = await startWorker({ home, logger: silentLogger, handlers: workerTasks(home, silentLogger) })
-    return new ApiWorld(home, worker, await open(home))
+    return new ApiWorld(home, worker, more, await open(home, more))
   }
 
   get catalog(): Catalog {
     return this.#catalog
+  }
+
+  get jobs(): JobEngine {
+    return this.#engine
   }
 
   get subscription(): string {
@@ -149,17 +159,21 @@ export class ApiWorld {
   raw<T>({ method, path, body, headers }: Raw): Promise<Answer<T>> {
     const target = path.startsWith('https://') ? path : `${this.#face.record.endpoint}${path}`
     return new Promise((resolve, reject) => {
-      const sent = request(target, { method, headers: { ...headers }, agent: this.#agent }, (response) => {
-        const parts: Buffer[] = []
-        response.on('data', (part: Buffer) => parts.push(part))
-        response.on('end', () => {
-          const bytes = Buffer.concat(parts)
-          const text = bytes.toString('utf8')
-          const isJson = (response.headers['content-type'] ?? '').includes('json')
-          const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
-        })
-      })
+      const sent = request(
+        target,
+        { method, headers: { ...headers, ...lengthOf(body) }, agent: this.#agent },
+        (response) => {
+          const parts: Buffer[] = []
+          response.on('data', (part: Buffer) => parts.push(part))
+          response.on('end', () => {
+            const bytes = Buffer.concat(parts)
+            const text = bytes.toString('utf8')
+            const isJson = (response.headers['content-type'] ?? '').includes('json')
+            const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
+          })
+        },
+      )
       sent.on('error', reject)
       sent.end(body)
     })
@@ -167,7 +181,7 @@ export class ApiWorld {
 
   async restart(): Promise<void> {
     await this.#close()
-    const { catalog, engine, face, agent } = await open(this.home)
+    const { catalog, engine, face, agent } = await open(this.home, this.#more)
     this.#catalog = catalog
     this.#engine = engine
     this.#face = face
@@ -188,15 +202,25 @@ export class ApiWorld {
   }
 }
 
-async function open(home: Home) {
+/** Node says it by itself for some methods only; without it a body is taken for the next request. */
+function lengthOf(body: string | Uint8Array | undefined): Readonly<Record<string, string>> {
+  return body === undefined ? {} : { 'content-length': String(Buffer.byteLength(body)) }
+}
+
+async function open(home: Home, more: MoreTypes | undefined) {
   const catalog = await Catalog.open(home.catalog, systemClock)
   const parts = { catalog, clock: systemClock, random: systemRandom, logger: silentLogger }
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
   const tasks = new WorkerClient(home.socket('worker'), silentLogger)
-  defineJobs(home, { engine, catalog, tasks })
+  const deployments = new DeploymentDesk()
+  defineJobs(home, { engine, catalog, tasks, deployments })
+  more?.define(engine)
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
-  const face = await openFace({ address: '127.0.0.1', port: 0 }, { ...parts, home, engine, health })
+  const face = await openFace(
+    { address: '127.0.0.1', port: 0 },
+    { ...parts, home, engine, deployments, health, ...(more !== undefined && { routes: more.routes }) },
+  )
   const agent = new Agent({ ca: await readFile(face.record.caFile, 'utf8'), keepAlive: true })
   return { catalog, engine, face, agent }
 }
@@ -206,7 +230,7 @@ export async function followed<T>(ask: Ask, answer: Answer<unknown>): Promise<An
   const url = String(answer.headers['azure-asyncoperation'] ?? answer.headers['location'])
   for (;;) {
     const polled = await ask<T & { status?: string }>('GET', url)
-    const running = polled.status === 202 || polled.body?.status === 'InProgress'
+    const running = polled.status === 202 || ['InProgress', 'Accepted', 'Running'].includes(polled.body?.status ?? '')
     if (!running) return polled
     assert.equal(polled.headers['retry-after'], '1', 'az waits half a minute without it')
     await systemClock.sleep(20)

@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { connect } from 'node:tls'
 import { must } from '#base'
 import { Catalog } from '#catalog'
-import { EmbeddedEngine } from '#jobs'
+import { DeploymentDesk, EmbeddedEngine } from '#jobs'
 import { checkCommand, identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { defineJobs, openFace, openHome } from '#server'
 
@@ -37,7 +37,9 @@ test('A certificate of one’s own is listened with; one that takes its place is
   const process = must(identityOf(), 'This process has an identity')
   const engine = new EmbeddedEngine({ ...parts, catalog, process })
   try {
-    defineJobs(home, { engine, catalog, tasks: { run: () => Promise.reject(new Error('No worker runs here.')) } })
+    const deployments = new DeploymentDesk()
+    const tasks = { run: () => Promise.reject(new Error('No worker runs here.')) }
+    defineJobs(home, { engine, catalog, tasks, deployments })
     const own = join(folder, 'own')
     for (const name of ['own', 'next']) await makePair(join(folder, name))
     const [certificatePath, keyPath, caPath] = ['cert.pem', 'key.pem', 'cert.pem'].map((name) => join(own, name)) as [
@@ -48,7 +50,7 @@ test('A certificate of one’s own is listened with; one that takes its place is
     const health = () => Promise.resolve({ healthy: true, facts: {} })
     const face = await openFace(
       { address: '127.0.0.1', port: 0, ownCertificate: { certificatePath, keyPath, caPath } },
-      { ...parts, home, catalog, engine, health },
+      { ...parts, home, catalog, engine, deployments, health },
     )
     try {
       assert.equal(face.record.caFile, caPath)

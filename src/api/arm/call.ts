@@ -4,6 +4,8 @@ import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
 import type { ByteService, JobEngine, RepositoryAccess } from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
+import type { SealedOrders } from '../identity/sealed-orders.ts'
+import type { Inside } from './inside.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
@@ -19,6 +21,9 @@ export type ArmHost = Readonly<{
   subscriptionId: string
   subscriptionName: string
   disks: DiskHost
+  /** The API asked from inside, in a caller's name. */
+  inside: Inside
+  orders: SealedOrders
 }>
 
 /** What signed URLs and storage accounts need. */

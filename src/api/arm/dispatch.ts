@@ -13,7 +13,10 @@ import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './cal
 import type { RequestSeen } from '../metrics.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
+import { checkLocks } from './locks.ts'
+import { checkPreconditions, withEtag } from './preconditions.ts'
 import type { RouteMatch, RouteTable } from './route-table.ts'
+import { Turns } from './turns.ts'
 
 export type ArmRequest = Readonly<{
   method: string
@@ -47,6 +50,13 @@ export type DispatchParts = Readonly<{
 type Noted = { action: string; client: string | undefined }
 
 const METHODS: readonly string[] = ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'DELETE'] satisfies Method[]
+/** Azure's own hourly allowances: the clients show what is left of them. Nothing is taken off here. */
+const ALLOWANCES: Readonly<Record<string, readonly [string, string]>> = {
+  GET: ['x-ms-ratelimit-remaining-subscription-reads', '11999'],
+  HEAD: ['x-ms-ratelimit-remaining-subscription-reads', '11999'],
+  DELETE: ['x-ms-ratelimit-remaining-subscription-deletes', '14999'],
+}
+const ALLOWANCE_OF_WRITES = ['x-ms-ratelimit-remaining-subscription-writes', '1199'] as const
 const UUID_LIKE = /^[\w-]{1,64}$/
 
 class Call implements ArmCall {
@@ -135,18 +145,19 @@ async function checkScope({ host, params }: ArmCall): Promise<void> {
 /** Routes of a group itself name it `name`, so that it need not exist; all others name it `group`. */
 export class Dispatcher {
   readonly #parts: DispatchParts
+  readonly #turns = new Turns()
 
   constructor(parts: DispatchParts) {
     this.#parts = parts
   }
 
-  /** Never rejects. Leaves one line in the log; a path never holds a secret, a query may. */
-  async answer(request: ArmRequest): Promise<ArmAnswer> {
+  /** @param caller who is known already; else the token says who asks. Never rejects. Leaves one line in the log; a path never holds a secret, a query may. */
+  async answer(request: ArmRequest, caller?: Caller): Promise<ArmAnswer> {
     const { host, logger, observe } = this.#parts
     const requestId = randomUuid(host.random)
     const beganMs = host.clock.monotonicMs()
     const noted: Noted = { action: 'none', client: undefined }
-    const answer = await this.#answer(request, requestId, noted)
+    const answer = await this.#answer(request, requestId, noted, caller)
     const { method, status, ms } = {
       method: request.method,
       status: answer.status,
@@ -159,7 +170,7 @@ export class Dispatcher {
     return answer
   }
 
-  async #answer(request: ArmRequest, requestId: string, noted: Noted): Promise<ArmAnswer> {
+  async #answer(request: ArmRequest, requestId: string, noted: Noted, caller?: Caller): Promise<ArmAnswer> {
     const { logger } = this.#parts
     const clientRequestId = request.headers['x-ms-client-request-id'] ?? ''
     const given = request.headers['x-ms-correlation-request-id'] ?? ''
@@ -172,11 +183,12 @@ export class Dispatcher {
       pragma: 'no-cache',
       'strict-transport-security': 'max-age=31536000; includeSubDomains',
       'x-content-type-options': 'nosniff',
+      ...Object.fromEntries([ALLOWANCES[request.method] ?? ALLOWANCE_OF_WRITES]),
     }
     if (request.headers['x-ms-return-client-request-id']?.toLowerCase() === 'true' && UUID_LIKE.test(clientRequestId))
       headers['x-ms-client-request-id'] = clientRequestId
     try {
-      return finished(await this.#handle(request, correlationId, noted), headers)
+      return finished(await this.#handle(request, correlationId, noted, caller), headers)
     } catch (error) {
       if (armErrorOf(error) === undefined)
         logger.error(
@@ -187,18 +199,19 @@ export class Dispatcher {
     }
   }
 
-  async #handle(request: ArmRequest, correlationId: string, noted: Noted): Promise<ArmReply> {
+  async #handle(request: ArmRequest, correlationId: string, noted: Noted, known?: Caller): Promise<ArmReply> {
     const { host, routes, authenticate, admit } = this.#parts
-    const caller = await authenticate(request.headers['authorization'], request.baseUrl)
+    const caller = known ?? (await authenticate(request.headers['authorization'], request.baseUrl))
     noted.client = caller.principal.clientId
-    admit?.(caller.principal.clientId)
+    // What the server asks in a caller's name was admitted with the order.
+    if (known === undefined) admit?.(caller.principal.clientId)
     if (!METHODS.includes(request.method))
       throw new ArmError('NotSupported', `The method ${request.method} is not supported.`, { status: 405 })
     const path = request.target.split('?', 1)[0] ?? '/'
     const match = routes.match(request.method as Method, path)
     noted.action = match.route.action
     const call = new Call(request, match, host, caller, correlationId)
-    if (request.method === 'GET' || request.method === 'HEAD') return this.#run(match.route, call)
+    if (request.method === 'GET' || request.method === 'HEAD') return this.#read(match.route, call)
     try {
       const reply = await this.#run(match.route, call)
       await this.#record(match.route, call, reply.status, reply.operation)
@@ -210,10 +223,27 @@ export class Dispatcher {
     }
   }
 
+  /** HEAD asks whether it is there: 204 where GET would show it. */
+  async #read(route: ArmRoute, call: ArmCall): Promise<ArmReply> {
+    checkAccess(route, call)
+    await checkScope(call)
+    const reply = await withEtag(call, await route.handle(call))
+    if (call.method !== 'HEAD' || route.method === 'HEAD') return reply
+    return { status: reply.status === 200 ? 204 : reply.status, ...(reply.headers && { headers: reply.headers }) }
+  }
+
   async #run(route: ArmRoute, call: ArmCall): Promise<ArmReply> {
     checkAccess(route, call)
     await checkScope(call)
-    return route.handle(call)
+    if (route.method === 'POST') {
+      await checkLocks(route, call)
+      return route.handle(call)
+    }
+    return this.#turns.take(call.id.toLowerCase(), async () => {
+      await checkLocks(route, call)
+      await checkPreconditions(call)
+      return withEtag(call, await route.handle(call))
+    })
   }
 
   async #record(route: ArmRoute, call: ArmCall, httpStatus: number, operation?: string, code?: string): Promise<void> {

@@ -4,7 +4,8 @@ import { ArmError } from '#contract'
 
 const DEPTH_MAX = 64
 
-function checkDepth(value: unknown, depth: number): void {
+/** @throws ArmError `InvalidRequestContent` */
+export function checkDepth(value: unknown, depth = 0): void {
   if (depth > DEPTH_MAX)
     throw new ArmError('InvalidRequestContent', `The request content is nested deeper than ${DEPTH_MAX} levels.`)
   if (typeof value !== 'object' || value === null) return
@@ -23,7 +24,7 @@ export function parseJsonBody(text: string): unknown {
       `The request content was invalid and could not be deserialized: ${messageOf(error)}.`,
     )
   }
-  checkDepth(value, 0)
+  checkDepth(value)
   return value
 }
 

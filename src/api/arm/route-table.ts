@@ -77,12 +77,16 @@ export class RouteTable {
     if (at >= 0) this.#types.add((segments[at + 1] ?? '').toLowerCase())
   }
 
-  /** @throws ArmError for a path that is nobody's, or a method that it does not have */
+  /** HEAD is GET without its body where it has no route of its own. @throws ArmError for a path that is nobody's, or a method that it does not have */
   match(method: Method, path: string): RouteMatch {
     const segments = segmentsOf(path)
-    const found = this.#find(this.#root, segments, method) ?? this.#matchExtension(segments, method)
+    const found = this.#any(segments, method) ?? (method === 'HEAD' ? this.#any(segments, 'GET') : undefined)
     if (found !== undefined) return found
     throw this.#refusal(method, segments)
+  }
+
+  #any(segments: readonly string[], method: Method): RouteMatch | undefined {
+    return this.#find(this.#root, segments, method) ?? this.#matchExtension(segments, method)
   }
 
   #matchExtension(segments: readonly string[], method: Method): RouteMatch | undefined {
@@ -114,7 +118,7 @@ export class RouteTable {
   /** Says by name what is not there: the method, the type, or the provider. */
   #refusal(method: Method, segments: readonly string[]): ArmError {
     const methods = (['GET', 'PUT', 'PATCH', 'POST', 'DELETE'] as const).filter(
-      (other) => other !== method && this.#find(this.#root, segments, other) !== undefined,
+      (other) => other !== method && this.#any(segments, other) !== undefined,
     )
     if (methods.length > 0)
       return new ArmError(
@@ -126,12 +130,25 @@ export class RouteTable {
       )
     const at = segments.findLastIndex((segment) => segment.toLowerCase() === 'providers')
     const namespace = segments[at + 1]
-    if (at < 0 || namespace === undefined) return new ArmError('NotFound', 'There is nothing at this path.')
+    if (at < 0 || namespace === undefined) return ofResourceManager(segments)
     const type = segments.slice(at + 2).filter((_, index) => index % 2 === 0)
     const known = this.#types.has(namespace.toLowerCase())
-    const what = known ? `'${type.join('/')}' of the namespace '${namespace}'` : `namespace '${namespace}'`
-    return new ArmError('InvalidResourceType', `Holdfast does not provide the resource type or operation ${what}.`)
+    const what = `'${type.join('/')}' of the namespace '${namespace}'`
+    return new ArmError(
+      'InvalidResourceType',
+      `Holdfast does not provide the resource type or operation ${what}${known ? '' : ', nor anything else of that namespace'}.`,
+    )
   }
+}
+
+/** Paths without a provider are the resource manager's own: `/subscriptions/{s}/tagNames`, `.../resourceGroups/{g}/moveResources`. */
+function ofResourceManager(segments: readonly string[]): ArmError {
+  if (segments[0]?.toLowerCase() !== 'subscriptions') return new ArmError('NotFound', 'There is nothing at this path.')
+  const type = standardScope(segments.filter((_, index) => index % 2 === 0)).join('/')
+  return new ArmError(
+    'InvalidResourceType',
+    `Holdfast does not provide the resource type or operation '${type}' of the namespace 'Microsoft.Resources'.`,
+  )
 }
 
 /** The leading segments of an id in their standard spelling. */

@@ -5,9 +5,10 @@
 import { errors, jwtVerify, SignJWT } from 'jose'
 import type { Clock, Random } from '#base'
 import { randomUuid } from '#base'
-import { type Catalog, findPrincipal, listRoleAssignments, type Principal } from '#catalog'
+import { type Catalog, findPrincipal, type Principal } from '#catalog'
 import { ArmError } from '#contract'
 import type { Caller } from '../arm/call.ts'
+import { callerOf } from './callers.ts'
 import type { SigningKey } from './signing-key.ts'
 
 /** As Entra's default, less a second: the clients take that number as it is. */
@@ -44,7 +45,9 @@ export class Tokens {
   /** Whether tokens for that audience are given and taken at this address. */
   isAudience(audience: string, baseUrl: string): boolean {
     const plain = plainAudience(audience)
-    return plain === baseUrl.toLowerCase() || AUDIENCE_ALIASES.includes(plain)
+    const own = baseUrl.toLowerCase()
+    // `az` asks for a token of its own for the directory, which is here too.
+    return plain === own || plain === `${own}/graph` || AUDIENCE_ALIASES.includes(plain)
   }
 
   async issue(principal: Principal, audience: string, issuer: string): Promise<string> {
@@ -80,8 +83,7 @@ export class Tokens {
         'InvalidAuthenticationToken',
         'The client that this token was given to does not exist any more.',
       )
-    const assignments = await listRoleAssignments(this.#parts.catalog, { principal: principal.id })
-    return { principal, grants: assignments.map(({ scope, role }) => ({ scope, roleId: role })) }
+    return callerOf(this.#parts.catalog, principal)
   }
 
   async #verify(token: string, baseUrl: string): Promise<string> {

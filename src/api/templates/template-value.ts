@@ -54,3 +54,10 @@ export function indexInto(value: TemplateValue, index: TemplateValue): TemplateV
     `'${textOf(index).slice(0, 60)}' is no index of ${isTemplateArray(value) ? 'an array' : 'this value'}.`,
   )
 }
+
+/** Every text inside the value. */
+export function textsIn(value: TemplateValue): string[] {
+  if (typeof value === 'string') return [value]
+  if (typeof value !== 'object' || value === null) return []
+  return (isTemplateArray(value) ? value : Object.values(value)).flatMap(textsIn)
+}

@@ -15,6 +15,7 @@ import {
   type TemplateObject,
   type TemplateValue,
   textOf,
+  textsIn,
 } from './template-value.ts'
 
 export type DeploymentContext = Pick<TemplateScope, 'about' | 'resourceId'> &
@@ -37,6 +38,8 @@ export type PlannedDeployment = Readonly<{
   resources: readonly PlannedResource[]
   /** As they may be shown: secure ones carry no value. */
   parameters: Readonly<Record<string, Readonly<{ type: string; value?: TemplateValue }>>>
+  /** Every text inside secure parameters: what must not be kept, shown or logged. */
+  secrets: readonly string[]
   /** The body of a resource's PUT. */
   bodyOf: (resource: PlannedResource, reference: NonNullable<TemplateScope['reference']>) => TemplateObject
   outputs: (
@@ -59,7 +62,7 @@ const NOT_OF_THE_BODY = new Set([
   'existing',
   'resources',
 ])
-const SECURE = new Set(['securestring', 'secureobject'])
+export const SECURE = new Set(['securestring', 'secureobject'])
 
 function object(value: unknown, what: string): TemplateObject {
   if (isTemplateObject(value as TemplateValue)) return value as TemplateObject
@@ -78,6 +81,7 @@ class Planner {
   readonly #parameters: Values = new Map()
   readonly #variables: Values = new Map()
   readonly #evaluating = new Set<string>()
+  readonly secrets = new Set<string>()
 
   constructor(template: TemplateObject, context: DeploymentContext) {
     this.#template = template
@@ -114,7 +118,9 @@ class Planner {
         memberOf(given, name),
       )
       this.#parameters.set(name.toLowerCase(), value)
-      shown[name] = SECURE.has(type.toLowerCase()) ? { type } : { type, value }
+      const isSecure = SECURE.has(type.toLowerCase())
+      if (isSecure) for (const text of textsIn(value)) this.secrets.add(text)
+      shown[name] = isSecure ? { type } : { type, value }
     }
     return shown
   }
@@ -367,6 +373,7 @@ export function planDeployment(template: unknown, given: unknown, context: Deplo
   return {
     resources,
     parameters,
+    secrets: [...planner.secrets],
     bodyOf: (resource, reference) => {
       const kept = Object.entries(resource.source).filter(([name]) => !NOT_OF_THE_BODY.has(name.toLowerCase()))
       const evaluatorOf = (loop: ReadonlyMap<string, number>): Evaluator => planner.evaluator(loop, { reference })

@@ -2,9 +2,9 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, type ApiOptions, openApi, OpenStreams } from '#api'
+import { type Api, type ApiOptions, type ArmRoute, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
-import { ByteClient, type JobEngine, regionRepository } from '#jobs'
+import { ByteClient, type DeploymentDesk, type JobEngine, regionRepository } from '#jobs'
 import { createFileOnce, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
 import { bytesSocketPath, repositoryHost } from '../jobs-of-serve.ts'
@@ -27,6 +27,9 @@ export type FaceParts = Readonly<{
   home: Home
   catalog: Catalog
   engine: JobEngine
+  deployments: DeploymentDesk
+  /** Resource types beside ours. */
+  routes?: readonly ArmRoute[]
   clock: Clock
   random: Random
   logger: Logger
@@ -65,7 +68,7 @@ async function openDiskHost({ home, catalog, clock, random }: FaceParts) {
 }
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
-  const { home, catalog, engine, clock, random, logger, health, figures } = parts
+  const { home, catalog, engine, deployments, clock, random, logger, health, figures } = parts
   const { address, port, names = [], ownCertificate, rate } = options
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
   const readTls = (): Promise<TlsFiles> =>
@@ -88,6 +91,9 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
       subscriptionName: 'Holdfast',
       disks: await openDiskHost(parts),
     },
+    homeFolder: home.folder,
+    deployments,
+    ...(parts.routes !== undefined && { routes: parts.routes }),
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
     address,

@@ -51,6 +51,7 @@ export function providerRoutes(providers: ProviderTypes): readonly ArmRoute[] {
     { method: 'GET', path, action, access: 'signed-in', handle: all },
     { method: 'GET', path: '/providers', action, access: 'signed-in', handle: all },
     { method: 'GET', path: `${path}/{namespace}`, action, access: 'signed-in', handle: one },
+    { method: 'GET', path: '/providers/{namespace}', action, access: 'signed-in', handle: one },
     {
       method: 'POST',
       path: `${path}/{namespace}/register`,
