@@ -4,13 +4,13 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { must } from '#base'
 import { recordedWatchdog } from '#engine/hypervisor'
 import { type ProcessIdentity, processState } from '#runtime'
-import type { Health } from '#server'
+import type { FaceRecord, Health } from '#server'
 import { runFailing, runJson } from '../cli/command-line.ts'
 import { killHard, until } from '../jobs/processes.ts'
 
@@ -64,6 +64,11 @@ export class ServedHome {
       return said.includes('Holdfast is ready')
     })
     await this.worker()
+  }
+
+  /** Where the Azure face of the running server is, and who may log in. */
+  async face(): Promise<FaceRecord> {
+    return JSON.parse(await readFile(join(this.home, 'run', 'face.json'), 'utf8')) as FaceRecord
   }
 
   async killServe(): Promise<void> {
