@@ -23,7 +23,7 @@ function declared(text: string): Packages {
 test('the record of dependencies names every package with its exact version and no other', () => {
   const packages = declared(readFileSync('package.json', 'utf8'))
   for (const [name, version] of Object.entries(packages))
-    assert.match(version, /^\d+\.\d+\.\d+$/, `${name} is not exact`)
+    assert.match(version, /^(npm:@?[\w./-]+@)?\d+\.\d+\.\d+$/, `${name} is not exact`)
   assert.deepEqual(recorded(readFileSync('docs/decisions/0001-dependencies.md', 'utf8')), packages)
 })
 

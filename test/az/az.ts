@@ -5,8 +5,8 @@
  */
 import assert from 'node:assert/strict'
 import { type SpawnSyncReturns, spawn, spawnSync } from 'node:child_process'
-import { copyFile, mkdir, mkdtemp, writeFile } from 'node:fs/promises'
-import { join, resolve } from 'node:path'
+import { mkdtemp, writeFile } from 'node:fs/promises'
+import { basename, join, resolve } from 'node:path'
 import { must } from '#base'
 import type { FaceRecord } from '#server'
 
@@ -30,20 +30,22 @@ export function azMissing(): string | false {
 
 export class Az {
   readonly #tree: string
-  readonly #folder: string
+  /** What az sees as /lab. */
+  readonly #lab: string
+  readonly #own: string
+  readonly #caFile: string
   #commands = 0
 
-  private constructor(tree: string, folder: string) {
+  private constructor(tree: string, lab: string, own: string, caFile: string) {
     this.#tree = tree
-    this.#folder = folder
+    this.#lab = lab
+    this.#own = own
+    this.#caFile = caFile
   }
 
-  /** @param within a folder that the caller takes away */
-  static async make(within: string, caFile: string): Promise<Az> {
-    const folder = await mkdtemp(join(within, 'az-'))
-    await mkdir(join(folder, 'config'))
-    await copyFile(caFile, join(folder, 'ca.crt'))
-    return new Az(installed().stdout.trim(), folder)
+  /** @param lab a folder that az may see, which the caller takes away. @param caFile in it */
+  static async make(lab: string, caFile: string): Promise<Az> {
+    return new Az(installed().stdout.trim(), lab, await mkdtemp(join(lab, 'az-')), caFile)
   }
 
   /** How many were run. */
@@ -56,6 +58,15 @@ export class Az {
     const { exitCode, stdout, stderr } = await this.#run(args)
     assert.equal(exitCode, 0, `az ${args.join(' ')}: ${stderr}`)
     return (stdout.trim() === '' ? undefined : JSON.parse(stdout)) as T
+  }
+
+  /** Lines of a shell, with nothing set but where home is; gives what they print. Paths in them are of outside. */
+  async shell(lines: string): Promise<string> {
+    this.#commands += 1
+    const script = lines.replaceAll(this.#lab, '/lab')
+    const { exitCode, stdout, stderr } = await this.#spawn([`HOME=${this.#inside()}`, 'sh', '-euc', script])
+    assert.equal(exitCode, 0, `${script}: ${stderr}`)
+    return stdout
   }
 
   /** What must fail, and how it says so. */
@@ -74,8 +85,8 @@ export class Az {
 
   /** A file for commands that read one; gives its path as az sees it. */
   async file(name: string, text: string): Promise<string> {
-    await writeFile(join(this.#folder, name), text)
-    return `/lab/${name}`
+    await writeFile(join(this.#own, name), text)
+    return `${this.#inside()}/${name}`
   }
 
   /** The three commands of the README. */
@@ -90,16 +101,24 @@ export class Az {
     return this.run('login', '--service-principal', ...who, ...more)
   }
 
+  #inside(): string {
+    return `/lab/${basename(this.#own)}`
+  }
+
   #run(args: readonly string[]): Promise<Ran> {
     this.#commands += 1
     const env = [
-      'AZURE_CONFIG_DIR=/lab/config',
-      'REQUESTS_CA_BUNDLE=/lab/ca.crt',
+      `AZURE_CONFIG_DIR=${this.#inside()}/config`,
+      `REQUESTS_CA_BUNDLE=${this.#caFile.replace(this.#lab, '/lab')}`,
       'AZURE_CORE_COLLECT_TELEMETRY=0',
       'AZURE_CORE_OUTPUT=json',
       'AZURE_CORE_NO_COLOR=1',
     ]
-    const child = spawn(RUN, [this.#tree, this.#folder, ...env, 'az', ...args], {
+    return this.#spawn([...env, 'az', ...args])
+  }
+
+  #spawn(command: readonly string[]): Promise<Ran> {
+    const child = spawn(RUN, [this.#tree, this.#lab, ...command], {
       stdio: ['ignore', 'pipe', 'pipe'],
       timeout: COMMAND_MS_MAX,
       killSignal: 'SIGKILL',

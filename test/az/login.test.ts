@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import { run } from '../cli/command-line.ts'
 import { azMissing } from './az.ts'
 import { AzWorld } from './az-world.ts'
 
@@ -72,6 +73,15 @@ test('az: finding the server and logging in', { skip: azMissing() }, async (t) =
       await other[Symbol.asyncDispose]()
     }
     assert.notEqual(await readFile(other.record.caFile, 'utf8').catch(() => ''), await readFile(record.caFile, 'utf8'))
+  })
+
+  await flow('client-env: its lines, as they are, log in', async (t) => {
+    const { env, folder } = world.served
+    const { code, stdout: lines } = await run(folder, ['client-env'], { env, passphrase: undefined })
+    if (code !== 0) return t.skip('the command line has no client-env yet')
+    const printed = await (await world.another()).shell(`${lines}\naz account show --query id --output tsv`)
+    assert.equal(printed.trim().split('\n').at(-1), record.subscriptionId)
+    return undefined
   })
 
   await flow('logged out, nothing is shown', async () => {
