@@ -2,7 +2,7 @@
 import { SeededRandom } from '#base'
 import { type BlobStore, FaultyStore, Repository, RetryingStore } from '#engine/repository'
 import { EarlyStore } from './canaries.ts'
-import { CREDENTIAL, type Surroundings } from './surroundings.ts'
+import { CHECKPOINT_ENTRIES, CREDENTIAL, type Surroundings } from './surroundings.ts'
 import { TurnStore } from './turns.ts'
 
 export class SimulatedProcess {
@@ -54,8 +54,10 @@ export class SimulatedProcess {
   }
 
   #open(): Promise<Repository> {
-    const { clock } = this.#world
+    const { clock, canary } = this.#world
     const { random, cacheFolder } = this
-    return Repository.open(this.store, CREDENTIAL, { clock, random, cacheFolder, writer: this.name })
+    const trust = canary === 'trusts-any-checkpoint' ? 'blindly' : 'chain'
+    const checkpoints = { entriesMin: CHECKPOINT_ENTRIES, trust } as const
+    return Repository.open(this.store, CREDENTIAL, { clock, random, cacheFolder, writer: this.name, checkpoints })
   }
 }

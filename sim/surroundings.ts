@@ -9,12 +9,22 @@ import type { Turns } from './turns.ts'
 export const CREDENTIAL = { kind: 'passphrase', passphrase: 'simulated' } as const
 
 /** A defect that is planted on purpose, to see that the simulation would find it. */
-export type Canary = 'none' | 'acknowledges-packs-early' | 'deletes-without-entry' | 'believes-its-clock'
+export type Canary =
+  | 'none'
+  | 'acknowledges-packs-early'
+  | 'deletes-without-entry'
+  | 'trusts-any-checkpoint'
+  | 'believes-its-clock'
+
+/** Checkpoints come after few entries, so that every world has some. */
+export const CHECKPOINT_ENTRIES = 6
 
 export interface Surroundings {
   readonly random: SeededRandom
   readonly clock: ManualClock
   readonly store: MemoryStore
+  /** Checkpoints of another history that somebody has laid into the store. */
+  readonly planted: ReadonlySet<string>
   /** The true time; `clock` is what the hosts believe. They differ only in worlds with locks. */
   readonly trueClock: ManualClock
   /** Who keeps locks: a server by the true time, or the hosts by theirs; undefined in worlds without. */

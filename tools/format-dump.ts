@@ -1,6 +1,6 @@
 /**
- * Annotated hex dumps of a pack and a log entry, for docs/format. They are made from the golden repository; a test makes
- * them anew and compares them with the documents. `script/node tools/format-dump.ts` prints both.
+ * Annotated hex dumps of a pack, a log entry and a checkpoint, for docs/format. They are made from the golden repository; a test makes
+ * them anew and compares them with the documents. `script/node tools/format-dump.ts` prints them.
  */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 const GOLDEN = 'test/golden/format-1-draft/repository'
 export const DUMPED_PACK = '8fd5f1b5e81a815ec1614b70716cad52d06f2dc900a44dfe476a8cd4534e7877'
 export const DUMPED_ENTRY = '000000000012'
+export const DUMPED_CHECKPOINT = '000000000008'
 
 /** One field: where it lies, its first bytes in hex, and what it is. */
 function line(bytes: Buffer, offset: number, length: number, meaning: string): string {
@@ -42,7 +43,7 @@ export function dumpPack(bytes: Buffer): string {
   ].join('\n')
 }
 
-/** The fields of a log entry, its envelope as the JSON that it is. */
+/** The fields of a log entry or a checkpoint, its open part as the JSON that it is. */
 export function dumpEntry(bytes: Buffer): string {
   const [envelopeBytes, bodyBytes] = [bytes.readUInt32LE(8), bytes.readUInt32LE(12)]
   const envelope = bytes.toString('utf8', 16, 16 + envelopeBytes)
@@ -50,13 +51,17 @@ export function dumpEntry(bytes: Buffer): string {
   return [
     HEADING,
     line(bytes, 0, 8, `magic "${bytes.toString('latin1', 0, 8)}"`),
-    line(bytes, 8, 4, `envelope bytes ${envelopeBytes}`),
+    line(bytes, 8, 4, `open bytes ${envelopeBytes}`),
     line(bytes, 12, 4, `body bytes ${bodyBytes}`),
-    line(bytes, 16, envelopeBytes, 'envelope, JSON:'),
+    line(bytes, 16, envelopeBytes, 'open part, JSON:'),
     ...wrapped.map((part) => `                ${part}`),
     ...(bodyBytes === 0 ? [] : [line(bytes, 16 + envelopeBytes, bodyBytes, 'sealed body with its tag')]),
     line(bytes, 16 + envelopeBytes + bodyBytes, 32, 'MAC'),
   ].join('\n')
+}
+
+export function dumpGoldenCheckpoint(): string {
+  return dumpEntry(readFileSync(join(GOLDEN, 'checkpoints', DUMPED_CHECKPOINT)))
 }
 
 export function dumpGoldenPack(): string {
@@ -67,4 +72,4 @@ export function dumpGoldenEntry(): string {
   return dumpEntry(readFileSync(join(GOLDEN, 'log', DUMPED_ENTRY)))
 }
 
-if (import.meta.main) process.stdout.write(`${dumpGoldenPack()}\n\n${dumpGoldenEntry()}\n`)
+if (import.meta.main) process.stdout.write(`${dumpGoldenPack()}\n\n${dumpGoldenEntry()}\n\n${dumpGoldenCheckpoint()}\n`)

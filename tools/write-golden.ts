@@ -19,8 +19,8 @@ const README = `# A golden repository
 
 Written once by \`tools/write-golden.ts\`, never by hand. The passphrase is \`${PASSPHRASE}\`; its key derivation is cheap on
 purpose. \`sums.json\` names the SHA-256 of every disk and attachment of every live point. It holds a full, an incremental
-and a scan of one machine, a full of another with an attachment, a forgotten point and what prune made of its packs; and after
-that two incrementals with delta nodes.
+and a scan of one machine, a full of another with an attachment, a forgotten point, what prune made of its packs, and checkpoints;
+and after that two incrementals with delta nodes.
 
 As long as the format is called a draft this folder may be written anew; once it is frozen, it never is.
 `
@@ -134,7 +134,7 @@ async function main(folder: string): Promise<void> {
     throw new Error(`${folder} exists: a golden repository is never written over. Remove a draft first.`)
   const [clock, random] = [new ManualClock(1_790_000_000_000), new SeededRandom(20_260)]
   const cacheFolder = await mkdtemp(join(tmpdir(), 'holdfast-golden-'))
-  const environment = { clock, random, cacheFolder, writer: 'holdfast golden' }
+  const environment = { clock, random, cacheFolder, writer: 'holdfast golden', checkpoints: { entriesMin: 8 } }
   await mkdir(join(folder, 'repository'), { recursive: true })
   try {
     const store = await FolderStore.open(join(folder, 'repository'))

@@ -72,14 +72,17 @@ test('Catalog.open() upgrades a catalog of schema 1: nothing is lost, and a copy
   assert.equal(statSync(`${path}.schema-1`).mode & 0o777, 0o600)
 })
 
-test('an upgraded catalog has the same tables as a fresh one', async () => {
-  writeGolden(1)
-  const upgraded = await Catalog.open(path, clock)
-  await upgraded.close()
-  const fresh = await Catalog.open(join(folder, 'fresh.sqlite'), clock)
-  await fresh.close()
-  assert.deepEqual(schemaOf(path), schemaOf(join(folder, 'fresh.sqlite')))
-})
+for (let number = 1; number < SCHEMA_NUMBER; number += 1) {
+  test(`a catalog upgraded from schema ${number} has the same tables as a fresh one, and its points`, async () => {
+    writeGolden(number)
+    const upgraded = await Catalog.open(path, clock)
+    assert.deepEqual(await listPoints(upgraded), [POINT])
+    await upgraded.close()
+    const fresh = await Catalog.open(join(folder, 'fresh.sqlite'), clock)
+    await fresh.close()
+    assert.deepEqual(schemaOf(path), schemaOf(join(folder, 'fresh.sqlite')))
+  })
+}
 
 test('migrations are numbered without a gap, and each from the second on has a golden file of the schema before it', () => {
   assert.deepEqual(

@@ -9,7 +9,7 @@ import { ManualClock, must, SeededRandom } from '#base'
 import { MemoryDevice } from '#engine/block'
 import { type ContentHash, FolderStore, type PointRecord, Repository } from '#engine/repository'
 import { restoreDisk, verifyWithKey, verifyWithoutKey } from '#engine/transfer'
-import { dumpGoldenEntry, dumpGoldenPack } from '../../tools/format-dump.ts'
+import { dumpGoldenCheckpoint, dumpGoldenEntry, dumpGoldenPack } from '../../tools/format-dump.ts'
 
 const HERE = new URL('.', import.meta.url).pathname
 const folder = await mkdtemp(join(tmpdir(), 'holdfast-golden-'))
@@ -59,6 +59,7 @@ for (const golden of goldens) {
 for (const [document, dump] of [
   ['pack.md', dumpGoldenPack()],
   ['log.md', dumpGoldenEntry()],
+  ['checkpoint.md', dumpGoldenCheckpoint()],
 ] as const) {
   test(`docs/format/${document} shows the bytes of the golden repository as they are`, async () => {
     const text = await readFile(join(HERE, '../../docs/format', document), 'utf8')

@@ -32,7 +32,11 @@ export async function removeFolders(): Promise<void> {
 }
 
 /** A process with caches of its own, empty ones unless `cacheFolder` is given. */
-export async function environmentOf(seed: number, cacheFolder?: string): Promise<RepositoryEnvironment> {
+export async function environmentOf(
+  seed: number,
+  cacheFolder?: string,
+  entriesMin = 256,
+): Promise<RepositoryEnvironment> {
   const folder = cacheFolder ?? (await mkdtemp(join(tmpdir(), 'holdfast-injury-')))
   folders.push(folder)
   return {
@@ -40,6 +44,7 @@ export async function environmentOf(seed: number, cacheFolder?: string): Promise
     random: new SeededRandom(seed),
     cacheFolder: folder,
     writer: 'test',
+    checkpoints: { entriesMin },
   }
 }
 
@@ -90,9 +95,9 @@ export async function backUpNote(
 }
 
 /** The healthy repository. Log: pins at odd numbers, points at 2 (a-full), 4 (a-incremental), 6 (b-full), 8 (a-scan). */
-export async function healthyStore(seed = 1): Promise<MemoryStore> {
+export async function healthyStore(seed = 1, entriesMin = 256): Promise<MemoryStore> {
   const store = new MemoryStore({ name: `healthy-${seed}` })
-  const environment = await environmentOf(seed)
+  const environment = await environmentOf(seed, undefined, entriesMin)
   const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
   await Repository.init(store, { credential: CREDENTIAL, chunkSizeBytes: CHUNK, kdfCost }, environment)
   const repository = await Repository.open(store, CREDENTIAL, environment)

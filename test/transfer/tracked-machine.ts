@@ -31,11 +31,11 @@ export class TrackedMachine {
     this.#folder = folder
   }
 
-  static async make(disks: readonly BlankDisk[]): Promise<TrackedMachine> {
+  static async make(disks: readonly BlankDisk[], chunkSizeBytes = CHUNK_BYTES): Promise<TrackedMachine> {
     const cacheFolder = await mkdtemp(join(tmpdir(), 'hf-tracked-'))
     const environment = { clock: systemClock, random: systemRandom, cacheFolder, writer: 'test' }
     const store = new MemoryStore({ name: 'test' })
-    await Repository.init(store, { credential, chunkSizeBytes: CHUNK_BYTES, kdfCost }, environment)
+    await Repository.init(store, { credential, chunkSizeBytes, kdfCost }, environment)
     const repository = await Repository.open(store, credential, environment)
     return new TrackedMachine(await BlankMachine.create(disks), repository, store, cacheFolder)
   }

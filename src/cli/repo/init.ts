@@ -6,7 +6,7 @@ import { runCommandHandler } from '../command.ts'
 import { parseSize } from '../size.ts'
 import { makeEnvironment, makeRepoCommand, type RepoOptions } from './open.ts'
 
-type InitCommandOptions = RepoOptions & Readonly<{ chunkSize?: number; label?: string }>
+type InitCommandOptions = RepoOptions & Readonly<{ chunkSize?: number; label?: string; reserve?: number }>
 
 export function initCommand(): Command {
   return makeRepoCommand({
@@ -22,17 +22,27 @@ export function initCommand(): Command {
     ],
   })
     .option('--chunk-size <bytes>', 'unit of deduplication, 64KiB to 4MiB, a power of two (default: 256KiB)', parseSize)
+    .option(
+      '--reserve <bytes>',
+      'space a folder holds so that prune works when it is full, 0 for none (default: 64MiB)',
+      parseSize,
+    )
     .option('--label <text>', 'name of the first key slot')
     .action((location: string, options: InitCommandOptions) =>
       runCommandHandler(options, async ({ output }) => {
         const { CHUNK_BYTES_DEFAULT } = await import('#base')
         const { chunkSize = CHUNK_BYTES_DEFAULT, label } = options
         await checkChunkSize(chunkSize)
-        const { openStore, Repository } = await import('#engine/repository')
+        const { openStore, Repository, RESERVE_BYTES_DEFAULT } = await import('#engine/repository')
         const credential = await askCredential({ confirm: true, question: 'New passphrase for the repository' })
         const store = await openStore(location, { create: true })
         try {
-          const init = { credential, chunkSizeBytes: chunkSize, ...(label === undefined ? {} : { label }) }
+          const init = {
+            credential,
+            chunkSizeBytes: chunkSize,
+            reserveBytes: options.reserve ?? RESERVE_BYTES_DEFAULT,
+            ...(label === undefined ? {} : { label }),
+          }
           const config = await Repository.init(store, init, await makeEnvironment(options, { output }))
           const { id, createdAt, chunkSizeBytes } = config
           output.result(

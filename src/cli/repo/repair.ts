@@ -10,7 +10,8 @@ import { EXIT } from '../exit-code.ts'
 import { makeRepoCommand, type OpenRepository, type RepoOptions, withRepository } from './open.ts'
 
 type RepairCommandOptions = RepoOptions & Readonly<{ mirror?: string; source?: string }>
-type Mended = RepairReport & Readonly<{ frame: readonly string[]; logEntries: readonly number[] }>
+type Mended = RepairReport &
+  Readonly<{ frame: readonly string[]; logEntries: readonly number[]; checkpoints: readonly string[] }>
 
 export function repairCommand(): Command {
   return makeRepoCommand({
@@ -59,20 +60,22 @@ async function repair(
   options: RepairCommandOptions,
   context: CommandContext,
 ): Promise<Mended> {
-  const { repairLog } = await import('#engine/repository')
+  const { removeCheckpoints, repairLog } = await import('#engine/repository')
   const frame = mirror === undefined ? [] : await mendFrame(location, mirror)
   const logEntries: number[] = []
+  const checkpoints: string[] = []
   for (;;) {
     const mended = await withRepository(location, options, context, async (opened) => {
-      const { log } = opened.repository
-      const numbers = mirror === undefined ? [] : await repairLog(opened.store, mirror, log)
+      const whole = await opened.repository.readWholeLog()
+      const numbers = mirror === undefined ? [] : await repairLog(opened.store, mirror, whole.log)
       const fresh = numbers.filter((number) => !logEntries.includes(number))
       logEntries.push(...fresh)
+      checkpoints.push(...(await removeCheckpoints(opened.store, whole)))
       return fresh.length > 0
         ? undefined
         : withSource(options, context, (source) => mendPacks(opened, mirror, source, context))
     })
-    if (mended !== undefined) return { frame, logEntries, ...mended }
+    if (mended !== undefined) return { frame, logEntries, checkpoints, ...mended }
   }
 }
 
@@ -115,10 +118,14 @@ async function mendPacks(
 }
 
 function mendedText(mended: Mended): string {
-  const { frame, logEntries, hurtPacks, packsFromMirror, chunksSaved, chunksFromSource, chunksLost } = mended
-  if (frame.length + logEntries.length + hurtPacks === 0) return 'Nothing was hurt.'
+  const { frame, logEntries, checkpoints, hurtPacks, packsFromMirror, chunksSaved, chunksFromSource, chunksLost } =
+    mended
+  if (frame.length + logEntries.length + checkpoints.length + hurtPacks === 0) return 'Nothing was hurt.'
   return [
     `Put back from the mirror: ${frame.length} objects of the frame, ${logEntries.length} log entries, ${packsFromMirror} of ${hurtPacks} hurt packs.`,
+    ...(checkpoints.length === 0
+      ? []
+      : [`Removed: ${checkpoints.length} checkpoints that were not what the log says.`]),
     `Saved from hurt packs: ${chunksSaved} chunks; fetched from the source: ${chunksFromSource}.`,
     chunksLost === 0 ? 'Nothing is lost.' : `${chunksLost} chunks are lost. Verify names the points that need them.`,
   ].join('\n')

@@ -16,6 +16,8 @@
  * URL. No key may be a folder of another (`a` beside `a/b`): a folder store cannot hold both.
  */
 
+import type { Clock } from '#base'
+
 export type BlobKey = string
 
 export type BlobInfo = Readonly<{ key: BlobKey; sizeBytes: number }>
@@ -28,10 +30,22 @@ export type StoreCapabilities = Readonly<{
   lock: 'store' | 'program' | 'none'
 }>
 
+/** Space that is held so that what frees space can work on a full store. */
+export interface StoreReserve {
+  /** Makes it unless it is there or space is short; gives whether it is there then. */
+  make(sizeBytes: number): Promise<boolean>
+  /** Gives the space back; false when there was none held. */
+  release(): Promise<boolean>
+}
+
 export interface BlobStore {
   /** Where this is, for people and errors: a path or URL, never with a secret in it. */
   readonly location: string
   readonly capabilities: StoreCapabilities
+  /** Absent where space is not bounded by a file system. */
+  readonly reserve?: StoreReserve | undefined
+  /** Removes what dead writers left that is no object; gives its number. Absent where there is no such thing. */
+  sweep?(clock: Clock): Promise<number>
 
   /** Stores the concatenation of `parts` unless the key exists. @throws StoreError */
   put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'>

@@ -12,6 +12,8 @@ import { parseObject, toJsonBytes } from './json.ts'
 export const CONFIG_KEY = 'config'
 /** "1-draft" until the format is frozen; then "1". Drafts are not promised to be readable by later programs. */
 export const FORMAT_VERSION = '1-draft'
+/** A configuration that asks for more is not believed: whoever changed it would fill the store. */
+export const RESERVE_BYTES_MAX = 1024 * 1024 * 1024
 const KNOWN_FEATURES: ReadonlySet<string> = new Set()
 
 export type RepositoryConfig = Readonly<{
@@ -22,6 +24,8 @@ export type RepositoryConfig = Readonly<{
   createdAt: string
   /** Chunk size for disks that do not ask for another, in bytes. */
   chunkSizeBytes: number
+  /** What a folder store holds in reserve, in bytes; absent or 0: nothing. */
+  reserveBytes?: number
   requires: readonly string[]
   compatible: readonly string[]
   writer: string
@@ -64,6 +68,9 @@ export function decodeConfig(bytes: Uint8Array, location: string): RepositoryCon
   const chunk = config.chunkSizeBytes ?? 0
   if (chunk < CHUNK_BYTES_MIN || chunk > CHUNK_BYTES_MAX || (chunk & (chunk - 1)) !== 0)
     throw damaged(location, 'its chunk size is impossible')
+  const reserve = config.reserveBytes ?? 0
+  if (!Number.isSafeInteger(reserve) || reserve < 0 || reserve > RESERVE_BYTES_MAX)
+    throw damaged(location, 'its reserve is impossible')
   return config as RepositoryConfig
 }
 

@@ -1,5 +1,5 @@
 /** engine/repository: content-addressed, sealed, append-only storage of disk versions and recovery points. */
-export type { BlobInfo, BlobKey, BlobStore, StoreCapabilities } from './blob-store.ts'
+export type { BlobInfo, BlobKey, BlobStore, StoreCapabilities, StoreReserve } from './blob-store.ts'
 export {
   REPOSITORY_ERROR_CODES,
   RepositoryError,
@@ -11,7 +11,7 @@ export {
 export { FaultyStore, type FaultRates, type StoreFault, type StoreMethod } from './stores/faulty-store.ts'
 export { FolderStore, type FolderStoreOptions, SWEEP_AGE_MS_MIN } from './stores/folder-store.ts'
 export { MemoryStore, type MemoryStoreOptions } from './stores/memory-store.ts'
-export { openStore, type OpenStoreOptions, sweepStore } from './stores/open-store.ts'
+export { openStore, type OpenStoreOptions } from './stores/open-store.ts'
 export { RetryingStore, STORE_RETRY_POLICY } from './stores/retrying-store.ts'
 export { formatStoreLocation, parseStoreLocation, type StoreDescriptor } from './stores/store-location.ts'
 export { isZero } from './chunk.ts'
@@ -63,16 +63,27 @@ export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
 export { checkPack, checkPackWithKey, type PackCheck, PackMemory, type PackRef, salvageChunks } from './pack-reader.ts'
 export { Scratch } from './scratch.ts'
 export { readConfig } from './config.ts'
-export { CommitLog } from './log/log.ts'
+export { checkpointKey, encodeCheckpoint, openCheckpoint } from './log/checkpoint.ts'
+export { type CheckpointOptions, CommitLog } from './log/log.ts'
+export { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 export { packKeyOf } from './pack-format.ts'
-export { type Damage, type DamageKind, findStrays, frameDamages, logDamages, rollBackDamage } from './verify/damage.ts'
+export {
+  type Damage,
+  type DamageKind,
+  findStrays,
+  frameDamages,
+  logDamages,
+  restsOnByClosure,
+  rollBackDamage,
+} from './verify/damage.ts'
 export { NO_PACK, type PackInjury, TreeCheck } from './verify/tree-check.ts'
 export { prune, preparePrune, type PruneEnvironment, type PruneReport } from './prune/act.ts'
 export { PRUNE_DEFAULTS, type PruneOptions, type PrunePlan } from './prune/plan.ts'
 export { type ContentGroup, walkContents } from './manifest/point-walk.ts'
 export { IndexReader } from './index/chunk-index.ts'
 export { PackDirectory } from './index/pack-directory.ts'
-export { repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { removeCheckpoints, repairFrame, repairLog, repairPack } from './mirror-repair.ts'
+export { RESERVE_BYTES_DEFAULT, withReserve } from './with-reserve.ts'
 export { type RepositoryStats, repositoryStats } from './stats.ts'
 export { Immutability, type ImmutabilityStatus } from './immutability/immutability.ts'
 export {

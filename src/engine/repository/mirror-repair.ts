@@ -5,23 +5,16 @@
  * Objects are create-once, so a damaged one is deleted before the good one is put. The good bytes are in hand by then; a
  * crash between the two leaves the object missing, and running the repair again mends that.
  */
-import { isHoldfastError, toHex } from '#base'
+import { toHex } from '#base'
 import type { BlobKey, BlobStore } from './blob-store.ts'
 import { CONFIG_KEY } from './config.ts'
 import { sha256 } from './crypto.ts'
 import { decodeEntry, logKey } from './log/entry.ts'
 import type { CommitLog } from './log/log.ts'
+import { getOrNothing } from './log/read-ahead.ts'
 import type { PackRef } from './pack-reader.ts'
 import { packKeyOf } from './pack-format.ts'
-
-async function getOrNothing(store: BlobStore, key: BlobKey): Promise<Uint8Array | undefined> {
-  try {
-    return await store.get(key)
-  } catch (error) {
-    if (isHoldfastError(error, 'blob_not_found')) return undefined
-    throw error
-  }
-}
+import type { WholeLog } from './verify/whole-log.ts'
 
 async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<void> {
   await store.delete(key)
@@ -66,4 +59,15 @@ export async function repairPack(store: BlobStore, mirror: BlobStore, ref: PackR
   if (theirs === undefined || toHex(sha256(theirs)) !== ref.name) return false
   await replace(store, packKeyOf(ref.name), theirs)
   return true
+}
+
+/**
+ * Removes checkpoints that say other than the entries, when all entries could be read: they are shortcuts, and readers go on
+ * from an older one, or from the first entry. Gives their keys.
+ */
+export async function removeCheckpoints(store: BlobStore, { log, checkpointDamage }: WholeLog): Promise<BlobKey[]> {
+  if (log.damage.length > 0) return []
+  const keys = checkpointDamage.filter(({ kind }) => kind === 'checkpoint_corrupt').map(({ object }) => object)
+  for (const key of keys) await store.delete(key)
+  return keys
 }

@@ -21,14 +21,14 @@ test('A log that ends before what was seen, or shows another entry there, was ro
   const store = await logOf(5, 1)
   const { headHash } = (await openLog(store)).state
   const seen = { number: 5, hash: headHash }
-  assert.equal(rollbackOf(await openLog(store), seen, ''), undefined)
+  assert.equal(await rollbackOf(await openLog(store), seen, ''), undefined)
   await store.delete(logKey(5))
-  assert.equal(rollbackOf(await openLog(store), seen, '')?.code, 'log_rolled_back')
+  assert.equal((await rollbackOf(await openLog(store), seen, ''))?.code, 'log_rolled_back')
   const forked = await openLog(store, { seed: 9 })
   await forked.append(() => ({ fields: {} }))
   await forked.append(() => ({ fields: {} }))
-  assert.equal(rollbackOf(await openLog(store), seen, '')?.code, 'log_rolled_back')
-  assert.equal(rollbackOf(await openLog(await logOf(5, 2)), seen, '')?.code, 'log_rolled_back')
+  assert.equal((await rollbackOf(await openLog(store), seen, ''))?.code, 'log_rolled_back')
+  assert.equal((await rollbackOf(await openLog(await logOf(5, 2)), seen, ''))?.code, 'log_rolled_back')
 })
 
 test('A log that grew is no roll-back, and damage before what was seen is reported as damage', async () => {
@@ -36,12 +36,12 @@ test('A log that grew is no roll-back, and damage before what was seen is report
   const log = await openLog(store)
   const seen = { number: 5, hash: log.state.headHash }
   await log.append(() => ({ fields: {} }))
-  assert.equal(rollbackOf(await openLog(store), seen, ''), undefined)
+  assert.equal(await rollbackOf(await openLog(store), seen, ''), undefined)
   const bytes = await store.get(logKey(5))
   bytes[20] = (bytes[20] ?? 0) ^ 1
   store.overwrite(logKey(5), bytes)
   const damaged = await openLog(store)
-  assert.deepEqual([damaged.damage.length, rollbackOf(damaged, seen, '')], [1, undefined])
+  assert.deepEqual([damaged.damage.length, await rollbackOf(damaged, seen, '')], [1, undefined])
 })
 
 test('What is remembered comes back; a damaged memory is none', async () => {

@@ -24,8 +24,12 @@ export async function rememberHead(folder: string, head: Head): Promise<void> {
 }
 
 /** The error that says the log went back behind `seen`; undefined when it did not. */
-export function rollbackOf(log: CommitLog, seen: Head | undefined, cacheFolder: string): RepositoryError | undefined {
-  if (seen === undefined || seen.number === 0 || log.hashOf(seen.number) === seen.hash) return undefined
+export async function rollbackOf(
+  log: CommitLog,
+  seen: Head | undefined,
+  cacheFolder: string,
+): Promise<RepositoryError | undefined> {
+  if (seen === undefined || seen.number === 0 || (await log.holds(seen))) return undefined
   if (log.damage.some(({ number }) => number <= seen.number) && log.state.head >= seen.number) return undefined // reported as damage
   return new RepositoryError(
     'log_rolled_back',

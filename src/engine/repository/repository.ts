@@ -28,10 +28,13 @@ import { RepositoryError } from './errors.ts'
 import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.ts'
 import { Immutability, refuseLocked } from './immutability/immutability.ts'
 import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
-import { CommitLog } from './log/log.ts'
+import { type CheckpointOptions, CommitLog, type LogParts } from './log/log.ts'
 import type { PointId, PointRecord } from './point.ts'
+import { assertProven } from './proven-checkpoint.ts'
 import { recallHead, rememberHead, rollbackOf } from './remembered-head.ts'
 import { Session } from './session.ts'
+import { withReserve } from './with-reserve.ts'
+import { readWholeLog, type WholeLog } from './verify/whole-log.ts'
 
 export type RepositoryEnvironment = Readonly<{
   clock: Clock
@@ -40,6 +43,8 @@ export type RepositoryEnvironment = Readonly<{
   cacheFolder: string
   /** Who writes, for the record: program and version. */
   writer: string
+  /** For tests: how often checkpoints are written. */
+  checkpoints?: CheckpointOptions
 }>
 
 export type InitOptions = Readonly<{
@@ -47,6 +52,8 @@ export type InitOptions = Readonly<{
   chunkSizeBytes: number
   kdfCost?: KdfCost
   label?: string
+  /** What a folder store is to hold in reserve for prune, in bytes; nothing when absent. */
+  reserveBytes?: number
 }>
 
 /** What a worker thread needs to read and write chunks by itself. */
@@ -97,6 +104,7 @@ export class Repository {
       id: toHex(repositoryId),
       createdAt: nowIso,
       chunkSizeBytes: options.chunkSizeBytes,
+      ...(store.reserve === undefined || !options.reserveBytes ? {} : { reserveBytes: options.reserveBytes }),
       requires: [],
       compatible: [],
       writer,
@@ -116,6 +124,7 @@ export class Repository {
       options.kdfCost === undefined ? slot : { ...slot, cost: options.kdfCost },
     )
     if ((await store.put(CONFIG_KEY, [encodeConfig(config)])) === 'exists') throw exists(store)
+    if (config.reserveBytes !== undefined) await store.reserve?.make(config.reserveBytes)
     return config
   }
 
@@ -136,13 +145,23 @@ export class Repository {
     environment: RepositoryEnvironment,
   ): Promise<Repository> {
     const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
-    const { clock, random, writer } = environment
-    const log = await CommitLog.open({ store, keys, repositoryId: config.id, clock, random, writer })
+    const log = await CommitLog.open(logPartsOf(store, config, keys, environment))
     const cache = join(environment.cacheFolder, config.id)
-    const rollback = rollbackOf(log, await recallHead(cache), cache)
+    const rollback = await rollbackOf(log, await recallHead(cache), cache)
     const repository = new Repository(store, config, keys, log, environment, rollback)
     await repository.#remember()
     return repository
+  }
+
+  /** Reads the log entry by entry, whatever checkpoints there are; compares them. For verify and repair. */
+  readWholeLog(): Promise<WholeLog> {
+    return readWholeLog(logPartsOf(this.store, this.config, this.keys, this.#environment))
+  }
+
+  /** For prune: the log as this repository knows it rests on entries that were all read. @throws log_damaged */
+  async assertProven(): Promise<void> {
+    this.#assertWritable()
+    await assertProven(this.log, logPartsOf(this.store, this.config, this.keys, this.#environment), this.#cache)
   }
 
   /** Live points, oldest first. */
@@ -219,12 +238,19 @@ export class Repository {
     const wanted = new Set(ids)
     await this.log.refresh()
     const judged = await this.immutability.judge()
-    await this.log.append((state) => {
-      const forgotten = [...wanted].filter((id) => state.points.has(id))
-      refuseLocked(state, forgotten, judged)
-      return { fields: { forgotten } }
-    })
+    await this.withReserve(() =>
+      this.log.append((state) => {
+        const forgotten = [...wanted].filter((id) => state.points.has(id))
+        refuseLocked(state, forgotten, judged)
+        return { fields: { forgotten } }
+      }),
+    )
     await this.#remember()
+  }
+
+  /** Does what frees space also on a full store. @see withReserve */
+  withReserve<T>(work: (scarceBytes?: number) => Promise<T>): Promise<T> {
+    return withReserve(this.store, this.config.reserveBytes ?? 0, work)
   }
 
   /** Remembers how far the log has come, so that a later roll-back is noticed. */
@@ -246,6 +272,16 @@ export class Repository {
     const seen = await recallHead(this.#cache)
     if (seen === undefined || seen.number <= head) await rememberHead(this.#cache, { number: head, hash: headHash })
   }
+}
+
+function logPartsOf(
+  store: BlobStore,
+  config: RepositoryConfig,
+  keys: KeyRing,
+  { clock, random, writer, checkpoints }: RepositoryEnvironment,
+): LogParts {
+  const parts = { store, keys, repositoryId: config.id, clock, random, writer }
+  return checkpoints === undefined ? parts : { ...parts, checkpoints }
 }
 
 function exists(store: BlobStore): RepositoryError {

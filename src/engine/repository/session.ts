@@ -49,6 +49,8 @@ export class Session {
   readonly #locks: CommitLocks
   /** Log numbers of our pins, the newest last. */
   #pins: number[] = []
+  /** The number of the first pin of this stay. */
+  #first: number | undefined
   #pinnedAtMs = 0
 
   private constructor({ log, clock, holder, purpose, locks }: SessionParts) {
@@ -67,7 +69,7 @@ export class Session {
 
   /** Stands in the header of every pack that the session stores. */
   get number(): number {
-    return this.#pins[0] ?? 0
+    return this.#first ?? 0
   }
 
   /** Renews the pin when it is a third used up. To be called now and then by whoever does the long work. */
@@ -78,14 +80,17 @@ export class Session {
   /** Pins anew, whatever is left of the pin before. Packs that carry our number are ours for as long as this one lasts. */
   async renew(): Promise<void> {
     this.#pinnedAtMs = this.#clock.monotonicMs() // first, so that of several lanes only one renews
-    const first = this.#pins[0]
+    // A stay that the log has forgotten about cannot go on: another one begins.
+    const first = this.#first !== undefined && this.#first > this.#log.state.horizon ? this.#first : undefined
     const pin = {
       holder: this.#holder,
       purpose: this.#purpose,
       expiresAtMs: this.#clock.nowMs() + PIN_MS,
       ...(first === undefined ? {} : { session: first }),
     }
-    this.#pins.push(await this.#log.append(() => ({ fields: { pin } })))
+    const number = await this.#log.append(() => ({ fields: { pin } }))
+    this.#first = first ?? number
+    this.#pins.push(number)
   }
 
   /** Whether the pin of entry `number` is one of ours. */
@@ -111,11 +116,13 @@ export class Session {
 
   /** Undefined when the locks have to be taken again. */
   async #append(inputs: readonly CommitInput[], { untils, hold }: PreparedLocks): Promise<number | undefined> {
-    const packs = inputs.flatMap((input) => input.packs)
+    const stored = inputs.flatMap((input) => input.packs)
     try {
       return await this.#log.append((state) => {
         for (const input of inputs) this.#refuseDeleted(state, input)
         if (!hold()) throw new LocksBehind()
+        // A commit that is tried again, after its reply was lost for good, finds its packs named already.
+        const packs = stored.filter(({ name }) => state.packNamed(name) === undefined)
         const points = inputs.map((input, i) => headerOf(state, packs, input, untils[i]))
         return { fields: { packs, points, unpin: this.#pins }, body: { points: inputs.map((input) => input.record) } }
       })
@@ -132,12 +139,17 @@ export class Session {
     if (unpin.length > 0) await this.#log.append(() => ({ fields: { unpin } }))
   }
 
+  /** Whether the log still knows all that was deleted since this stay began; else nothing that it found may be relied on. */
+  isRemembered(state: LogState): boolean {
+    return this.number > state.horizon
+  }
+
   #refuseDeleted(state: LogState, input: CommitInput): void {
     const relied = input.reliesOn.map((ordinal) => state.packs[ordinal]?.name ?? '')
     const base = input.base === undefined ? {} : { base: input.base }
     const packNames = [...relied, ...input.packs.map((pack) => pack.name)]
-    const deleted = deletedUnder(state, { packNames, ...base })
-    if (deleted.length === 0) return
+    const deleted = this.isRemembered(state) ? deletedUnder(state, { packNames, ...base }) : packNames
+    if (deleted.length === 0 && this.isRemembered(state)) return
     throw new RepositoryError('packs_deleted', 'Packs that this backup relied on were pruned while it ran.', {
       facts: { packs: deleted.slice(0, 10) },
       retry: 'now',
@@ -162,7 +174,7 @@ function headerOf(
   input: CommitInput,
   lockedUntilMs: number | undefined,
 ): PointHeader {
-  const own = input.packs.map((pack) => state.packs.length + packs.indexOf(pack))
+  const own = input.packs.map((pack) => state.packNamed(pack.name)?.ordinal ?? state.packs.length + packs.indexOf(pack))
   const { record, base, reliesOn } = input
   return {
     id: record.id,

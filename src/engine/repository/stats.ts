@@ -35,6 +35,6 @@ export function repositoryStats(repository: Repository, nowMs: number): Reposito
     doomedBytes: bytesIn('doomed'),
     ratio: storedBytes === 0 ? 1 : usedBytes / storedBytes,
     logEntries: state.head,
-    activePins: state.activePins(nowMs).length,
+    activePins: state.pins.active(nowMs).length,
   }
 }

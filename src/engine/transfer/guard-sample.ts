@@ -5,7 +5,8 @@
  * the error on.
  *
  * At most 2 % of the disk's data and 4 MiB. Half of it is a window that moves on with every backup, so that in the end all
- * is looked at; half is picked by chance. What the parent has as holes is not looked at: a lie there is found by `scan`s only.
+ * is looked at; half is picked by chance. What the parent has as holes is not looked at, nor chunks over which its delta nodes
+ * lay something until they are folded into the tree: a lie there is found by `scan`s only.
  *
  * The disk is read as it is now, so a difference may also be a write after the instant. Who asks decides which it was.
  */

@@ -5,7 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { ManualClock, SeededRandom } from '#base'
-import { MemoryDevice, stampedBytes } from '#engine/block'
+import { type BlockSource, MemoryDevice, stampedBytes } from '#engine/block'
 import {
   type BlobStore,
   DAY_MS,
@@ -61,7 +61,26 @@ export type BackupWish = Readonly<{
   expiresInDays?: number
   parent?: PointRecord
   changed?: number[]
+  /** Happens once, when the disk is first read. */
+  meanwhile?: () => Promise<unknown>
 }>
+
+function sourceOf(content: Uint8Array, meanwhile: () => Promise<unknown> = async () => {}): BlockSource {
+  const device = MemoryDevice.from(content)
+  let done: Promise<unknown> | undefined
+  const read = async (offset: number, into: Uint8Array): Promise<void> => {
+    done ??= meanwhile()
+    await done
+    await device.read(offset, into)
+  }
+  return {
+    sizeBytes: device.sizeBytes,
+    parallelism: device.parallelism,
+    extents: (offset, length) => device.extents(offset, length),
+    close: () => device.close(),
+    read,
+  }
+}
 
 export class LockLab {
   /** What this host believes; a test makes it jump. */
@@ -112,7 +131,7 @@ export class LockLab {
             dirty: changed.map((chunk) => ({ offset: chunk * CHUNK, length: CHUNK })),
             parent: parent.disks[0],
           }
-    const source = { opened: MemoryDevice.from(content) }
+    const source = { opened: sourceOf(content, wish.meanwhile) }
     const disk: BackupDisk = { id: 'd', lun: 0, format: 'raw', sizeBytes: content.length, source, changes }
     const { store } = repository
     const input = {

@@ -22,6 +22,7 @@ import {
   PackDirectory,
   type PackInjury,
   packKeyOf,
+  type PointId,
   type Repository,
   repairPack,
   salvageChunks,
@@ -103,11 +104,12 @@ class Rescue {
       })
       await this.#saveGoodChunks(writer)
       await this.#fetchBadChunks(writer, index, claims)
-      const { packs } = await writer.flush()
+      const { packs, reliesOn } = await writer.flush()
       const hurt = [...this.#injuries.keys()]
       const names = hurt.map((ordinal) => repository.log.state.packs[ordinal]?.name ?? '')
-      await repository.immutability.locks.lockMoved(hurt, packs)
-      await repository.log.replacePacks(hurt, packs)
+      const relied = reliesOn.flatMap((ordinal) => repository.log.state.packs[ordinal] ?? [])
+      await repository.immutability.locks.lockMoved(hurt, [...packs, ...relied])
+      await repository.log.replacePacks(hurt, { packs, reliesOn }, (state) => session.isRemembered(state))
       for (const name of names) {
         await store.delete(packKeyOf(name)).catch((error: unknown) => {
           if (!isHoldfastError(error, 'blob_locked')) throw error // it stays as a leftover until its lock has ended
@@ -150,7 +152,10 @@ class Rescue {
     const isHere = (content: ContentHash): boolean =>
       index.storedIn(keys.chunkId(content)) !== undefined || claims.has(keys.chunkId(content))
     for (const point of this.#repository.points()) {
+      const isOutside = this.#outsideOf(point.id, index)
       for await (const group of walkContents(read, [point], 'skip unreadable nodes')) {
+        // Copies in other packs than the point's own join its closure, in the place of those that were in the hurt ones.
+        for (const content of group.filter(isOutside)) writer.relyOn(content)
         for (const content of group.filter((one) => !isHere(one))) {
           const found = theirs === undefined ? false : await this.#fetchOne(theirs, writer, content)
           if (found) this.#chunksFromSource += 1
@@ -158,6 +163,15 @@ class Rescue {
         }
       }
     }
+  }
+
+  /** Says of a chunk whether its sound copies lie in packs that the closure of a point with hurt packs does not hold. */
+  #outsideOf(id: PointId, index: IndexReader): (content: ContentHash) => boolean {
+    const { log, keys } = this.#repository
+    const header = log.state.points.get(id)?.header
+    const closure = header === undefined ? new Set<number>() : log.state.closureOf(header)
+    if (closure.isDisjointFrom(new Set(this.#injuries.keys()))) return () => false
+    return (content) => !index.locate(keys.chunkId(content)).some(({ pack }) => closure.has(pack))
   }
 
   async #fetchOne(theirs: ChunkReader, writer: ChunkWriter, content: ContentHash): Promise<boolean> {

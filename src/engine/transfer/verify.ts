@@ -11,7 +11,7 @@
 import { type Clock, type ProgressSink, type Random, silentProgress } from '#base'
 import {
   type BlobStore,
-  CommitLog,
+  type CommitLog,
   type Damage,
   findStrays,
   frameDamages,
@@ -22,7 +22,9 @@ import {
   packKeyOf,
   type PointRecord,
   readConfig,
+  readWholeLog,
   type Repository,
+  restsOnByClosure,
   rollBackDamage,
   type StoreDescriptor,
   TreeCheck,
@@ -70,9 +72,10 @@ export async function checkPacks(
     packs: packs.length,
   }
   try {
+    const ordinals = new Map(packs.map(({ name, ordinal }) => [name, ordinal]))
     const tasks = packs.map(({ name, lengthBytes }): PackRef => ({ name, lengthBytes }))
     await pool.runAll(tasks, (result: VerifyResult) => {
-      const ordinal = log.state.packNamed(result.pack)?.ordinal ?? NO_PACK
+      const ordinal = ordinals.get(result.pack) ?? NO_PACK
       checked.checkedBytes += result.checkedBytes
       if (result.session !== undefined && result.state === 'intact') checked.sessions.push(result.session)
       if (result.state === 'missing') checked.missing.add(ordinal)
@@ -142,6 +145,7 @@ async function report(
   log: CommitLog,
   checked: Checked,
   packAndChunkDamage: readonly Damage[],
+  ofLog: readonly Damage[],
 ): Promise<VerifyReport> {
   const strays = await findStrays(store, log)
   const sessions = [...checked.sessions, ...strays.map(({ session }) => session)]
@@ -149,7 +153,7 @@ async function report(
   if (sessions.some((session) => session > log.state.head)) await log.refresh()
   const damage = [
     ...(await frameDamages(store, repositoryId)),
-    ...logDamages(log),
+    ...ofLog,
     ...rollBackDamage(log, sessions),
     ...packAndChunkDamage,
   ]
@@ -163,14 +167,18 @@ export async function verifyWithoutKey(
   options: VerifyOptions,
 ): Promise<VerifyReport> {
   const config = await readConfig(store)
-  const log = await CommitLog.open({ store, repositoryId: config.id, ...environment, writer: '' })
+  const whole = await readWholeLog({ store, repositoryId: config.id, ...environment, writer: '' })
+  const { log, checkpointDamage } = whole
   const checked = await checkPacks(log, undefined, options)
   // Closures cost as much as chains are long, so they are only made when there is damage to explain.
   const points = checked.injuries.size === 0 ? [] : [...log.state.points]
   const closures = points.map(([id, { header }]) => ({ id, closure: log.state.closureOf(header) }))
   const pointsOf = (ordinal: number): string[] =>
     closures.filter(({ closure }) => closure.has(ordinal)).map(({ id }) => id)
-  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf))
+  return report(store, config.id, log, checked, packDamages(log, checked, pointsOf), [
+    ...logDamages(log),
+    ...checkpointDamage,
+  ])
 }
 
 /** Verifies everything, or with `only` all packs and the manifests of these points. */
@@ -188,15 +196,30 @@ export async function verifyWithKey(
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
   if (touched.size > 0) await passOverForgotten(log, touched)
+  // Exact, as the points of packs are: of those that may rest on a lost entry, the ones that lose a chunk.
+  const whole = await repository.readWholeLog()
+  const restsOn = restsOnByClosure(whole.log)
+  const lossy = new Set(touched.get(NO_PACK) ?? [])
+  const logDamage = logDamages(whole.log, (id, loss) => lossy.has(id) && restsOn(id, loss))
+  const explained = new Set(logDamage.flatMap(({ points }) => points))
+  if (explained.size > 0)
+    touched.set(
+      NO_PACK,
+      [...lossy].filter((id) => !explained.has(id)),
+    )
   // Read-only where it counts, the store: what was learnt is kept beside this user's index, for the next backup to go by.
   await (await repository.index()).suspect([...checked.injuries.keys()].map((ordinal) => nameOf(log, ordinal)))
   const chunkDamage = unexplainedLosses(log, checked, touched)
   const rollback: Damage[] =
     repository.rollback === undefined ? [] : [{ kind: 'log_rolled_back', object: 'log/', points: [] }]
-  const found = await report(store, repository.config.id, log, checked, [
-    ...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []),
-    ...chunkDamage,
-  ])
+  const found = await report(
+    store,
+    repository.config.id,
+    log,
+    checked,
+    [...packDamages(log, checked, (ordinal) => touched.get(ordinal) ?? []), ...chunkDamage],
+    [...logDamage, ...whole.checkpointDamage],
+  )
   if (rollback.length === 0 || found.damage.some(({ kind }) => kind === 'log_rolled_back')) return found
   return { ...found, ok: false, damage: [...found.damage, ...rollback] }
 }

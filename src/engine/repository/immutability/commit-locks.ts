@@ -87,10 +87,10 @@ export class CommitLocks {
   }
 
   /**
-   * Locks packs that take the place of others (repair), for as long as any point that needs those is locked.
+   * Locks packs that take the place of others (repair), new or old, for as long as any point that needs those is locked.
    * @throws lock_failed
    */
-  async lockMoved(from: readonly number[], to: readonly PackAdded[]): Promise<void> {
+  async lockMoved(from: readonly number[], to: readonly Readonly<{ name: string }>[]): Promise<void> {
     const { state } = this.#parts.log
     const untilMs = state.lockEndOf(new Set(from))
     if (untilMs <= this.#parts.clock.nowMs()) return

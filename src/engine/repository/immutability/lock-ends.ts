@@ -33,7 +33,10 @@ export class LockEnds {
     const ends = new LockEnds(folder, location)
     const bytes = await readFile(join(folder, FILE)).catch(() => undefined) // nothing was locked from here yet
     const kept = bytes === undefined ? undefined : (parseObject(bytes) as Partial<Kept> | undefined)
-    if (kept?.location === location && log.hashOf(kept.head ?? 0) === kept.headHash) ends.#fill(kept.ends ?? {}, log)
+    if (kept?.location !== location) return ends
+    // Also where the log was read from a checkpoint behind it: to begin anew costs a call for every object.
+    const { head = 0, headHash = '' } = kept
+    if (head > 0 && (await log.holds({ number: head, hash: headHash }))) ends.#fill(kept.ends ?? {}, log)
     return ends
   }
 
@@ -67,8 +70,10 @@ export class LockEnds {
   #fill(ends: Readonly<Record<string, Partial<Group>>>, { state }: CommitLog): void {
     for (const [text, { packs = '', entries = '', others = [] }] of Object.entries(ends)) {
       const end = Number(text)
-      for (const ordinal of decodeOrdinals(packs, state.packs.length))
-        this.note(packKeyOf(state.packs[ordinal]?.name ?? ''), end)
+      for (const ordinal of decodeOrdinals(packs, state.packs.length)) {
+        const name = state.packs[ordinal]?.name ?? ''
+        if (name !== '') this.note(packKeyOf(name), end)
+      }
       for (const number of decodeOrdinals(entries, state.head + 1)) this.note(logKey(number), end)
       for (const key of others) this.note(key, end)
     }

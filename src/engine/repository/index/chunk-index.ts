@@ -301,7 +301,7 @@ export class ChunkIndex {
     const state = bytes === undefined ? undefined : decodeCacheState(bytes)
     if (state === undefined || state.repository !== toHex(this.#keys.repositoryId)) return false
     if (this.#log.damage.length > 0 || state.packs > this.#log.state.packs.length) return false
-    if (this.#log.hashOf(state.head) !== state.headHash) return false
+    if (state.head > 0 && !(await this.#log.holds({ number: state.head, hash: state.headHash }))) return false
     for (const { file, count } of state.runs) {
       const run = openRun(join(this.#folder, file))
       if (run === undefined) return false

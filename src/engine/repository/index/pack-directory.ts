@@ -21,8 +21,8 @@ export class PackDirectory {
   /** `suspects`: names of packs that a check found hurt. They count as doomed: read as a last resort, relied on by nobody. */
   static of(state: LogState, suspects: ReadonlySet<string> = new Set()): PackDirectory {
     const directory = new PackDirectory(new SharedArrayBuffer(state.packs.length * BYTES_PER_PACK))
-    for (const pack of state.packs) {
-      const at = pack.ordinal * BYTES_PER_PACK
+    for (const [ordinal, pack] of state.packs.entries()) {
+      const at = ordinal * BYTES_PER_PACK
       directory.#bytes.write(pack.name, at, 'hex')
       directory.#bytes.writeUInt32LE(pack.lengthBytes, at + 32)
       const isSuspect = pack.status === 'live' && suspects.has(pack.name)

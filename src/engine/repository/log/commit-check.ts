@@ -24,6 +24,7 @@ export function deletedUnder(state: LogState, claim: CommitClaim): string[] {
 
 function lostWithBase(state: LogState, id: PointId): string[] {
   const base = state.everKnown(id)
+  if (base === undefined && state.horizon > 0) return [`every pack of point ${id}`] // given up before the horizon
   if (base !== undefined && base.forgottenIn === undefined) return []
   const closure = base === undefined ? state.packs.keys() : state.closureOf(base.header)
   const since = base?.forgottenIn ?? 0

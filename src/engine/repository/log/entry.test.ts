@@ -22,6 +22,7 @@ const ENVELOPE: Envelope = {
   entry: '1'.repeat(64),
   previous: '2'.repeat(64),
   atMs: 5,
+  firstOrdinal: 0,
   writer: 'w',
   packs: [{ name: 'a'.repeat(64), lengthBytes: 10 }],
   points: [{ id: POINT.id, uses: '0-3,7' }],
@@ -57,6 +58,8 @@ test('Envelopes of wrong shapes are no entries', () => {
   const wrong: Record<string, unknown>[] = [
     { number: -1 },
     { number: 1.5 },
+    { firstOrdinal: -1 },
+    { firstOrdinal: undefined },
     { repository: 'xyz' },
     { entry: 'short' },
     { packs: {} },

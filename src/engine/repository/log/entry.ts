@@ -7,15 +7,14 @@
  * The envelope names the hash of the entry before it, so the log is a chain; and every pack added or removed with its
  * length, so a store is verified without the key. The body is bound to its envelope (its hash is the sealing's AAD).
  */
-import { toHex } from '#base'
-import { type KeyRing, sha256, TAG_BYTES } from '../crypto.ts'
+import type { KeyRing, SealingKey } from '../crypto.ts'
 import { type ImmutabilityPolicy, isPolicy } from '../immutability/policy.ts'
 import { parseObject, toJsonBytes } from '../json.ts'
 import type { PointId, PointRecord } from '../point.ts'
+import { unknownFeatures } from './features.ts'
+import { decodeSealedObject, encodeSealedObject, isAuthenticObject, openSealedBody } from './sealed-object.ts'
 
-const MAGIC = Buffer.from('HFLOG001')
-const HEAD_BYTES = 16
-const MAC_BYTES = 32
+const MAGIC = 'HFLOG001'
 /** Room for the packs of a full backup of the largest disk; a hostile entry cannot make us allocate more. */
 export const ENTRY_BYTES_MAX = 256 * 1024 * 1024
 
@@ -52,6 +51,10 @@ export type Envelope = Readonly<{
   /** An operator said that it is as late as this, however far ahead. */
   acceptedMs?: number
   writer: string
+  /** How many packs all entries before this one name: the ordinal that its own first pack takes, or would take. */
+  firstOrdinal: number
+  /** Features that a reader must know to go by the log from here on (features.ts). No program writes any yet. */
+  requires?: readonly string[]
   packs?: readonly PackAdded[]
   points?: readonly PointHeader[]
   forgotten?: readonly PointId[]
@@ -60,6 +63,11 @@ export type Envelope = Readonly<{
   /** A repack: chunks of the packs `from` stand in the packs `to` as well, which join every closure that holds one of `from`. */
   moved?: Readonly<{ from: string; to: string }>
   immutability?: ImmutabilityPolicy
+  /**
+   * The state is made compact here (LogState.compact), and a checkpoint of this entry may be written. The number is the
+   * horizon: who began his stay at or before it commits nothing any more.
+   */
+  compact?: number
   pin?: Pin
   unpin?: readonly number[]
 }>
@@ -84,104 +92,103 @@ export function logNumber(key: string): number | undefined {
 }
 
 export function encodeEntry(keys: KeyRing, envelope: Envelope, body: EntryBody): Uint8Array {
-  const envelopeBytes = toJsonBytes(envelope)
-  const sealer = keys.entryKey(Buffer.from(envelope.entry, 'hex'))
-  const empty = (body.points ?? []).length === 0
-  const { ciphertext, tag } = empty
-    ? { ciphertext: new Uint8Array(), tag: new Uint8Array() }
-    : sealer.seal(0, sha256(envelopeBytes), toJsonBytes(body))
-  const head = Buffer.alloc(HEAD_BYTES)
-  MAGIC.copy(head)
-  head.writeUInt32LE(envelopeBytes.length, 8)
-  head.writeUInt32LE(ciphertext.length + tag.length, 12)
-  const signed = Buffer.concat([head, envelopeBytes, ciphertext, tag])
-  return Buffer.concat([signed, keys.mac(signed)])
+  const hasBody = (body.points ?? []).length > 0
+  return encodeSealedObject(MAGIC, keys, sealerOf(keys, envelope), envelope, hasBody ? toJsonBytes(body) : undefined)
 }
 
-const isText = (value: unknown, pattern: RegExp): boolean => typeof value === 'string' && pattern.test(value)
-const isList = (value: unknown, item: (value: unknown) => boolean): boolean =>
+function sealerOf(keys: KeyRing, { entry }: Envelope): SealingKey {
+  return keys.entryKey(Buffer.from(entry, 'hex'))
+}
+
+export const isText = (value: unknown, pattern: RegExp): boolean => typeof value === 'string' && pattern.test(value)
+export const isList = (value: unknown, item: (value: unknown) => boolean): boolean =>
   value === undefined || (Array.isArray(value) && value.every(item))
-const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
-const isMaybe = (value: unknown, check: (value: unknown) => boolean): boolean => value === undefined || check(value)
-const isField = (value: unknown, check: (field: Record<string, unknown>) => boolean): boolean =>
+export const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+export const isMaybe = (value: unknown, check: (value: unknown) => boolean): boolean =>
+  value === undefined || check(value)
+export const isField = (value: unknown, check: (field: Record<string, unknown>) => boolean): boolean =>
   typeof value === 'object' && value !== null && check(value as Record<string, unknown>)
 
-const PACK_NAME = /^[0-9a-f]{64}$/
-const POINT_ID = /^[0-9a-f]{32}$/
-const USES = /^(\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*)?$/
+export const PACK_NAME = /^[0-9a-f]{64}$/
+export const POINT_ID = /^[0-9a-f]{32}$/
+export const USES = /^(\d{1,10}(-\d{1,10})?(,\d{1,10}(-\d{1,10})?)*)?$/
 
-function isEnvelope(value: Record<string, unknown> | undefined): boolean {
-  if (value?.['format'] !== 'holdfast-log' || !isCount(value['number']) || !isCount(value['atMs'])) return false
-  const points = isList(value['points'], (item) =>
-    isField(
-      item,
-      (p) =>
-        isText(p['id'], POINT_ID) &&
-        isText(p['uses'], USES) &&
-        (p['base'] === undefined || isText(p['base'], POINT_ID)) &&
-        isMaybe(p['lockedUntilMs'], isCount),
-    ),
-  )
-  const packs = isList(value['packs'], (item) =>
-    isField(item, (p) => isText(p['name'], PACK_NAME) && isCount(p['lengthBytes'])),
-  )
-  const names = (['tombstones', 'deletions'] as const).every((field) =>
-    isList(value[field], (name) => isText(name, PACK_NAME)),
-  )
+export const FEATURE = /^[a-z0-9][a-z0-9.-]{0,63}$/
+
+/** What every reader checks, however new the entry: which one it is, and what it asks for. */
+function isFrame(value: Record<string, unknown>): boolean {
   return (
+    value['format'] === 'holdfast-log' &&
+    isCount(value['number']) &&
     isText(value['repository'], /^[0-9a-f]{32}$/) &&
     isText(value['entry'], /^[0-9a-f]{64}$/) &&
     isText(value['previous'], /^([0-9a-f]{64})?$/) &&
-    points &&
-    packs &&
+    isList(value['requires'], (name) => isText(name, FEATURE))
+  )
+}
+
+export function isHeader(value: unknown): boolean {
+  return isField(
+    value,
+    ({ id, uses, base, lockedUntilMs }) =>
+      isText(id, POINT_ID) &&
+      isText(uses, USES) &&
+      isMaybe(base, (one) => isText(one, POINT_ID)) &&
+      isMaybe(lockedUntilMs, isCount),
+  )
+}
+
+export function isPin(value: unknown): boolean {
+  return isField(
+    value,
+    ({ expiresAtMs, holder, purpose, session }) =>
+      isCount(expiresAtMs) && typeof holder === 'string' && typeof purpose === 'string' && isMaybe(session, isCount),
+  )
+}
+
+/** Of an entry that asks for what is not known, the frame alone is checked: the fold refuses it by name. */
+function isEnvelope(value: Record<string, unknown>): boolean {
+  if (!isFrame(value)) return false
+  if (unknownFeatures((value['requires'] ?? []) as string[]).length > 0) return true
+  const names = (['tombstones', 'deletions'] as const).every((field) =>
+    isList(value[field], (name) => isText(name, PACK_NAME)),
+  )
+  const isPack = (pack: unknown): boolean =>
+    isField(pack, ({ name, lengthBytes }) => isText(name, PACK_NAME) && isCount(lengthBytes))
+  const isMove = (moved: unknown): boolean => isField(moved, ({ from, to }) => isText(from, USES) && isText(to, USES))
+  return (
+    isCount(value['atMs']) &&
+    isCount(value['firstOrdinal']) &&
+    isList(value['points'], isHeader) &&
+    isList(value['packs'], isPack) &&
     names &&
     isList(value['forgotten'], (id) => isText(id, POINT_ID)) &&
     isList(value['unpin'], isCount) &&
+    isMaybe(value['compact'], isCount) &&
     isMaybe(value['storeMs'], isCount) &&
     isMaybe(value['acceptedMs'], isCount) &&
     isMaybe(value['immutability'], (policy) => isField(policy, isPolicy)) &&
-    (value['moved'] === undefined ||
-      isField(value['moved'], (moved) => isText(moved['from'], USES) && isText(moved['to'], USES))) &&
-    (value['pin'] === undefined ||
-      isField(
-        value['pin'],
-        (pin) =>
-          isCount(pin['expiresAtMs']) &&
-          typeof pin['holder'] === 'string' &&
-          typeof pin['purpose'] === 'string' &&
-          (pin['session'] === undefined || isCount(pin['session'])),
-      ))
+    isMaybe(value['moved'], isMove) &&
+    isMaybe(value['pin'], isPin)
   )
 }
 
 /** The entry as far as it can be checked without a key; undefined when the bytes are none. */
 export function decodeEntry(bytes: Uint8Array): DecodedEntry | undefined {
-  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  if (buffer.length < HEAD_BYTES + MAC_BYTES || !MAGIC.equals(buffer.subarray(0, 8))) return undefined
-  const envelopeEnd = HEAD_BYTES + buffer.readUInt32LE(8)
-  const bodyEnd = envelopeEnd + buffer.readUInt32LE(12)
-  if (bodyEnd + MAC_BYTES !== buffer.length) return undefined
-  const envelope = parseObject(buffer.subarray(HEAD_BYTES, envelopeEnd))
-  if (!isEnvelope(envelope)) return undefined
-  return {
-    envelope: envelope as unknown as Envelope,
-    sealedBody: buffer.subarray(envelopeEnd, bodyEnd),
-    hash: toHex(sha256(bytes)),
-    signed: buffer.subarray(0, bodyEnd),
-    mac: buffer.subarray(bodyEnd),
-  }
+  const object = decodeSealedObject(MAGIC, bytes)
+  if (object === undefined || !isEnvelope(object.open)) return undefined
+  const { open, ...rest } = object
+  return { envelope: open as unknown as Envelope, ...rest }
 }
 
 /** Whether the entry was written by a holder of the key. */
 export function isAuthentic(keys: KeyRing, entry: DecodedEntry): boolean {
-  return Buffer.compare(keys.mac(entry.signed), entry.mac) === 0
+  return isAuthenticObject(keys, entry)
 }
 
 /** The sealed body of an authentic entry; undefined when it does not open. */
 export function openBody(keys: KeyRing, entry: DecodedEntry): EntryBody | undefined {
   if (entry.sealedBody.length === 0) return {}
-  if (entry.sealedBody.length < TAG_BYTES) return undefined
-  const envelopeBytes = entry.signed.subarray(HEAD_BYTES, entry.signed.length - entry.sealedBody.length)
-  const plain = keys.entryKey(Buffer.from(entry.envelope.entry, 'hex')).open(0, sha256(envelopeBytes), entry.sealedBody)
+  const plain = openSealedBody(sealerOf(keys, entry.envelope), entry)
   return plain === undefined ? undefined : parseObject(plain)
 }

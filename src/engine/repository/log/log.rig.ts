@@ -10,10 +10,17 @@ export const clock = new ManualClock()
 
 export function openLog(
   store: BlobStore,
-  options: Readonly<{ seed?: number; keyless?: boolean }> = {},
+  options: Readonly<{ seed?: number; keyless?: boolean; entriesMin?: number }> = {},
 ): Promise<CommitLog> {
   const random: Random = new SeededRandom(options.seed ?? 1)
-  const parts = { store, repositoryId: REPOSITORY, clock, random, writer: `w${options.seed ?? 1}` }
+  const parts = {
+    store,
+    repositoryId: REPOSITORY,
+    clock,
+    random,
+    writer: `w${options.seed ?? 1}`,
+    checkpoints: { entriesMin: options.entriesMin ?? 256 },
+  }
   return CommitLog.open(options.keyless === true ? parts : { ...parts, keys })
 }
 

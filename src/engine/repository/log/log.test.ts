@@ -107,7 +107,14 @@ test('A missing entry in the middle is named with and without the key; a missing
 })
 
 test('An entry of another repository, of another number, or without the key is not taken in', async () => {
-  const fields = { format: 'holdfast-log', entry: '1'.repeat(64), previous: '', atMs: 1, writer: 'x' } as const
+  const fields = {
+    format: 'holdfast-log',
+    entry: '1'.repeat(64),
+    previous: '',
+    atMs: 1,
+    writer: 'x',
+    firstOrdinal: 0,
+  } as const
   const planted = [
     encodeEntry(keys, { ...fields, repository: 'cd'.repeat(16), number: 1 }, {}),
     encodeEntry(keys, { ...fields, repository: REPOSITORY, number: 2 }, {}),
@@ -130,6 +137,7 @@ test('An authentic entry that does not follow its predecessor breaks the chain, 
     entry: '1'.repeat(64),
     atMs: 1,
     writer: 'x',
+    firstOrdinal: 0,
     repository: REPOSITORY,
   } as const
   await store.put(logKey(4), [encodeEntry(keys, { ...fields, number: 4, previous: '2'.repeat(64) }, {})])
@@ -143,4 +151,52 @@ test('A planted entry with a huge number is named without noting every number be
   const log = await openLog(store)
   assert.ok(log.damage.length > 1 && log.damage.length < 20_000)
   assert.deepEqual(log.damage.at(-1), { kind: 'log_entry_corrupt', number: 999_999_999_999 })
+})
+
+test('Packs keep their ordinals although entries before them are missing, and the gap says which ordinals it took', async () => {
+  for (const keyless of [false, true]) {
+    const store = new MemoryStore()
+    const log = await openLog(store)
+    for (const digits of [['a'], ['b', 'c'], [], ['d'], ['e']])
+      await log.append(() => ({ fields: { packs: digits.map(PACK) } }))
+    await store.delete(logKey(2))
+    await store.delete(logKey(3))
+    const { state, losses, damage } = await openLog(store, { keyless })
+    assert.deepEqual(
+      state.packs.map(({ name, ordinal }) => [name[0], ordinal]),
+      [
+        ['a', 0],
+        [undefined, -1],
+        [undefined, -1],
+        ['d', 3],
+        ['e', 4],
+      ],
+    )
+    assert.deepEqual(losses, [{ first: 2, last: 3, from: 1, to: 3 }])
+    assert.equal(damage.length, 2)
+  }
+})
+
+test('An entry that states other ordinals than its predecessors took does not follow them', async () => {
+  for (const [firstOrdinal, keyless] of [
+    [0, false],
+    [2, false],
+    [2, true],
+  ] as const) {
+    const store = new MemoryStore()
+    const log = await openLog(store)
+    await log.append(() => ({ fields: { packs: [PACK('a')] } }))
+    const fields = { format: 'holdfast-log', entry: '1'.repeat(64), atMs: 1, writer: 'x', number: 2 } as const
+    const previous = log.state.headHash
+    await store.put(logKey(2), [encodeEntry(keys, { ...fields, repository: REPOSITORY, previous, firstOrdinal }, {})])
+    assert.deepEqual((await openLog(store, { keyless })).damage, [{ kind: 'log_chain_broken', number: 2 }])
+  }
+})
+
+test('A planted entry that claims endless ordinals is damage, and costs no memory', async () => {
+  const store = await logOf(2)
+  const fields = { format: 'holdfast-log', entry: '1'.repeat(64), atMs: 1, writer: 'x', number: 3 } as const
+  const planted = { ...fields, repository: REPOSITORY, previous: '', firstOrdinal: 2 ** 50 }
+  await store.put(logKey(3), [encodeEntry(keys, planted, {})])
+  assert.deepEqual((await openLog(store, { keyless: true })).damage, [{ kind: 'log_entry_corrupt', number: 3 }])
 })

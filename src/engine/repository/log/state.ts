@@ -8,6 +8,9 @@
  * A new point revives its whole closure, its base's packs included: the base may have been forgotten, and its packs doomed,
  * while the writer was at work.
  *
+ * Packs are numbered by *ordinals*: those that an entry names take `firstOrdinal` and the next ones, in its order. Ordinals that
+ * entries which could not be read took stay `UNKNOWN_PACK`, so that those of all others are what their writers meant.
+ *
  * What is locked (immutability/policy.ts) by the time that the log has observed is neither given up, doomed nor deleted,
  * whatever an entry says.
  *
@@ -19,8 +22,10 @@ import { must } from '#base'
 import { NO_TIME, observe, type ObservedTime } from '../immutability/observed-time.ts'
 import { IMMUTABILITY_DISABLED, type ImmutabilityPolicy, mayFollow, roundLockEnd } from '../immutability/policy.ts'
 import type { PointId } from '../point.ts'
-import type { Envelope, Pin, PointHeader } from './entry.ts'
-import { decodeOrdinals } from './ordinals.ts'
+import type { Envelope, PointHeader } from './entry.ts'
+import { decodeOrdinals, encodeOrdinals } from './ordinals.ts'
+import { Pins } from './pins.ts'
+import type { Anchor, ForgottenState, StateSnapshot } from './state-snapshot.ts'
 
 export type PackStatus = 'live' | 'doomed' | 'deleted'
 export type PackState = {
@@ -30,35 +35,43 @@ export type PackState = {
   status: PackStatus
   readonly addedIn: number
 }
+/** Stands for ordinals whose pack is not known: named by an entry that could not be read, or by none (a name twice). */
+export const UNKNOWN_PACK: Readonly<PackState> = Object.freeze({
+  ordinal: -1,
+  name: '',
+  lengthBytes: 0,
+  status: 'deleted',
+  addedIn: 0,
+})
 export type PointState = Readonly<{ header: PointHeader; number: number }>
 
-/** Twice what a pin lasts. */
-const DOUBTED_PIN_MS_MAX = 2 * 60 * 60_000
+const ANCHORS_MAX = 1024
 
 export class LogState {
   head = 0
   headHash = ''
+  /** Features that any entry asked for, in the order of their names. The caller has checked that it knows them. */
+  requires: readonly string[] = []
   time: ObservedTime = NO_TIME
   immutability: ImmutabilityPolicy = IMMUTABILITY_DISABLED
   /** When the last lock that any point ever asked for ends; 0 when none did. */
   lastLockEndMs = 0
+  /** Deletions up to this entry are forgotten; who began his stay before it finds no answer here any more and must not commit. */
+  horizon = 0
+  /** The last entries at which the state was made compact, ascending, with their hashes. */
+  anchors: Anchor[] = []
   readonly packs: PackState[] = []
+  pins = new Pins()
   readonly #packByName = new Map<string, PackState>()
   readonly #points = new Map<PointId, PointState>()
-  readonly #forgotten = new Map<PointId, PointState & Readonly<{ forgottenIn: number }>>()
-  readonly #moves: { from: number[]; to: number[] }[] = []
-  readonly #pins = new Map<number, Pin>()
-  readonly #doubtedPins = new Set<number>()
+  readonly #forgotten = new Map<PointId, ForgottenState>()
+  #moves: { from: number[]; to: number[] }[] = []
   readonly #doomed = new Set<number>()
   readonly #doomedStrays = new Set<string>()
   readonly #deletedNames = new Map<string, number>()
 
   get points(): ReadonlyMap<PointId, PointState> {
     return this.#points
-  }
-
-  get pins(): ReadonlyMap<number, Pin> {
-    return this.#pins
   }
 
   /** Names that were never added and are doomed. */
@@ -68,6 +81,10 @@ export class LogState {
 
   packNamed(name: string): PackState | undefined {
     return this.#packByName.get(name)
+  }
+
+  get packsKnown(): number {
+    return this.#packByName.size
   }
 
   /** Whether a deletion entry names the pack, whatever it was before. */
@@ -83,13 +100,6 @@ export class LogState {
   /** A point that is live, or was. `forgottenIn` is the entry that gave it up; undefined while it is live. */
   everKnown(id: PointId): Readonly<{ header: PointHeader; forgottenIn?: number }> | undefined {
     return this.#points.get(id) ?? this.#forgotten.get(id)
-  }
-
-  /** Pins that had not run out at `nowMs`. One by a clock that was not believed holds no longer than pins last. */
-  activePins(nowMs: number): [number, Pin][] {
-    const isFarAhead = (number: number, pin: Pin): boolean =>
-      this.#doubtedPins.has(number) && pin.expiresAtMs > nowMs + DOUBTED_PIN_MS_MAX
-    return [...this.#pins].filter(([number, pin]) => pin.expiresAtMs > nowMs && !isFarAhead(number, pin))
   }
 
   /** The packs that a point may need: its own and its base's, back to the first. Base points are known although forgotten. */
@@ -135,18 +145,36 @@ export class LogState {
     return closure
   }
 
+  /** Whether the chain of bases ends at a point that was never seen: its entry could not be read. */
+  hasUnknownBase(header: PointHeader): boolean {
+    const last = [...this.#chainOf(header, new Set())].at(-1)
+    return last?.base !== undefined && this.everKnown(last.base) === undefined
+  }
+
   #collectUses(header: PointHeader, into: Set<number>, seen: Set<PointId>): void {
+    for (const { uses } of this.#chainOf(header, seen))
+      for (const ordinal of decodeOrdinals(uses, this.packs.length)) into.add(ordinal)
+  }
+
+  /** The point and its bases, back to the first that was `seen` before. */
+  *#chainOf(header: PointHeader, seen: Set<PointId>): Generator<PointHeader> {
     for (let at: PointHeader | undefined = header; at !== undefined && !seen.has(at.id);) {
       seen.add(at.id)
-      for (const ordinal of decodeOrdinals(at.uses, this.packs.length)) into.add(ordinal)
-      at = at.base === undefined ? undefined : (this.#points.get(at.base) ?? this.#forgotten.get(at.base))?.header
+      yield at
+      at = at.base === undefined ? undefined : this.everKnown(at.base)?.header
     }
   }
 
-  /** Takes the next entry in. The caller has checked that it follows (`number`, `previous`). */
+  /** Passes over ordinals that entries which could not be read have taken, up to `ordinal`. */
+  skipOrdinals(ordinal: number): void {
+    for (let at = this.packs.length; at < ordinal; at += 1) this.packs.push(UNKNOWN_PACK)
+  }
+
+  /** Takes the next entry in. The caller has checked that it follows (`number`, `previous`, `firstOrdinal`). */
   apply(envelope: Envelope, hash: string): void {
     this.head = envelope.number
     this.headHash = hash
+    this.requires = [...new Set([...this.requires, ...(envelope.requires ?? [])])].sort()
     this.time = observe(this.time, envelope)
     if (envelope.immutability !== undefined && mayFollow(this.immutability, envelope.immutability))
       this.immutability = envelope.immutability
@@ -159,6 +187,8 @@ export class LogState {
       })
     }
     for (const header of envelope.points ?? []) {
+      // What a point needs is said once: another header could take from closures, and from what is locked.
+      if (this.everKnown(header.id) !== undefined) continue
       this.#points.set(header.id, { header, number: envelope.number })
       this.lastLockEndMs = Math.max(this.lastLockEndMs, roundLockEnd(header.lockedUntilMs ?? 0))
       // Closures are as long as chains of incrementals: they are only walked when there is something to revive.
@@ -171,10 +201,96 @@ export class LogState {
       if (point !== undefined) this.#forgotten.set(id, { ...point, forgottenIn: envelope.number })
       this.#points.delete(id)
     }
-    if (envelope.pin !== undefined) this.#pins.set(envelope.number, envelope.pin)
-    if ((envelope.pin?.expiresAtMs ?? 0) > this.time.observedMs + DOUBTED_PIN_MS_MAX)
-      this.#doubtedPins.add(envelope.number)
-    for (const number of envelope.unpin ?? []) this.#pins.delete(number)
+    if (envelope.pin !== undefined) this.pins.add(envelope.number, envelope.pin, this.time.observedMs)
+    for (const number of envelope.unpin ?? []) this.pins.drop(number)
+    if (envelope.compact !== undefined) this.#compact(Math.min(envelope.compact, envelope.number - 1))
+  }
+
+  /**
+   * Gives up what no later entry may refer to, so that the state grows with what lives and not with what happened:
+   * deletions up to the horizon, with the ordinals and names of their packs; points forgotten up to it, unless their packs
+   * are locked yet; pins that ran out.
+   * The closures of the points that stay are the same before and after, but for packs that are gone: a point whose base is
+   * not live any more takes over what that one used, and what rewrites moved is added to the uses of every point.
+   */
+  #compact(horizon: number): void {
+    this.horizon = Math.max(this.horizon, horizon)
+    const isGone = (ordinal: number): boolean => {
+      const name = this.packs[ordinal]?.name ?? ''
+      return name === '' || (this.isDeleted(name) && this.deletedIn(name) <= this.horizon)
+    }
+    const gone = new Set(this.packs.keys().filter(isGone))
+    const headers = new Map(
+      [...this.#points.values(), ...this.#forgotten.values()].map(({ header }) => [header, this.#flat(header, gone)]),
+    )
+    for (const [id, point] of this.#points)
+      this.#points.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
+    for (const [id, point] of this.#forgotten) {
+      const isLocked = roundLockEnd(point.header.lockedUntilMs ?? 0) > this.time.observedMs
+      if (point.forgottenIn <= this.horizon && !isLocked) this.#forgotten.delete(id)
+      else this.#forgotten.set(id, { ...point, header: must(headers.get(point.header), 'Made') })
+    }
+    this.#moves = this.#moves.filter(({ from }) => from.some((ordinal) => !gone.has(ordinal)))
+    for (const ordinal of gone) {
+      this.#packByName.delete(this.packs[ordinal]?.name ?? '')
+      this.packs[ordinal] = UNKNOWN_PACK
+    }
+    for (const [name, number] of this.#deletedNames) if (number <= this.horizon) this.#deletedNames.delete(name)
+    this.pins.compact(this.time.observedMs, this.horizon)
+    this.anchors = [...this.anchors, { number: this.head, hash: this.headHash }].slice(-ANCHORS_MAX)
+  }
+
+  #flat(header: PointHeader, gone: ReadonlySet<number>): PointHeader {
+    const { base, ...rest } = header
+    const keepsBase = base !== undefined && this.#points.has(base)
+    const closure = keepsBase ? this.closureOf(rest) : this.closureOf(header)
+    const uses = encodeOrdinals(closure.difference(gone))
+    return keepsBase ? { ...rest, base, uses } : { ...rest, uses }
+  }
+
+  snapshot(): StateSnapshot {
+    return {
+      head: this.head,
+      headHash: this.headHash,
+      requires: this.requires,
+      time: this.time,
+      immutability: this.immutability,
+      lastLockEndMs: this.lastLockEndMs,
+      horizon: this.horizon,
+      anchors: this.anchors,
+      ordinals: this.packs.length,
+      packs: this.packs.filter(({ name }) => name !== '').map((pack) => ({ ...pack })),
+      deleted: [...this.#deletedNames].map(([name, number]) => ({ name, number })),
+      doomedStrays: [...this.#doomedStrays],
+      points: [...this.#points.values()],
+      forgotten: [...this.#forgotten.values()],
+      moves: this.#moves.map(({ from, to }) => ({ from: encodeOrdinals(from), to: encodeOrdinals(to) })),
+      pins: this.pins.states(),
+    }
+  }
+
+  static restore(snapshot: StateSnapshot): LogState {
+    const state = new LogState()
+    const { head, headHash, requires, time, immutability, lastLockEndMs, horizon } = snapshot
+    Object.assign(state, { head, headHash, requires, time, immutability, lastLockEndMs, horizon })
+    state.anchors = [...snapshot.anchors]
+    state.pins = new Pins(snapshot.pins)
+    state.skipOrdinals(snapshot.ordinals)
+    for (const one of snapshot.packs) {
+      const pack = { ...one }
+      state.packs[pack.ordinal] = pack
+      state.#packByName.set(pack.name, pack)
+      if (pack.status === 'doomed') state.#doomed.add(pack.ordinal)
+    }
+    for (const { name, number } of snapshot.deleted) state.#deletedNames.set(name, number)
+    for (const name of snapshot.doomedStrays) state.#doomedStrays.add(name)
+    for (const point of snapshot.points) state.#points.set(point.header.id, point)
+    for (const point of snapshot.forgotten) state.#forgotten.set(point.header.id, point)
+    state.#moves = snapshot.moves.map(({ from, to }) => ({
+      from: decodeOrdinals(from, snapshot.ordinals),
+      to: decodeOrdinals(to, snapshot.ordinals),
+    }))
+    return state
   }
 
   #revive(ordinal: number): void {
@@ -193,7 +309,10 @@ export class LogState {
   #applyPacks(envelope: Envelope): void {
     for (const { name, lengthBytes } of envelope.packs ?? []) {
       this.#doomedStrays.delete(name)
-      if (this.#packByName.has(name)) continue
+      if (this.#packByName.has(name)) {
+        this.packs.push(UNKNOWN_PACK) // writers name each pack once; a second naming takes its ordinal and means nothing
+        continue
+      }
       const pack: PackState = {
         ordinal: this.packs.length,
         name,

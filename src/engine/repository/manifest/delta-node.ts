@@ -143,7 +143,8 @@ export function decodeDeltaNode(bytes: Uint8Array): DeltaNode | undefined {
   const payloadsAt = HEAD_BYTES + depth * HASH_BYTES
   const extentsAt = payloadsAt + payloadCount * PAYLOAD_ENTRY_BYTES
   if (depth >= DELTA_DEPTH_MAX || extentsAt + extentCount * 2 > buffer.length) return undefined
-  const hashAt = (at: number): ContentHash => buffer.subarray(at, at + HASH_BYTES) as Uint8Array as ContentHash
+  // Copied: what is sent to a thread takes its whole buffer along, and extents are.
+  const hashAt = (at: number): ContentHash => new Uint8Array(buffer.subarray(at, at + HASH_BYTES)) as ContentHash
   const payloads = Array.from({ length: payloadCount }, (_, i): PayloadChunk => {
     const at = payloadsAt + i * PAYLOAD_ENTRY_BYTES
     return { content: hashAt(at), sizeBytes: buffer.readUInt32LE(at + HASH_BYTES) * SECTOR_BYTES }

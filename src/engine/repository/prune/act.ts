@@ -3,17 +3,21 @@
  *
  *   step            written                             a crash right after it leaves
  *   1 pin           a pin                               a pin that runs out
- *   2 rewrite       new packs, then an entry naming     chunks with two copies; the next prune drops one
- *   3 tombstones    one entry: packs that are doomed    doomed packs: new backups do not rely on them, the next prune goes on
- *   4 deletions     one entry: packs that are gone      objects without a meaning; the next prune removes them (leftovers)
- *   5 delete        nothing; objects go                 likewise
+ *   2 copies        an entry, where a pack that goes    closures that name more than they need
+ *                   holds needed chunks that also lie
+ *                   in packs that stay: who holds it
+ *                   holds those from then on
+ *   3 rewrite       new packs, then an entry naming     chunks with two copies; the next prune drops one
+ *   4 tombstones    one entry: packs that are doomed    doomed packs: new backups do not rely on them, the next prune goes on
+ *   5 deletions     one entry: packs that are gone      objects without a meaning; the next prune removes them (leftovers)
+ *   6 delete        nothing; objects go                 likewise
  *
  * What is locked is not touched: neither doomed, nor rewritten, nor deleted; and where locks are in use nothing is deleted by
  * a clock that is not believed (immutability/).
  *
- * Between reading and steps 3 and 4 others may commit. Both entries are decided again under the number that they take:
+ * Between reading and steps 4 and 5 others may commit. Both entries are decided again under the number that they take:
  * what a newer point names is not doomed, what was revived is not deleted, and nothing is deleted while a pin older than
- * the tombstones lasts. After step 4 no entry may name these packs (commit-check.ts), so step 5 needs no care.
+ * the tombstones lasts. After step 5 no entry may name these packs (commit-check.ts), so step 6 needs no care.
  */
 import { assert, type Clock, isHoldfastError, type ProgressSink, type Random, silentProgress } from '#base'
 import { PACK_BYTES_TARGET, packBufferBytes, PackBuilder } from '../pack-builder.ts'
@@ -54,6 +58,7 @@ export async function preparePrune(
 ): Promise<Prepared> {
   await repository.log.refresh()
   repository.log.assertWritable()
+  await repository.assertProven()
   const passedMs = await repository.immutability.passedMs()
   const head = repository.log.state.head
   const marks = await mark(repository, environment.signal)
@@ -62,17 +67,30 @@ export async function preparePrune(
   return { plan: planPrune(repository.log.state, marks.neededBytes, strays, full), marks, head, passedMs }
 }
 
-/** Plans and carries out. @throws as preparePrune */
+/** Plans and carries out, also on a full store; then less is rewritten. @throws as preparePrune */
 export async function prune(
   repository: Repository,
   environment: PruneEnvironment,
   options: Partial<PruneOptions> = {},
+): Promise<PruneReport> {
+  await repository.store.sweep?.(environment.clock)
+  const { rewriteBytesMax = PRUNE_DEFAULTS.rewriteBytesMax } = options
+  return repository.withReserve((scarceBytes = Infinity) =>
+    pruneOnce(repository, environment, { ...options, rewriteBytesMax: Math.min(rewriteBytesMax, scarceBytes) }),
+  )
+}
+
+async function pruneOnce(
+  repository: Repository,
+  environment: PruneEnvironment,
+  options: Partial<PruneOptions>,
 ): Promise<PruneReport> {
   const session = await repository.beginSession('prune')
   try {
     const prepared = await preparePrune(repository, environment, options)
     const { plan, head } = prepared
     const act = new PruneAct(repository, session, environment, prepared)
+    await act.joinCopies()
     await act.rewrite()
     const doomedAt = await act.writeTombstones(head)
     const decided = await act.writeDeletions(doomedAt)
@@ -80,6 +98,8 @@ export async function prune(
     const gone = await deleteObjects(repository, [...decided.names, ...plan.leftovers])
     return { plan, ...gone, heldBack: decided.heldBack, heldBy: decided.heldBy }
   } catch (error) {
+    // A pin that stays would hold back what the next attempt wants to delete.
+    if (isHoldfastError(error, 'store_full')) await repository.store.reserve?.release()
     await session.end().catch(() => {
       // The first error is what matters, and the pin runs out by itself.
     })
@@ -112,6 +132,29 @@ class PruneAct {
     this.#rewritten = new Set(plan.rewrite)
   }
 
+  /**
+   * Closures that hold a pack which goes come to hold the packs that have the other copies of its chunks. What is locked is
+   * not concerned: its packs do not go.
+   */
+  async joinCopies(): Promise<void> {
+    const { copiesIn } = this.#marks
+    const { log } = this.#repository
+    await log.refresh()
+    const isUnsaid = (name: string): boolean => {
+      const ordinal = log.state.packNamed(name)?.ordinal ?? Infinity
+      const copies = copiesIn.get(ordinal)
+      return copies !== undefined && !log.state.closureOf({ id: '', uses: String(ordinal) }).isSupersetOf(copies)
+    }
+    const names = [...this.#plan.drop, ...this.#plan.rewrite].filter(isUnsaid)
+    if (names.length === 0) return
+    await log.append((state) => {
+      this.#refuseOvertaken(state)
+      const from = names.flatMap((name) => state.packNamed(name)?.ordinal ?? [])
+      const to = new Set(from.flatMap((ordinal) => [...(copiesIn.get(ordinal) ?? [])]))
+      return { fields: { moved: { from: encodeOrdinals(from), to: encodeOrdinals(to) } } }
+    })
+  }
+
   /** Copies the needed chunks of the packs to be rewritten into new packs, without opening more than the seal. */
   async rewrite(): Promise<void> {
     if (this.#plan.rewrite.length === 0) return
@@ -132,6 +175,7 @@ class PruneAct {
     for (const name of this.#plan.rewrite) {
       signal?.throwIfAborted()
       await this.#session.keepAlive()
+      this.#refuseOvertaken(log.state)
       const pack = log.state.packNamed(name)
       assert(pack !== undefined, 'The plan names packs of the log')
       const { salt, chunks } = await readPackTable(store, keys, pack)
@@ -189,8 +233,8 @@ class PruneAct {
       ...state.packs.filter((pack) => pack.status === 'doomed' && isGivenUp(pack)).map(({ name }) => name),
       ...state.doomedStrays,
     ]
-    const pins = state
-      .activePins(this.#passedMs)
+    const pins = state.pins
+      .active(this.#passedMs)
       .filter(
         ([number, { session }]) => !this.#session.owns(number) && (doomedAt === 0 || (session ?? number) < doomedAt),
       )
@@ -209,8 +253,8 @@ class PruneAct {
   #refuseOvertaken(state: LogState): void {
     const needed = [...this.#marks.neededBytes.keys()].map((ordinal) => state.packs[ordinal]?.name ?? '')
     const rests = [...needed.filter((name) => !this.#rewritten.has(name)), ...this.#stored.map(({ name }) => name)]
-    const gone = rests.filter((name) => state.isDeleted(name))
-    if (gone.length === 0) return
+    const gone = this.#session.isRemembered(state) ? rests.filter((name) => state.isDeleted(name)) : rests
+    if (gone.length === 0 && this.#session.isRemembered(state)) return
     throw new RepositoryError(
       'prune_overtaken',
       'Another prune deleted what this one rests on; nothing more is deleted.',

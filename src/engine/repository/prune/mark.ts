@@ -18,6 +18,8 @@ export type Marks = Readonly<{
   neededBytes: ReadonlyMap<number, number>
   /** Whether a chunk is needed, and from which pack: of several copies one is needed. */
   isNeeded: (id: ChunkId, pack: number) => boolean
+  /** By pack: the packs whose copies are needed of chunks that it holds as well. Whoever needs it then needs those. */
+  copiesIn: ReadonlyMap<number, ReadonlySet<number>>
   chunks: number
 }>
 
@@ -47,6 +49,7 @@ class Marker {
   readonly #reader: ChunkReader
   readonly #index: IndexReader
   readonly #neededBytes = new Map<number, number>()
+  readonly #copiesIn = new Map<number, Set<number>>()
   #chunks = 0
 
   constructor(repository: Repository, seen: SharedIdSet, reader: ChunkReader, index: IndexReader) {
@@ -83,7 +86,7 @@ class Marker {
   chunk(content: ContentHash): boolean {
     const id = this.#repository.keys.chunkId(content)
     if (!this.#seen.claim(id)) return false
-    const at = this.#index.locate(id)[0]
+    const [at, ...others] = this.#index.locate(id)
     if (at === undefined) {
       throw new RepositoryError(
         'chunk_missing',
@@ -95,6 +98,8 @@ class Marker {
       )
     }
     this.#neededBytes.set(at.pack, (this.#neededBytes.get(at.pack) ?? 0) + at.sealedBytes)
+    for (const { pack } of others)
+      if (pack !== at.pack) this.#copiesIn.set(pack, (this.#copiesIn.get(pack) ?? new Set()).add(at.pack))
     this.#chunks += 1
     return true
   }
@@ -102,6 +107,6 @@ class Marker {
   marks(): Marks {
     const isNeeded = (id: ChunkId, pack: number): boolean =>
       this.#seen.has(id) && this.#index.locate(id)[0]?.pack === pack
-    return { neededBytes: this.#neededBytes, isNeeded, chunks: this.#chunks }
+    return { neededBytes: this.#neededBytes, isNeeded, copiesIn: this.#copiesIn, chunks: this.#chunks }
   }
 }

@@ -58,7 +58,7 @@ export function planPrune(
     rewrite.push(pack)
     rewrittenBytes += needed(pack)
   }
-  const active = new Set(state.activePins(options.passedMs).map(([number, { session }]) => session ?? number))
+  const active = new Set(state.pins.active(options.passedMs).map(([number, { session }]) => session ?? number))
   const leftovers = [...new Set(found.filter(({ name }) => state.isDeleted(name)).map(({ name }) => name))]
   const strays = found.filter(({ name }) => !state.isDeleted(name))
   const mayCommit = (stray: Stray): boolean => active.has(stray.session) || stray.session > state.head

@@ -22,7 +22,7 @@ export function folderError(cause: unknown, use: FolderUse, location: string, ke
     return new StoreError('store_full', `The file system of ${location} has no space left.`, {
       facts,
       retry: 'later',
-      hint: 'Free space there, enlarge the file system, or prune the repository.',
+      hint: `Forget points that are not needed and run "holdfast repo prune ${location}": both work on a full store. Or enlarge the file system.`,
       cause,
     })
   }

@@ -9,7 +9,6 @@ import { systemClock } from '#runtime'
 import { describeBlobStore, listAll, positionedBytes, rejectsWith } from '../blob-store.contract.ts'
 import { fileServerTime } from './folder-locks.ts'
 import { FolderStore, SWEEP_AGE_MS_MIN } from './folder-store.ts'
-import { sweepStore } from './open-store.ts'
 
 async function temporaryFolder(t: TestContext): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-store-'))
@@ -98,9 +97,9 @@ describe('FolderStore', () => {
     assert.equal(await store.sweep(clock, 1000), 0)
     clock.advance(1001)
     assert.equal(await store.sweep(clock, 1000), 1)
-    assert.equal(await sweepStore(folder, clock), 0, 'a day is not over')
+    assert.equal(await store.sweep(clock), 0, 'a day is not over')
     clock.advance(SWEEP_AGE_MS_MIN + 100_000)
-    assert.equal(await sweepStore(folder, clock), 1)
+    assert.equal(await store.sweep(clock), 1)
     assert.deepEqual((await readdir(join(folder, 'packs/ab'))).sort(), ['1'])
   })
 

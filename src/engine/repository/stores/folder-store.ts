@@ -16,11 +16,12 @@ import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
 import { createFileOnce, syncFolder, systemClock } from '#runtime'
-import type { BlobInfo, BlobKey, BlobStore } from '../blob-store.ts'
+import type { BlobInfo, BlobKey, BlobStore, StoreReserve } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
 import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
 import { fileServerTime, FolderLocks } from './folder-locks.ts'
+import { makeFolderReserve, releaseFolderReserve } from './folder-reserve.ts'
 import { listFolder, sweepFolder } from './folder-walk.ts'
 import { type OpenFile, OpenFiles } from './open-files.ts'
 
@@ -42,6 +43,10 @@ export type FolderStoreOptions = Readonly<{
 export class FolderStore implements BlobStore {
   readonly location: string
   readonly capabilities = { lock: 'program' } as const
+  readonly reserve: StoreReserve = {
+    make: (sizeBytes) => this.#onFolder(() => makeFolderReserve(this.location, sizeBytes)),
+    release: () => this.#onFolder(() => releaseFolderReserve(this.location)),
+  }
   readonly #identity: string
   readonly #locks: FolderLocks
   readonly #clock: Clock
@@ -159,9 +164,13 @@ export class FolderStore implements BlobStore {
 
   /** Removes what dead writers left: `.tmp-*` files not modified for `ageMsMin`. Gives their number. */
   async sweep(clock: Clock, ageMsMin = SWEEP_AGE_MS_MIN): Promise<number> {
+    return this.#onFolder(() => sweepFolder(this.location, clock.nowMs() - ageMsMin))
+  }
+
+  #onFolder<T>(work: () => Promise<T>): Promise<T> {
     return this.#guard('write', undefined, async () => {
       await this.#checkIdentity()
-      return sweepFolder(this.location, clock.nowMs() - ageMsMin)
+      return work()
     })
   }
 

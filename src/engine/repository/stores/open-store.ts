@@ -2,7 +2,6 @@
  * Opens a store from its location or descriptor, wrapped so that what fails in passing is tried again. The S3 client is
  * loaded only when an S3 store is opened.
  */
-import type { Clock } from '#base'
 import { systemClock } from '#runtime'
 import type { BlobStore } from '../blob-store.ts'
 import { FolderStore } from './folder-store.ts'
@@ -26,16 +25,6 @@ export async function openStore(where: StoreDescriptor | string, options: OpenSt
   const descriptor = typeof where === 'string' ? parseStoreLocation(where) : where
   if (descriptor.kind === 'memory') return openMemory(descriptor.name)
   return new RetryingStore(await openPersistent(descriptor, options), systemClock)
-}
-
-/**
- * Removes what dead writers left in a store, where there can be such a thing: temporary files in a folder. Gives their
- * number. For prune; harmless beside any other operation, since only what is old is taken.
- */
-export async function sweepStore(where: StoreDescriptor | string, clock: Clock): Promise<number> {
-  const descriptor = typeof where === 'string' ? parseStoreLocation(where) : where
-  if (descriptor.kind !== 'folder') return 0
-  return (await FolderStore.open(descriptor.path)).sweep(clock)
 }
 
 async function openPersistent(

@@ -7,7 +7,7 @@
  * their content) `exists` is as good as `created`.
  */
 import { type Clock, HoldfastError, type RetryPolicy, withRetry } from '#base'
-import type { BlobInfo, BlobKey, BlobStore, StoreCapabilities } from '../blob-store.ts'
+import type { BlobInfo, BlobKey, BlobStore, StoreCapabilities, StoreReserve } from '../blob-store.ts'
 
 /** About 12 seconds in all: longer troubles are shown, and the next run of the job goes on. */
 export const STORE_RETRY_POLICY: RetryPolicy = { attemptsMax: 7, delayMs: 200, delayMsMax: 5000 }
@@ -17,6 +17,7 @@ type Outcome<T> = { value: T } | { error: unknown }
 export class RetryingStore implements BlobStore {
   readonly location: string
   readonly capabilities: StoreCapabilities
+  readonly reserve: StoreReserve | undefined
   readonly #inner: BlobStore
   readonly #clock: Clock
   readonly #policy: RetryPolicy
@@ -27,6 +28,11 @@ export class RetryingStore implements BlobStore {
     this.#policy = policy
     this.location = inner.location
     this.capabilities = inner.capabilities
+    this.reserve = inner.reserve
+  }
+
+  async sweep(clock: Clock): Promise<number> {
+    return (await this.#inner.sweep?.(clock)) ?? 0
   }
 
   put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'> {

@@ -5,12 +5,14 @@ import { CONFIG_KEY } from '../config.ts'
 import { listKeySlots } from '../key-slots.ts'
 import { decodeHeader, PACK_HEADER_BYTES, packNameOf } from '../pack-format.ts'
 import { logKey } from '../log/entry.ts'
+import type { LogLoss } from '../log/fold.ts'
 import type { CommitLog } from '../log/log.ts'
 import type { PointId } from '../point.ts'
 
 /**
  * config_damaged, key_slots_missing  the repository's own objects
  * log_entry_missing, log_entry_corrupt, log_chain_broken, log_rolled_back
+ * checkpoint_corrupt                 it is unreadable, or says other than the entries; readers pass it over or did not need it
  * pack_missing, pack_corrupt         `points`: exact with the key, an upper bound without
  * chunk_missing                      a manifest names a chunk that is in no pack, although no pack is damaged
  */
@@ -21,15 +23,38 @@ export type DamageKind =
   | 'log_entry_corrupt'
   | 'log_chain_broken'
   | 'log_rolled_back'
+  | 'checkpoint_corrupt'
   | 'pack_missing'
   | 'pack_corrupt'
   | 'chunk_missing'
 
 export type Damage = Readonly<{ kind: DamageKind; object: string; points: readonly PointId[] }>
 
-/** Damage of the log itself. Which points an unreadable entry held is not known; those that still name it as base are. */
-export function logDamages(log: CommitLog): Damage[] {
-  return log.damage.map(({ kind, number }) => ({ kind, object: logKey(number), points: [] }))
+/**
+ * Damage of the log itself. Which points an unreadable entry committed nobody can know; but what later points took over from
+ * it is known by the ordinals that it took: `restsOn` says of a live point whether it needs any of these. By default the
+ * point's closure answers, an upper bound.
+ */
+export function logDamages(log: CommitLog, restsOn = restsOnByClosure(log)): Damage[] {
+  return log.damage.map(({ kind, number }) => {
+    const loss =
+      kind === 'log_chain_broken' ? undefined : log.losses.find((one) => one.first <= number && number <= one.last)
+    const points = loss === undefined ? [] : [...log.state.points.keys()].filter((id) => restsOn(id, loss))
+    return { kind, object: logKey(number), points }
+  })
+}
+
+/** Whether the point's closure holds an ordinal of the gap, or ends at a base that was never read and may stand in it. */
+export function restsOnByClosure(log: CommitLog): (id: PointId, loss: LogLoss) => boolean {
+  const { state } = log
+  return (id, loss) => {
+    const point = state.points.get(id)
+    if (point === undefined || point.number < loss.first) return false
+    return (
+      state.hasUnknownBase(point.header) ||
+      [...state.closureOf(point.header)].some((o) => loss.from <= o && o < loss.to)
+    )
+  }
 }
 
 /**

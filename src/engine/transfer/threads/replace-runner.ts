@@ -141,24 +141,32 @@ class ReplaceRunner implements TaskRunner<'replace'> {
   }
 
   async #replace(chunks: readonly Chunk[]): Promise<Omit<ReplaceResult, 'comparedBytes'>> {
-    let zeroedBytes = 0
+    const zeros = joinRanges(chunks.filter(({ content }) => content === undefined))
+    for (const { offset, length } of zeros) await this.#target.writeZeroes(offset, length)
     let writtenBytes = 0
-    for (const { offset, length, content } of chunks) {
-      if (content !== undefined) continue
-      await this.#target.writeZeroes(offset, length)
-      zeroedBytes += length
-    }
     const requests = chunks.flatMap(({ content, offset }) => (content === undefined ? [] : [{ content, tag: offset }]))
     await this.#reader.readMany(requests, async (plain, offset) => {
       await this.#target.write(offset, plain)
       writtenBytes += plain.length
     })
-    return { writtenBytes, zeroedBytes }
+    return { writtenBytes, zeroedBytes: sizeOf(zeros) }
   }
 }
 
 function endOf({ offset, length }: ByteRange): number {
   return offset + length
+}
+
+/** Neighbours in one: a request for each chunk costs more than the zeros do. */
+function joinRanges(ranges: readonly ByteRange[]): ByteRange[] {
+  const joined: ByteRange[] = []
+  for (const { offset, length } of ranges) {
+    const last = joined.at(-1)
+    if (last !== undefined && endOf(last) === offset)
+      joined[joined.length - 1] = { offset: last.offset, length: last.length + length }
+    else joined.push({ offset, length })
+  }
+  return joined
 }
 
 function sizeOf(ranges: readonly ByteRange[]): number {

@@ -138,10 +138,13 @@ class RestoreRunner implements TaskRunner<'restore'> {
 
   async #writeHoles(leafIndex: number, isHole: (slot: number) => boolean): Promise<void> {
     const { chunkSizeBytes, sizeBytes } = this.#init
-    for (let slot = 0; slot < FAN_OUT; slot += 1) {
-      const offset = (leafIndex * FAN_OUT + slot) * chunkSizeBytes
-      if (offset < sizeBytes && isHole(slot))
-        await this.#target.writeZeroes(offset, Math.min(chunkSizeBytes, sizeBytes - offset))
+    const start = leafIndex * FAN_OUT * chunkSizeBytes
+    const end = Math.min(sizeBytes, start + FAN_OUT * chunkSizeBytes)
+    const isHoleAt = (offset: number): boolean => offset < end && isHole((offset - start) / chunkSizeBytes)
+    for (let offset = start; offset < end; offset += chunkSizeBytes) {
+      const from = offset
+      while (isHoleAt(offset)) offset += chunkSizeBytes
+      if (offset > from) await this.#target.writeZeroes(from, Math.min(offset, end) - from)
     }
   }
 }
