@@ -18,7 +18,11 @@ type Provider = Readonly<{
 }>
 
 export type NewPrincipal = Readonly<{ id: string; clientId: string; name: string; secret: string }>
-export type Flow = (name: string, run: (t: TestContext) => Promise<unknown>, ...needs: readonly string[]) => Promise<void>
+export type Flow = (
+  name: string,
+  run: (t: TestContext) => Promise<unknown>,
+  ...needs: readonly string[]
+) => Promise<void>
 
 export class AzWorld {
   readonly served: ServedHome

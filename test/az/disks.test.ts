@@ -23,8 +23,17 @@ test('az: disks', { skip: azMissing() }, async (t) => {
     'disk create, show, list',
     async () => {
       const made = await az.run<DiskView>(
-        ...['disk', 'create', ...at('d1'), '--size-gb', '8', '--sku', 'StandardSSD_LRS', '--os-type', 'Linux'],
-        ...['--tags', 'env=lab'],
+        'disk',
+        'create',
+        ...at('d1'),
+        '--size-gb',
+        '8',
+        '--sku',
+        'StandardSSD_LRS',
+        '--os-type',
+        'Linux',
+        '--tags',
+        'env=lab',
       )
       assert.equal(made.id, `${subscription}/resourceGroups/rg1/providers/Microsoft.Compute/disks/d1`)
       assert.deepEqual(
@@ -65,7 +74,13 @@ test('az: disks', { skip: azMissing() }, async (t) => {
     async () => {
       const size = String(KNOWN_DISK.sizeBytes + 512)
       const made = await az.run<DiskView>(
-        ...['disk', 'create', ...at('up'), '--upload-type', 'Upload', '--upload-size-bytes', size],
+        'disk',
+        'create',
+        ...at('up'),
+        '--upload-type',
+        'Upload',
+        '--upload-size-bytes',
+        size,
       )
       assert.deepEqual([made.diskState, made.creationData.createOption], ['ReadyToUpload', 'Upload'])
       await uploadVhd(await grant('up', '--access-level', 'Write'), ca, KNOWN_DISK)

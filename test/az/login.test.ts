@@ -49,11 +49,8 @@ test('az: finding the server and logging in', { skip: azMissing() }, async (t) =
       [record.subscriptionId],
     )
     const locations = await az.run<Location[]>('account', 'list-locations')
-    const pairs = locations.map(({ name, metadata }) => [name, metadata.pairedRegion[0]?.name])
-    assert.deepEqual(pairs.sort(), [
-      ['eastus', 'westus'],
-      ['westus', 'eastus'],
-    ])
+    const pairs = locations.map(({ name, metadata }) => `${name} ${metadata.pairedRegion[0]?.name ?? ''}`)
+    assert.deepEqual(new Set(pairs), new Set(['eastus westus', 'westus eastus']))
   })
 
   await flow('account get-access-token: a token that the server takes', async () => {
@@ -66,7 +63,12 @@ test('az: finding the server and logging in', { skip: azMissing() }, async (t) =
     try {
       const foreign = await world.another() // trusts this server’s authority, not the other one’s
       const { stderr } = await foreign.fail(
-        ...['cloud', 'register', '--name', 'other', '--endpoint-resource-manager', other.record.endpoint],
+        'cloud',
+        'register',
+        '--name',
+        'other',
+        '--endpoint-resource-manager',
+        other.record.endpoint,
       )
       assert.match(stderr, /certificate|SSL/i)
     } finally {

@@ -21,7 +21,11 @@ type Sent = Readonly<{ method: string; ca: string; headers?: Readonly<Record<str
 function send(url: string, { method, ca, headers = {}, body }: Sent): Promise<IncomingMessage> {
   return new Promise((resolve, reject) => {
     const length = { 'content-length': String(body?.length ?? 0) }
-    const sent = request(url, { method, ca, headers: { 'x-ms-version': STORAGE_VERSION, ...headers, ...length } }, resolve)
+    const sent = request(
+      url,
+      { method, ca, headers: { 'x-ms-version': STORAGE_VERSION, ...headers, ...length } },
+      resolve,
+    )
     sent.on('error', reject)
     sent.end(body)
   })
@@ -109,8 +113,18 @@ function assertFooter(footer: Buffer, diskBytes: number): void {
 }
 
 /** Reads [from, from + length) by a range. */
-export async function assertRange(url: string, ca: string, disk: SparseDisk, from: number, length: number): Promise<void> {
-  const response = await send(url, { method: 'GET', ca, headers: { 'x-ms-range': `bytes=${from}-${from + length - 1}` } })
+export async function assertRange(
+  url: string,
+  ca: string,
+  disk: SparseDisk,
+  from: number,
+  length: number,
+): Promise<void> {
+  const response = await send(url, {
+    method: 'GET',
+    ca,
+    headers: { 'x-ms-range': `bytes=${from}-${from + length - 1}` },
+  })
   const bytes = await bytesOf(response)
   assert.equal(response.statusCode, 206)
   assert.ok(bytes.equals(bytesAt(disk, from, length)), `bytes differ from ${from} on`)

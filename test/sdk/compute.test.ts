@@ -37,8 +37,14 @@ test('SDK: disks and snapshots', async (t) => {
     assert.deepEqual((await disks.update(GROUP, 'd1', { tags: { by: 'me' } })).tags, { by: 'me' })
     const again = await disks.createOrUpdate(GROUP, 'd1', await disks.get(GROUP, 'd1'))
     assert.equal(again.uniqueId, made.uniqueId, 'what was shown may be sent back')
-    assert.deepEqual((await all(disks.list())).map(({ name }) => name), ['d1'])
-    assert.deepEqual((await all(disks.listByResourceGroup(GROUP))).map(({ name }) => name), ['d1'])
+    assert.deepEqual(
+      (await all(disks.list())).map(({ name }) => name),
+      ['d1'],
+    )
+    assert.deepEqual(
+      (await all(disks.listByResourceGroup(GROUP))).map(({ name }) => name),
+      ['d1'],
+    )
   })
 
   await t.test('what cannot be is refused by its code', async () => {

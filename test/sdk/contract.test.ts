@@ -11,7 +11,8 @@ import { must } from '#base'
 import { SdkWorld } from './sdk-world.ts'
 import { breaches, mappersOf } from './wire-check.ts'
 
-const RESOURCES = 'arm-resources-with-mappers'
+/** The last of the old generation that has deployments too. */
+const RESOURCES = 'arm-deployments-with-mappers'
 const COMPUTE = 'arm-compute-with-mappers'
 const GROUP = 'rg1'
 
@@ -126,7 +127,9 @@ test('bodies are as Azure’s models have them', async (t) => {
       resources: [],
       outputs: { where: { type: 'string', value: '[resourceGroup().location]' } },
     }
-    await clients.deployments.deployments.createOrUpdate(GROUP, 'dep', { properties: { mode: 'Incremental', template } })
+    await clients.deployments.deployments.createOrUpdate(GROUP, 'dep', {
+      properties: { mode: 'Incremental', template },
+    })
     const path = `${group}/providers/Microsoft.Resources/deployments/dep`
     const body = await asked<unknown>(world, path, '2024-11-01')
     assert.deepEqual(breaches(resources, 'DeploymentExtended', body), [])

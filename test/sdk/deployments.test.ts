@@ -49,10 +49,11 @@ test('SDK: deployments', async (t) => {
   await t.test('a template is deployed; its outputs come back, its secret does not', async () => {
     const done = await deployments.createOrUpdate(GROUP, 'd1', deployment(TEMPLATE))
     assert.equal(done.properties?.provisioningState, 'Succeeded')
-    assert.equal((done.properties?.outputs as { size: { value: number } }).size.value, 1)
+    const { outputs } = done.properties as { outputs: { size: { value: number } } }
+    assert.equal(outputs.size.value, 1)
     assert.equal(done.properties?.outputResources?.length, 2)
     assert.ok(!JSON.stringify(done).includes(SECRET))
-    assert.deepEqual((await all(compute.disks.list())).map(({ name }) => name).sort(), ['sd0', 'sd1'])
+    assert.deepEqual(new Set((await all(compute.disks.list())).map(({ name }) => name)), new Set(['sd0', 'sd1']))
     const listed = await all(deployments.listByResourceGroup(GROUP))
     assert.ok(listed.some(({ name }) => name === 'd1'))
     assert.ok((await all(deploymentOperations.list(GROUP, 'd1'))).length >= 2)

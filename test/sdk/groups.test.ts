@@ -28,8 +28,13 @@ test('SDK: groups, tags, roles', async (t) => {
       [`${subscription}/resourceGroups/rg1`, 'eastus', { env: 'sdk' }, 'Succeeded'],
     )
     assert.equal((await resourceGroups.get('RG1')).name, 'rg1')
-    assert.deepEqual((await resourceGroups.update('rg1', { tags: { env: 'sdk', by: 'me' } })).tags, { env: 'sdk', by: 'me' })
-    const names = (await all(resourceGroups.list({ filter: "tagName eq 'env' and tagValue eq 'sdk'" }))).map(({ name }) => name)
+    assert.deepEqual((await resourceGroups.update('rg1', { tags: { env: 'sdk', by: 'me' } })).tags, {
+      env: 'sdk',
+      by: 'me',
+    })
+    const names = (await all(resourceGroups.list({ filter: "tagName eq 'env' and tagValue eq 'sdk'" }))).map(
+      ({ name }) => name,
+    )
     assert.deepEqual(names, ['rg1'])
     assert.deepEqual(await all(resources.resources.listByResourceGroup('rg1')), [])
     const tags = await tagsOperations.getAtScope(subscription.slice(1) + '/resourceGroups/rg1')
@@ -56,7 +61,9 @@ test('SDK: groups, tags, roles', async (t) => {
     assert.deepEqual([made.name, made.principalId, made.scope], [name, other.id, scope])
     assert.equal((await theirs.resourceGroups.get('rg1')).name, 'rg1')
     assert.deepEqual(await refusal(theirs.resourceGroups.update('rg1', { tags: {} })), [403, 'AuthorizationFailed'])
-    const listed = await all(authorization.roleAssignments.listForScope(scope, { filter: `principalId eq '${other.id}'` }))
+    const listed = await all(
+      authorization.roleAssignments.listForScope(scope, { filter: `principalId eq '${other.id}'` }),
+    )
     assert.deepEqual(
       listed.map(({ name }) => name),
       [name],

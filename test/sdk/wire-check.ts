@@ -73,7 +73,9 @@ function checkValue(mappers: Mappers, { type }: Mapper, value: unknown, at: stri
       return checkObject(mappers, knownIn(mappers, type), value, at)
     case 'Sequence':
       return Array.isArray(value)
-        ? value.flatMap((one, i) => (type.element === undefined ? [] : checkValue(mappers, type.element, one, `${at}[${i}]`)))
+        ? value.flatMap((one, i) =>
+            type.element === undefined ? [] : checkValue(mappers, type.element, one, `${at}[${i}]`),
+          )
         : must(false)
     case 'Dictionary':
       return typeof value === 'object' && value !== null && !Array.isArray(value)
