@@ -14,6 +14,8 @@ import type { FaceRecord, Health } from '#server'
 import { runFailing, runJson } from '../cli/command-line.ts'
 import { killHard, until } from '../jobs/processes.ts'
 
+/** A first start makes keys and certificates, and the machine may be busy. */
+const READY_MS_MAX = 120_000
 const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
 
 export class ServedHome {
@@ -59,10 +61,11 @@ export class ServedHome {
     let complained = ''
     child.stdout.on('data', (data: Buffer) => (said += data.toString()))
     child.stderr.on('data', (data: Buffer) => (complained += data.toString()))
-    await until('the server is ready', () => {
+    const isReady = (): boolean => {
       if (child.exitCode !== null) throw new Error(`The server ended: ${complained}`)
       return said.includes('Holdfast is ready')
-    })
+    }
+    await until('the server is ready', isReady, READY_MS_MAX)
     await this.worker()
   }
 
