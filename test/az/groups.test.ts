@@ -52,7 +52,7 @@ test('az: resource groups and what is said about resources', { skip: azMissing()
       env: 'lab',
       by: 'az',
     })
-    assert.deepEqual((await az.run<Group>('group', 'update', '-n', 'rg1', '--remove', 'tags.by')).tags, { env: 'lab' })
+    assert.deepEqual((await az.run<Group>('group', 'update', '-n', 'rg1', '--tags', 'env=lab')).tags, { env: 'lab' })
   })
 
   await flow('tag create, update, list, delete at an id', async () => {
