@@ -3,6 +3,7 @@
  *   unit   tests beside the source and of the tools: no guest, no server of others, seconds each
  *   sim    seeded simulation, smoke size (HOLDFAST_SIM_SEEDS for more)
  *   parts  tests under test/ that need QEMU and its tools: one file after the other, each with its time
+ *   az     tests under test/az, with the official command line (test/az/install-az); also one after the other
  *
  *   run-tests.ts GROUP [FILE...]
  *
@@ -17,7 +18,9 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   unit: ['src/**/*.test.ts', 'tools/**/*.test.ts'],
   sim: ['sim/**/*.test.ts'],
   parts: ['test/**/*.test.ts'],
+  az: ['test/az/**/*.test.ts'],
 }
+const ONE_BY_ONE = new Set(['parts', 'az'])
 const FILE_MS_MAX = 15 * 60_000
 
 type Counts = Readonly<{ passed: number; failed: number; skipped: number }>
@@ -68,7 +71,8 @@ const [group = 'unit', ...named] = process.argv.slice(2)
 const patterns = GROUPS[group]
 if (patterns === undefined)
   throw new Error(`There is no test group "${group}"; there are ${Object.keys(GROUPS).join(', ')}.`)
-const files = named.length > 0 ? named : patterns.flatMap((pattern) => globSync(pattern)).sort()
+const found = patterns.flatMap((pattern) => globSync(pattern)).sort()
+const files = named.length > 0 ? named : found.filter((file) => (group === 'az') === file.startsWith('test/az/'))
 if (files.length === 0) throw new Error(`The test group "${group}" holds no file.`)
-const ok = group === 'parts' ? runOneByOne(files) : nodeTest(files, 2, 'inherit').status === 0
+const ok = ONE_BY_ONE.has(group) ? runOneByOne(files) : nodeTest(files, 2, 'inherit').status === 0
 process.exitCode = ok ? 0 : 1

@@ -12,8 +12,9 @@ const LOOK_MS = 20
 export async function until<T>(
   what: string,
   holds: () => Promise<T | undefined | false> | T | undefined | false,
+  deadlineMs = DEADLINE_MS,
 ): Promise<T> {
-  const deadline = systemClock.monotonicMs() + DEADLINE_MS
+  const deadline = systemClock.monotonicMs() + deadlineMs
   for (;;) {
     const value = await holds()
     if (value !== undefined && value !== false) return value

@@ -4,16 +4,18 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { must } from '#base'
 import { recordedWatchdog } from '#engine/hypervisor'
 import { type ProcessIdentity, processState } from '#runtime'
-import type { Health } from '#server'
+import type { FaceRecord, Health } from '#server'
 import { runFailing, runJson } from '../cli/command-line.ts'
 import { killHard, until } from '../jobs/processes.ts'
 
+/** A first start makes keys and certificates, and the machine may be busy. */
+const READY_MS_MAX = 120_000
 const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
 
 export class ServedHome {
@@ -59,11 +61,17 @@ export class ServedHome {
     let complained = ''
     child.stdout.on('data', (data: Buffer) => (said += data.toString()))
     child.stderr.on('data', (data: Buffer) => (complained += data.toString()))
-    await until('the server is ready', () => {
+    const isReady = (): boolean => {
       if (child.exitCode !== null) throw new Error(`The server ended: ${complained}`)
       return said.includes('Holdfast is ready')
-    })
+    }
+    await until('the server is ready', isReady, READY_MS_MAX)
     await this.worker()
+  }
+
+  /** Where the Azure face of the running server is, and who may log in. */
+  async face(): Promise<FaceRecord> {
+    return JSON.parse(await readFile(join(this.home, 'run', 'face.json'), 'utf8')) as FaceRecord
   }
 
   async killServe(): Promise<void> {
