@@ -97,9 +97,10 @@ test('A UEFI machine boots from a point by the variables that the point holds, a
     try {
       const agent = must(sockets.agent, 'The machine has an agent')
       assert.equal(await runIn(agent, 'cat /root/note'), 'kept')
-      const current = `${EFIVARS}; cd /sys/firmware/efi/efivars; od -An -tx2 -j4 BootCurrent-*; grep -l vmlinuz Boot0* || true`
-      const entry = (await runIn(agent, current)).split('\n')[0]?.trim()
-      const path = `/sys/firmware/efi/efivars/Boot${(entry ?? '').toUpperCase()}-8be4df61-93ca-11d2-aa0d-00e098032b8c`
+      const current = await runIn(agent, `${EFIVARS}; od -An -v -tx1 -j4 -N2 /sys/firmware/efi/efivars/BootCurrent-*`)
+      const [low = '', high = ''] = current.split(/\s+/) // UEFI 2.10, section 3.3: a little-endian 16-bit number
+      const entry = `${high}${low}`.toUpperCase()
+      const path = `/sys/firmware/efi/efivars/Boot${entry}-8be4df61-93ca-11d2-aa0d-00e098032b8c`
       assert.match(await runIn(agent, `tr -d '\\000' < ${path}`), /micro.*vmlinuz\.efi.*initrd=/s)
       assert.equal((await over).code, 0, 'all data moves in')
     } finally {

@@ -7,6 +7,7 @@
  */
 import { ArmError } from '#contract'
 import { Evaluator, type TemplateScope } from './evaluate.ts'
+import { checkNames } from './check-names.ts'
 import { isExpression, templateError } from './expression.ts'
 import {
   isTemplateArray,
@@ -367,6 +368,7 @@ export function planDeployment(template: unknown, given: unknown, context: Deplo
   const source = object(template, 'The template')
   if (source['functions'] !== undefined && Object.keys(source['functions'] ?? {}).length > 0)
     throw templateError('User-defined functions are not supported.')
+  checkNames(source)
   const planner = new Planner(source, context)
   const parameters = planner.readParameters(optionalObject(given as TemplateValue, 'parameters'))
   const resources = planner.planResources()

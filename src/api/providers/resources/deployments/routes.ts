@@ -40,6 +40,8 @@ import { deploymentView, operationViews, partsOf, propertiesOfPlan, validatedVie
 
 const LIST = '/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Resources/deployments'
 const PATH = `${LIST}/{name}`
+/** As the SDKs ask for operations: without the provider. */
+const SHORT = '/subscriptions/{subscription}/resourceGroups/{group}/deployments/{name}/operations'
 const ACTION = DEPLOYMENT_TYPE
 
 function idOf(call: ArmCall): string {
@@ -231,6 +233,8 @@ export const deploymentRoutes: readonly ArmRoute[] = [
   { method: 'POST', path: `${PATH}/cancel`, action: `${ACTION}/cancel/action`, handle: cancel },
   { method: 'POST', path: `${PATH}/exportTemplate`, action: `${ACTION}/exportTemplate/action`, handle: exportTemplate },
   { method: 'GET', path: `${PATH}/operations`, action: `${ACTION}/operations/read`, handle: operations },
+  { method: 'GET', path: SHORT, action: `${ACTION}/operations/read`, handle: operations },
+  { method: 'GET', path: `${SHORT}/{operation}`, action: `${ACTION}/operations/read`, handle: oneOperation },
   { method: 'GET', path: `${PATH}/operations/{operation}`, action: `${ACTION}/operations/read`, handle: oneOperation },
   {
     method: 'GET',
