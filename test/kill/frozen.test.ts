@@ -5,6 +5,6 @@ import { guestSubject } from './subjects.ts'
 killMatrix({
   what: 'A running machine with a guest that is frozen',
   subject: guestSubject,
-  steps: ['prepare', 'freeze', 'freeze.frozen', 'pause.stopped', 'pause.inserted', 'thaw', 'open', 'commit', 'abort'],
+  steps: ['prepare', 'freeze', 'freeze.frozen', 'pause.sent', 'pause.inserted', 'thaw', 'open', 'commit', 'abort'],
   victims: ['command', 'worker', 'serve', 'watchdog'],
 })

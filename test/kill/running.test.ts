@@ -5,16 +5,6 @@ import { blankSubject } from './subjects.ts'
 killMatrix({
   what: 'A running machine, crash consistent,',
   subject: blankSubject,
-  steps: [
-    'prepare',
-    'prepare.nodes',
-    'pause',
-    'pause.stopped',
-    'pause.inserted',
-    'open',
-    'commit',
-    'dismantled',
-    'abort',
-  ],
+  steps: ['prepare', 'prepare.nodes', 'pause', 'pause.sent', 'pause.inserted', 'open', 'commit', 'dismantled', 'abort'],
   victims: ['command', 'worker', 'serve', 'watchdog'],
 })

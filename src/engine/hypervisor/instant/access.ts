@@ -34,6 +34,11 @@ export type InstantHost = Readonly<{
   processUser?: ProcessUser
   scratchBytesMax?: number
   scratchFloorBytes?: number
+  /**
+   * Several machines at one moment: called once the guest stands still; the moment is taken and the guest goes on only after
+   * it resolved. The guest then stands still for some round trips more.
+   */
+  whenStill?: () => Promise<void>
   /** Called before each step with its name. Tests end the process there. */
   onStep?: (step: string) => Promise<void>
 }>

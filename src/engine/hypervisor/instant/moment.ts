@@ -38,6 +38,8 @@ export type MomentRequest = Readonly<{
   clock: Clock
   /** Writes the step to the journal before it is done. */
   enter: (step: InstantStep) => Promise<void>
+  /** See InstantHost. */
+  whenStill: (() => Promise<void>) | undefined
   /** A place where a test may end the process; nothing is written. */
   pass: (step: string) => Promise<void>
 }>
@@ -136,6 +138,10 @@ async function pauseAround(qmp: QmpClient, request: MomentRequest): Promise<{ ta
   try {
     await Promise.all([transaction(qmp, plan.disks.flatMap(recordActions)), request.enter('pause')])
     const begunMs = clock.monotonicMs()
+    if (request.whenStill !== undefined) {
+      if (wasRunning) await qmp.execute('stop')
+      await request.whenStill()
+    }
     const takenAtMs = clock.nowMs()
     const paused = sendPause(qmp, request)
     await request.pass('pause.sent')

@@ -169,6 +169,7 @@ async function carryOut(
     agentSocketPath: machine.sockets.agentSocketPath,
     clock: host.clock,
     enter: (step) => enterStep(state, step),
+    whenStill: host.whenStill,
     pass: async (step) => host.onStep?.(step),
   })
   for (const disk of plan.disks) await addAccess(qmp, disk)

@@ -76,15 +76,15 @@ type Meeting = Readonly<{
 function stepsOf(host: InstantHost, meeting: Meeting, at: number): InstantHost {
   return {
     ...host,
+    whenStill: async () => {
+      meeting.stoppedMs.set(at, host.clock.monotonicMs())
+      await meeting.stopped.arrive()
+    },
     onStep: async (step) => {
       if (step === 'pause') {
         if (meeting.readyMs.has(at)) throw new BeganTwice()
         await meeting.ready.arrive()
         meeting.readyMs.set(at, host.clock.monotonicMs())
-      }
-      if (step === 'pause.stopped') {
-        meeting.stoppedMs.set(at, host.clock.monotonicMs())
-        await meeting.stopped.arrive()
       }
       await host.onStep?.(step)
     },
