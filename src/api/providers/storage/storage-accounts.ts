@@ -251,7 +251,6 @@ export const storageRoutes: readonly ArmRoute[] = [
     method: 'POST',
     path: '/subscriptions/{subscription}/providers/Microsoft.Storage/checkNameAvailability',
     action: 'Microsoft.Storage/checknameavailability/read',
-    access: 'signed-in',
     handle: checkNameAvailability,
   },
 ]
