@@ -13,7 +13,8 @@ type Failure = { error: { code: string; message: string } }
 /** Packages of the older generation, and how many operations they have at least: fewer would mean that we read them wrongly. */
 const SDKS = [
   ['arm-compute-with-mappers', 250],
-  ['arm-resources-with-mappers', 60],
+  ['arm-resources-with-mappers', 40],
+  ['arm-deployments-with-mappers', 90],
   ['arm-network-with-mappers', 500],
 ] as const
 
