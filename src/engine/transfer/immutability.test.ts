@@ -115,6 +115,31 @@ for (const kind of KINDS) {
   })
 }
 
+describe('A locked commit', () => {
+  it('locks what others wrote to the log while it was on its way: the chain up to it cannot be broken', async () => {
+    const { lab, repository, store } = await LockLab.make('host')
+    const base = await lab.backUp(repository, FIRST, { lockDays: 7 })
+    const slow = new FaultyStore(store, lab.host)
+    const writer = await lab.open(slow)
+    const delayed = { kind: 'delayed', ms: 10 } as const
+    const meanwhile = async (): Promise<void> => slow.failNext('put', delayed, delayed) // the pack, and the commit
+    let ended = false
+    const committed = lab
+      .backUp(writer, SECOND, { parent: base, changed: [1], lockDays: 7, meanwhile })
+      .finally(() => (ended = true))
+    while (!ended) {
+      await new Promise((resolve) => setImmediate(resolve))
+      if (lab.host.sleeping === 0) continue
+      await repository.log.append(() => ({ fields: {} }))
+      lab.host.advance(10)
+    }
+    const { number = 0 } = writer.log.state.points.get((await committed).id) ?? {}
+    assert.equal(writer.log.state.head, number, 'nothing came after it')
+    for (let entry = 1; entry <= number; entry += 1)
+      await assert.rejects(store.delete(`log/${String(entry).padStart(12, '0')}`), { code: 'blob_locked' })
+  })
+})
+
 describe('A chain of locked points', () => {
   it('asks the store for few locks: an incremental for what is new, and for all only when 30 days are over', async () => {
     const { lab, repository } = await LockLab.make('host')
