@@ -263,6 +263,15 @@ export class Repository {
     await this.#remember()
   }
 
+  /**
+   * Drops pins of stays that are over, by the word of somebody who knows: a host whose clock was far ahead may have left one
+   * that would hold prune back for as long. A stay that goes on all the same loses nothing: see Session.
+   */
+  async dropPins(numbers: readonly number[]): Promise<void> {
+    this.#assertWritable()
+    await this.log.append(() => ({ fields: { unpin: numbers } }))
+  }
+
   /** Does what frees space also on a full store. @see withReserve */
   withReserve<T>(work: (scarceBytes?: number) => Promise<T>): Promise<T> {
     return withReserve(this.store, this.config.reserveBytes ?? 0, work)

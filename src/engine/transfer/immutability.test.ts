@@ -216,6 +216,25 @@ describe('A policy', () => {
 })
 
 describe('An operator', () => {
+  it('drops the pin of a host whose clock was far ahead when the log began, which held every prune back', async () => {
+    const { lab, repository } = await LockLab.make('host')
+    const trueMs = lab.host.nowMs()
+    lab.host.jumpTo(trueMs + 400 * DAY_MS)
+    const died = await repository.beginSession('a backup that died')
+    lab.host.jumpTo(trueMs)
+    const point = await lab.backUp(repository, FIRST)
+    await repository.forget([point.id])
+    lab.pass(2)
+    const held = await lab.prune(repository)
+    assert.ok(held.heldBack > 0)
+    assert.match(held.heldBy.join(), /a backup that died \(entry 1, test, at the latest 2027-/)
+    await repository.dropPins([1])
+    const { heldBack, deleted } = await lab.prune(repository)
+    assert.ok(heldBack === 0 && deleted > 0)
+    assert.ok(died.owns(1), 'and who holds it may still end')
+    await died.end()
+  })
+
   it('accepts a clock after a long silence, and then pruning and expiry go on', async () => {
     const { lab, repository } = await LockLab.make('folder')
     const point = await lab.backUp(repository, FIRST, { lockDays: 7 })
