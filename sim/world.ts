@@ -281,7 +281,9 @@ export class World implements Surroundings {
     if (last.log.from > 0) this.fromCheckpoint += 1
     if (this.locks !== undefined) await this.#endLocks(last)
     // A host whose clock was ahead when the log began may have died with a pin that lasts as long: an operator knows of it.
-    const future = last.log.state.pins.active(clock.nowMs()).filter(([, pin]) => pin.expiresAtMs > clock.nowMs() + 2 * HOUR_MS)
+    const future = last.log.state.pins
+      .active(clock.nowMs())
+      .filter(([, pin]) => pin.expiresAtMs > clock.nowMs() + 2 * HOUR_MS)
     if (future.length > 0 && this.locks !== undefined) await last.dropPins(future.map(([number]) => number))
     for (const round of [1, 2]) {
       const { heldBack } = await prune(last, { clock, random })

@@ -136,4 +136,5 @@ export async function goldenDumps(): Promise<(readonly [document: string, dump: 
   ]
 }
 
-if (import.meta.main) for (const [document, dump] of await goldenDumps()) process.stdout.write(`${document}\n${dump}\n\n`)
+if (import.meta.main)
+  for (const [document, dump] of await goldenDumps()) process.stdout.write(`${document}\n${dump}\n\n`)

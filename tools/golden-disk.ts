@@ -32,11 +32,10 @@ export class GoldenDisk {
     return this.#write(offset, new Uint8Array(length))
   }
 
-  async grow(sizeBytes: number): Promise<this> {
+  async grow(sizeBytes: number): Promise<void> {
     const grown = new MemoryDevice(sizeBytes)
     for await (const { offset, bytes } of blocksOf(this.device)) grown.writeSync(offset, bytes)
     this.device = grown
-    return this
   }
 
   /** What changed since this was last asked. */

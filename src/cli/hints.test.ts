@@ -26,7 +26,8 @@ function wrongIn(words: string): string | undefined {
     else if (command.commands.length > 0 && /^[a-z]+$/.test(word)) return `${command.name()} has no command ${word}`
     else if (word.startsWith('--')) {
       const name = word.split('=')[0]
-      if (name !== '--help' && !command.options.some(({ long }) => long === name)) return `${command.name()} has no ${name}`
+      if (name !== '--help' && !command.options.some(({ long }) => long === name))
+        return `${command.name()} has no ${name}`
     }
   }
   return undefined

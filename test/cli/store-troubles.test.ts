@@ -89,7 +89,11 @@ test('A folder of somebody else is no repository; one that lost its configuratio
   const { folder, bytes, store } = await backedUp()
   await mkdir(join(folder, 'photos/2024'), { recursive: true })
   await writeFile(join(folder, 'photos/2024/cat.jpg'), 'meow')
-  for (const args of [['repo', 'list', 'photos'], ['repo', 'verify', 'photos'], ['repo', 'backup', 'photos', ...BACKUP.slice(3)]]) {
+  for (const args of [
+    ['repo', 'list', 'photos'],
+    ['repo', 'verify', 'photos'],
+    ['repo', 'backup', 'photos', ...BACKUP.slice(3)],
+  ]) {
     const failed = await runFailing(folder, args)
     assert.deepEqual([failed.code, failed.exitCode], ['repository_not_found', 3])
     assert.match(failed.hint ?? '', /repo init/)
@@ -134,7 +138,10 @@ test('An NBD peer that lies ends in an error that says so; no point is made, and
     bytes.writeUInt32BE(length, 16)
     return bytes
   }
-  for (const lie of [Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'), Buffer.concat([hello, optionReply(0xffff_fff0)])]) {
+  for (const lie of [
+    Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'),
+    Buffer.concat([hello, optionReply(0xffff_fff0)]),
+  ]) {
     const server = createServer((socket) => void socket.on('error', () => undefined).write(lie))
     const path = join(folder, 'liar.sock')
     await new Promise<void>((resolve) => void server.listen(path, resolve))
@@ -144,5 +151,19 @@ test('An NBD peer that lies ends in an error that says so; no point is made, and
     assert.match(failed.hint ?? '', /NBD server/)
     await new Promise((resolve) => server.close(resolve))
   }
+  assert.equal((await runJson<PointJson[]>(folder, ['repo', 'list', 'store'])).length, 1)
+})
+
+test('A list that may lack points because the log is damaged says so', async () => {
+  const { folder, store } = await backedUp()
+  await truncate(join(store, 'log/000000000002'), 200)
+  const { code, stdout, stderr } = await run(folder, ['repo', 'list', 'store', '--output', 'json'])
+  assert.deepEqual([code, JSON.parse(stdout), stderr], [1, [], ''])
+  const text = await run(folder, ['repo', 'list', 'store'])
+  assert.equal(text.code, 1)
+  assert.match(text.stderr, /Entry 2 of the log is damaged: points may be missing here.*repo verify/)
+  const refused = await runFailing(folder, BACKUP)
+  assert.deepEqual([refused.code, refused.exitCode], ['log_damaged', 1])
+  await runJson(folder, ['repo', 'repair', 'store', '--mirror', 'mirror'])
   assert.equal((await runJson<PointJson[]>(folder, ['repo', 'list', 'store'])).length, 1)
 })

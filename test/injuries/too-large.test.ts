@@ -29,10 +29,7 @@ test('A huge entry of the log is a corrupt one, a huge checkpoint none, a huge p
   for (const one of [key, 'log/000000000006', 'checkpoints/000000000004']) await blowUp(store, one)
   const repository = await open(store)
   const environment = await environmentOf(4)
-  const reports = [
-    await verifyWithKey(repository, { store }),
-    await verifyWithoutKey(store, environment, { store }),
-  ]
+  const reports = [await verifyWithKey(repository, { store }), await verifyWithoutKey(store, environment, { store })]
   for (const { damage } of reports)
     assert.deepEqual(
       damage.map(({ kind, object }) => [kind, object]),
@@ -42,5 +39,12 @@ test('A huge entry of the log is a corrupt one, a huge checkpoint none, a huge p
         ['pack_corrupt', key],
       ],
     )
-  assert.deepEqual([...(await restoreAll(repository))], [['a-full', 'ok'], ['a-incremental', 'ok'], ['a-scan', 'ok']])
+  assert.deepEqual(
+    [...(await restoreAll(repository))],
+    [
+      ['a-full', 'ok'],
+      ['a-incremental', 'ok'],
+      ['a-scan', 'ok'],
+    ],
+  )
 })

@@ -15,7 +15,10 @@ function writesOf(cycle: number): string {
   const places = Array.from({ length: 6 }, (_, i) => 1024 * i + 16 * cycle)
   const write = (from: string, at: number): string =>
     `dd if=/dev/${from} of=/dev/vdb bs=4k seek=${at} count=3 conv=notrunc,fsync 2>/dev/null`
-  return [...places.map((at) => write('urandom', at)), ...[2048, 3072].map((at) => write('zero', at + 64 * cycle))].join('; ')
+  return [
+    ...places.map((at) => write('urandom', at)),
+    ...[2048, 3072].map((at) => write('zero', at + 64 * cycle)),
+  ].join('; ')
 }
 
 test('A machine boots from a point whose disk is a chain of delta nodes over a tree, and keeps its bytes when the data has moved in', async () => {
@@ -35,7 +38,10 @@ test('A machine boots from a point whose disk is a chain of delta nodes over a t
     point.disks.find(({ lun }) => lun === 1),
     'The data disk',
   )
-  assert.ok(isDelta(root) && root.delta === CYCLES, `the last version is a chain of delta nodes: ${JSON.stringify(root)}`)
+  assert.ok(
+    isDelta(root) && root.delta === CYCLES,
+    `the last version is a chain of delta nodes: ${JSON.stringify(root)}`,
+  )
   const sum = await world.run('m', `${DROP}; sha256sum /dev/vdb`)
   await world.host.powerOff('m')
   await world.host.delete('m', { disks: 'delete' })

@@ -75,9 +75,11 @@ export class TrackedMachine {
     const runs = JSON.parse(stdout.toString('utf8')) as Run[]
     const file = await open(path, 'r+')
     const rubble = Buffer.alloc(CLUSTER_BYTES, 'tampered')
-    for (const { start, length, data, offset } of runs)
-      for (let at = 0; data && offset !== undefined && at < length; at += CLUSTER_BYTES)
+    for (const { start, length, data, offset } of runs) {
+      if (!data || offset === undefined) continue
+      for (let at = 0; at < length; at += CLUSTER_BYTES)
         if (isMeant(start + at)) await file.write(rubble, 0, Math.min(CLUSTER_BYTES, length - at), offset + at)
+    }
     await file.close()
   }
 

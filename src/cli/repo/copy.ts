@@ -33,7 +33,9 @@ export function copyCommand(): Command {
             async (to) => {
               const report = await copySelected(from, to, selectors, options, context)
               const { copied, present, givenUp, newBytes, storedBytes } = report
-              context.output.result({ schema: 1, copied, present, givenUp, newBytes, storedBytes }, () => reportText(report))
+              context.output.result({ schema: 1, copied, present, givenUp, newBytes, storedBytes }, () =>
+                reportText(report),
+              )
             },
             { prefix: 'TARGET_', question: `Passphrase of ${target}` },
           ),

@@ -74,7 +74,11 @@ function lockedText({ locked, lockedBytes }: PrunePlan): string[] {
 
 function reportText({ plan, deleted, freedBytes, heldBack, heldBy }: PruneReport): string {
   const held =
-    heldBack === 0 ? [] : [`${heldBack} more are held back until these end: ${heldBy.join('; ')}. Prune again then; --drop-pin ENTRY drops one that is certainly over.`]
+    heldBack === 0
+      ? []
+      : [
+          `${heldBack} more are held back until these end: ${heldBy.join('; ')}. Prune again then; --drop-pin ENTRY drops one that is certainly over.`,
+        ]
   const done = `${deleted} packs were deleted and ${plan.rewrite.length} rewritten: ${formatBytes(freedBytes)} freed.`
   return [done, ...held, ...lockedText(plan)].join('\n')
 }

@@ -59,8 +59,8 @@ function tooNew(
     'repository_too_new',
     `The repository at ${location} ${what}, which this Holdfast does not know. Nothing was changed.`,
     {
-      facts: { location, version, known: [...FORMAT_VERSIONS], unknownFeatures, madeBy: String(writer ?? '') },
-      hint: `Use a Holdfast at least as new as the one that made it${typeof writer === 'string' ? `: ${writer}` : ''}.`,
+      facts: { location, version, known: [...FORMAT_VERSIONS], unknownFeatures, madeBy: writer },
+      hint: writer === undefined ? 'Use a newer Holdfast.' : `Use a Holdfast at least as new as the one that made it: ${writer}.`,
     },
   )
 }

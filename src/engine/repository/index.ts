@@ -37,7 +37,16 @@ export {
   encodeDeltaNode,
   type PayloadChunk,
 } from './manifest/delta-node.ts'
-export { type ExtentList, joined, overlaidChunks, overlay, piecesIn, splitAt, touchedUnits, touches } from './manifest/extent-map.ts'
+export {
+  type ExtentList,
+  joined,
+  overlaidChunks,
+  overlay,
+  piecesIn,
+  splitAt,
+  touchedUnits,
+  touches,
+} from './manifest/extent-map.ts'
 export { isDelta, type ResolvedVersion, resolveVersion } from './manifest/version.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
 export {

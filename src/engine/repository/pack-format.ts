@@ -111,7 +111,13 @@ export function decodeTable(table: Uint8Array, tableOffset: number): PackedChunk
       codec: table[at + 44] ?? 0,
     }
     const inside = chunk.offset >= PACK_HEADER_BYTES && chunk.offset + chunk.sealedBytes <= tableOffset
-    if (kind === undefined || chunk.codec >= CODECS || !inside || chunk.sealedBytes < TAG_BYTES || chunk.plainBytes > CHUNK_BYTES_MAX)
+    if (
+      kind === undefined ||
+      chunk.codec >= CODECS ||
+      !inside ||
+      chunk.sealedBytes < TAG_BYTES ||
+      chunk.plainBytes > CHUNK_BYTES_MAX
+    )
       return undefined
     chunks.push({ ...chunk, kind })
   }

@@ -133,7 +133,10 @@ export class CommitLocks {
     const { log, store } = this.#parts
     const slots: string[] = []
     for await (const { key } of store.list('keys/')) slots.push(key)
-    await this.#lockAll([CONFIG_KEY, ...slots, ...packKeysOf(log.state, wish), ...entriesTo(log.state.head)], roundLockEnd(until))
+    await this.#lockAll(
+      [CONFIG_KEY, ...slots, ...packKeysOf(log.state, wish), ...entriesTo(log.state.head)],
+      roundLockEnd(until),
+    )
     await this.#save()
   }
 

@@ -110,7 +110,9 @@ test('overlay(), joined(), splitAt(), overlaidChunks(), piecesIn() and touches()
     for (const { offset, length } of parts)
       assert.equal(Math.floor(offset / unit), Math.floor((offset + length - 1) / unit))
     assert.deepEqual(sectorsOf(parts), expected)
-    const units = new Set(expected.flatMap((shown, i) => (shown === undefined ? [] : [Math.floor((i * SECTOR_BYTES) / unit)])))
+    const units = new Set(
+      expected.flatMap((shown, i) => (shown === undefined ? [] : [Math.floor((i * SECTOR_BYTES) / unit)])),
+    )
     assert.deepEqual(overlaidChunks(seen, unit), [...units])
     assert.ok(joined(parts).length <= seen.length)
     assert.deepEqual(sectorsOf(joined(parts)), expected)

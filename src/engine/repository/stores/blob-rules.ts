@@ -49,10 +49,14 @@ export function checkRange(key: BlobKey, offsetBytes: number, lengthBytes: numbe
 /** @throws StoreError `blob_too_large` when an object is larger than any that Holdfast stores */
 export function checkSize(key: BlobKey, sizeBytes: number, location: string): void {
   if (sizeBytes <= OBJECT_BYTES_MAX) return
-  throw new StoreError('blob_too_large', `The object ${key} in ${location} has ${formatBytes(sizeBytes)}: it is not one of Holdfast's.`, {
-    facts: { key, location, sizeBytes },
-    hint: 'Find out who put it there. "holdfast repo verify" tells what it stands in the place of.',
-  })
+  throw new StoreError(
+    'blob_too_large',
+    `The object ${key} in ${location} has ${formatBytes(sizeBytes)}: it is not one of Holdfast's.`,
+    {
+      facts: { key, location, sizeBytes },
+      hint: 'Find out who put it there. "holdfast repo verify" tells what it stands in the place of.',
+    },
+  )
 }
 
 export function blobNotFound(key: BlobKey, location: string): StoreError {

@@ -50,9 +50,11 @@ export class S3LockedBucket implements S3Bucket {
     const oldest = (await this.#dataVersionsOf(key)).at(-1)
     if (oldest?.id === mine) return 'created'
     // A bucket with a default retention keeps it. Nobody reads it.
-    await this.#client.send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: key, VersionId: mine })).catch((error: unknown) => {
-      if (answerOf(error).status !== 403) throw error
-    })
+    await this.#client
+      .send(new DeleteObjectCommand({ Bucket: this.#bucket, Key: key, VersionId: mine }))
+      .catch((error: unknown) => {
+        if (answerOf(error).status !== 403) throw error
+      })
     return 'exists'
   }
 
