@@ -45,6 +45,7 @@ for (const [trouble, code, harm] of [
 ] as const) {
   test(`A pack that ${trouble}: restore and verify name it, repair from a mirror brings it back`, async () => {
     const { folder, bytes, point, store } = await backedUp()
+    await assertRestores(folder, bytes, 'before') // the index knows of the pack; else its chunks are told as missing
     const pack = await onePack(store)
     await harm(pack)
     const failed = await runFailing(folder, ['repo', 'restore', 'store', 'latest', '--to', 'hurt'])

@@ -60,7 +60,10 @@ function tooNew(
     `The repository at ${location} ${what}, which this Holdfast does not know. Nothing was changed.`,
     {
       facts: { location, version, known: [...FORMAT_VERSIONS], unknownFeatures, madeBy: writer },
-      hint: writer === undefined ? 'Use a newer Holdfast.' : `Use a Holdfast at least as new as the one that made it: ${writer}.`,
+      hint:
+        writer === undefined
+          ? 'Use a newer Holdfast.'
+          : `Use a Holdfast at least as new as the one that made it: ${writer}.`,
     },
   )
 }
