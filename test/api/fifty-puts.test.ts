@@ -28,9 +28,8 @@ test('Fifty identical PUTs at once make one resource', async (t) => {
     await t.test(id.split('/').slice(-2).join('/'), async () => {
       const answers = await Promise.all(Array.from({ length: AT_ONCE }, () => ask('PUT', `${id}?${VERSION}`, body)))
       for (const { status, text } of answers) assert.ok(status >= 200 && status < 300, text)
-      const urls = new Set(answers.map(({ headers }) => headers['azure-asyncoperation']).filter((url) => url !== undefined))
-      assert.ok(urls.size <= 1, 'one operation')
-      for (const answer of answers.slice(0, urls.size)) await followed(ask, answer)
+      // A deployment that has ended is deployed again by the next of them, as on Azure.
+      for (const answer of answers) if (answer.headers['azure-asyncoperation'] !== undefined) await followed(ask, answer)
       const found = (await listResources(world.catalog, {})).filter((one) => one.id === id)
       const roles = await listRoleAssignments(world.catalog, { principal: principalId })
       assert.equal(found.length + (id.includes('roleAssignments') ? roles.length : 0), 1)
