@@ -3,7 +3,8 @@
  *   unit   tests beside the source and of the tools: no guest, no server of others, seconds each
  *   sim    seeded simulation, smoke size (HOLDFAST_SIM_SEEDS for more)
  *   parts  tests under test/ that need QEMU and its tools: one file after the other, each with its time
- *   az     tests under test/az, with the official command line (test/az/install-az); also one after the other
+ *   az     tests under test/az, with the official command line (test/az/install-az): two files at a time, each with a
+ *          server of its own
  *
  *   run-tests.ts GROUP [FILE...]
  *
@@ -11,7 +12,7 @@
  * fails is run once more by itself when all others are done; if it then passes it is told as FLAKY, with its first failure
  * left in the output, and does not fail the run. A file that hangs is ended after FILE_MS_MAX and counts as failed.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
 import { globSync } from 'node:fs'
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
@@ -20,44 +21,56 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   parts: ['test/**/*.test.ts'],
   az: ['test/az/**/*.test.ts'],
 }
-const ONE_BY_ONE = new Set(['parts', 'az'])
+const FILES_AT_ONCE: Readonly<Record<string, number>> = { parts: 1, az: 2 }
 const FILE_MS_MAX = 15 * 60_000
 
 type Counts = Readonly<{ passed: number; failed: number; skipped: number }>
 type Ran = Readonly<{ ok: boolean; counts: Counts; seconds: number }>
 
-function nodeTest(
-  files: readonly string[],
-  concurrency: number,
-  stdio: 'inherit' | 'pipe',
-): ReturnType<typeof spawnSync> {
+function nodeTestArgs(files: readonly string[], concurrency: number): string[] {
   const reporter = ['--test-reporter=./tools/test-summary.ts', '--test-reporter-destination=stdout']
-  const args = ['--test', `--test-concurrency=${concurrency}`, ...reporter, ...files]
-  const output = stdio === 'inherit' ? ('inherit' as const) : (['ignore', 'pipe', 'inherit'] as const)
-  return spawnSync(process.execPath, args, { stdio: output as 'inherit', timeout: FILE_MS_MAX, killSignal: 'SIGKILL' })
+  return ['--test', `--test-concurrency=${concurrency}`, ...reporter, ...files]
 }
 
-function runFile(file: string): Ran {
+function outputOf(file: string): Promise<Readonly<{ status: number | null; text: string }>> {
+  const child = spawn(process.execPath, nodeTestArgs([file], 1), {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: FILE_MS_MAX,
+    killSignal: 'SIGKILL',
+  })
+  const parts: Buffer[] = []
+  child.stdout.on('data', (part: Buffer) => parts.push(part))
+  return new Promise((resolve, reject) => {
+    child.once('error', reject)
+    child.once('close', (status) => resolve({ status, text: Buffer.concat(parts).toString() }))
+  })
+}
+
+async function runFile(file: string): Promise<Ran> {
   const startMs = performance.now()
-  const result = nodeTest([file], 1, 'pipe')
-  const text = String(result.stdout ?? '')
+  const { status, text } = await outputOf(file)
   const counts = /(\d+) passed, (\d+) failed, (\d+) skipped/.exec(text)
   const [passed = 0, failed = 0, skipped = 0] = (counts ?? []).slice(1).map(Number)
   const seconds = Math.round((performance.now() - startMs) / 1000)
-  const ok = result.status === 0
-  const verdict = ok ? `${passed} passed` : result.status === null ? `ended after ${seconds} s` : `${failed} failed`
+  const ok = status === 0
+  const verdict = ok ? `${passed} passed` : status === null ? `ended after ${seconds} s` : `${failed} failed`
   process.stdout.write(`${file}: ${verdict}, ${seconds} s\n`)
   if (!ok || skipped > 0) process.stdout.write(`${text.replace(/\n\d+ passed, \d+ failed, \d+ skipped\n/, '')}\n`)
   else process.stdout.write(text.replaceAll(/^(?!\| ).*\n/gm, '')) // tables, such as the kill matrix
   return { ok, counts: { passed, failed: ok ? 0 : Math.max(1, failed), skipped }, seconds }
 }
 
-function runOneByOne(files: readonly string[]): boolean {
-  const results = new Map(files.map((file) => [file, runFile(file)]))
+async function runFiles(files: readonly string[], atOnce: number): Promise<boolean> {
+  const results = new Map<string, Ran>()
+  const left = [...files]
+  const work = async (): Promise<void> => {
+    for (let file = left.shift(); file !== undefined; file = left.shift()) results.set(file, await runFile(file))
+  }
+  await Promise.all(Array.from({ length: atOnce }, work))
   const again = [...results].filter(([, { ok }]) => !ok).map(([file]) => file)
   for (const file of again) {
     process.stdout.write(`\nOnce more, by itself: `)
-    const second = runFile(file)
+    const second = await runFile(file)
     if (second.ok) process.stdout.write(`FLAKY ${file}: it failed in the run and passed by itself\n`)
     results.set(file, second)
   }
@@ -67,6 +80,11 @@ function runOneByOne(files: readonly string[]): boolean {
   return [...results.values()].every(({ ok }) => ok)
 }
 
+function runAll(files: readonly string[]): boolean {
+  const options = { stdio: 'inherit', timeout: FILE_MS_MAX, killSignal: 'SIGKILL' } as const
+  return spawnSync(process.execPath, nodeTestArgs(files, 2), options).status === 0
+}
+
 const [group = 'unit', ...named] = process.argv.slice(2)
 const patterns = GROUPS[group]
 if (patterns === undefined)
@@ -74,5 +92,6 @@ if (patterns === undefined)
 const found = patterns.flatMap((pattern) => globSync(pattern)).sort()
 const files = named.length > 0 ? named : found.filter((file) => (group === 'az') === file.startsWith('test/az/'))
 if (files.length === 0) throw new Error(`The test group "${group}" holds no file.`)
-const ok = ONE_BY_ONE.has(group) ? runOneByOne(files) : nodeTest(files, 2, 'inherit').status === 0
+const atOnce = FILES_AT_ONCE[group]
+const ok = atOnce === undefined ? runAll(files) : await runFiles(files, atOnce)
 process.exitCode = ok ? 0 : 1

@@ -9,7 +9,7 @@ import { type ActivityEvent, findResource, recordActivity } from '#catalog'
 import { ArmError, checkApiVersion, groupId, RETRY_AFTER_SECONDS } from '#contract'
 import { isAllowed, mayEnter } from '#domain'
 import type { Logger } from '#runtime'
-import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
+import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, type Caller, type Method, targetOf } from './call.ts'
 import type { RequestSeen } from '../metrics.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
@@ -259,7 +259,7 @@ export class Dispatcher {
       correlation: call.correlationId,
       caller: call.caller.principal.clientId,
       action: route.action,
-      resource: call.id,
+      resource: targetOf(call),
       status,
       httpStatus,
       operation,

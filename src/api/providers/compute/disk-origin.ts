@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { findResource, type ResourceRecord } from '#catalog'
 import { ArmError, parseResourceId, sameId } from '#contract'
 import { type DiskBacking, diskBytesOfUpload, isRefusal, sizeFromSource, type SnapshotBacking } from '#domain'
-import { diskStateOf, type DiskOrigin, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
+import { checkImportUrl, diskStateOf, type DiskOrigin, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
 import { replaceFile } from '#runtime'
 import type { ArmCall } from '../../arm/call.ts'
 import { fieldAt } from '../../arm/field-table.ts'
@@ -148,6 +148,7 @@ async function ofUri(call: ArmCall, body: unknown): Promise<DiskOrigin> {
     throw invalid('sourceUri', 'A disk is imported from a blob, a file: URL or an http or https URL.')
   const blob = url.host === new URL(call.baseUrl).host ? await blobAt(call, url) : undefined
   if (blob !== undefined) return ofBlob(call, body, blob)
+  await checkImportUrl(call.host.catalog, url.href)
   return { kind: 'url', urlFile: await keepUrl(call, url) }
 }
 
