@@ -112,7 +112,8 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     forceCloseConnections: 'idle',
     routerOptions: { caseSensitive: false, ignoreDuplicateSlashes: true, maxParamLength: 1000 },
     logger: false,
-    frameworkErrors: (error, request, reply) => void refuseEarly(parts, error, request, reply),
+    frameworkErrors: (error, request, reply) =>
+      void refuseEarly(parts, error, request, reply as unknown as FastifyReply),
     clientErrorHandler: refuseGarbage,
   }) as unknown as FastifyInstance
   app.removeAllContentTypeParsers()
@@ -138,11 +139,11 @@ async function refuseEarly(
   { blobs }: ListenerParts,
   error: Error,
   request: Pick<FastifyRequest, 'id' | 'raw'>,
-  reply: Pick<FastifyReply, 'raw' | 'hijack'> & { code: (status: number) => { send: (body: unknown) => unknown } },
+  reply: FastifyReply,
 ): Promise<void> {
   if (await blobs.take(request.raw, reply.raw, () => void reply.hijack())) return
   const answer = answerTo(error, request.id)
-  reply.code(answer.status).send(answer.body)
+  await reply.code(answer.status).send(answer.body)
 }
 
 /** What the framework refuses by itself says so by the class of its code; anything else is ours. */
@@ -150,8 +151,7 @@ function answerTo(error: Readonly<{ code?: string; statusCode?: number }> & Erro
   const { code = '', statusCode = 500 } = error
   if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
     return refusal('RequestBodyTooLarge', `The request content is larger than ${BODY_BYTES_MAX} bytes.`)
-  if (code.startsWith('FST_ERR_') && statusCode < 500)
-    return refusal('InvalidRequestFormat', error.message)
+  if (code.startsWith('FST_ERR_') && statusCode < 500) return refusal('InvalidRequestFormat', error.message)
   return errorReply(error, requestId)
 }
 

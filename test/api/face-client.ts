@@ -6,7 +6,12 @@ import type { FaceRecord } from '#server'
 import { eventually } from '../rig/deadline.ts'
 import type { Answer } from './api-world.ts'
 
-type Raw = Readonly<{ method: string; path: string; body?: string | Uint8Array; headers: Readonly<Record<string, string>> }>
+type Raw = Readonly<{
+  method: string
+  path: string
+  body?: string | Uint8Array
+  headers: Readonly<Record<string, string>>
+}>
 
 export class FaceClient {
   readonly #home: string

@@ -22,6 +22,8 @@ const FORMATS: readonly (readonly [format: string, name: string, ...options: str
   ['vmdk', 'VMDK'],
   ['qcow2', 'qcow2'],
 ]
+type Imported = Readonly<{ name: string; done: Done }>
+
 const EXTREMES = [0, 1, 0x7fffffff, 0x80000000, 0xffffffff]
 
 /** A few fields overwritten, in the head or the end, where formats keep what they say about themselves; or cut off. */
@@ -54,7 +56,7 @@ class ImageWorld {
     this.disks = disks
   }
 
-  async imported(bytes: Uint8Array, extension: string): Promise<Readonly<{ name: string; done: Done }>> {
+  async imported(bytes: Uint8Array, extension: string): Promise<Imported> {
     const name = `i${this.#count++}`
     const path = join(this.disks.folder, `${name}.${extension}`)
     await writeFile(path, bytes)
@@ -64,7 +66,13 @@ class ImageWorld {
     return { name, done }
   }
 
-  async refused({ name, done }: Readonly<{ name: string; done: Done }>, what: string): Promise<void> {
+  /** As many as EACH, at once. */
+  allImported(next: () => Buffer, extension: string): Promise<Imported[]> {
+    const images = Array.from({ length: EACH }, next)
+    return Promise.all(images.map((image) => this.imported(image, extension)))
+  }
+
+  async refused({ name, done }: Imported, what: string): Promise<void> {
     assert.notEqual(done.error?.code, 'InternalServerError', `${what}: ${JSON.stringify(done.error)}`)
     assert.equal((await this.disks.disk(name)).properties.provisioningState, 'Failed', what)
     await assert.rejects(stat(await this.disks.file(name)), what)
@@ -93,18 +101,15 @@ test(`damaged images of seed ${SEED}`, async (t) => {
       assert.equal(whole.done.status, 'Succeeded', JSON.stringify(whole.done))
       assert.ok((await disks.bytes(whole.name)).equals(content), 'undamaged it is the disk')
       const random = new SeededRandom(SEED)
-      for (let number = 0; number < EACH; number += 1) {
-        const one = await world.imported(damaged(random, good), extension)
-        const told = `${what} ${number} of seed ${SEED}`
+      const ends = await world.allImported(() => damaged(random, good), extension)
+      for (const [number, one] of ends.entries()) {
+        if (one.done.status !== 'Succeeded') await world.refused(one, `${what} ${number} of seed ${SEED}`)
         if (one.done.status === 'Succeeded') made += 1
-        else {
-          refused += 1
-          await world.refused(one, told)
-        }
+        else refused += 1
       }
       if (what !== 'fixed VHD') return
-      for (let number = 0; number < EACH; number += 1)
-        await world.refused(await world.imported(withBadFooter(random, good), extension), `footer ${number}`)
+      const footers = await world.allImported(() => withBadFooter(random, good), extension)
+      for (const [number, one] of footers.entries()) await world.refused(one, `footer ${number}`)
     })
 
   await t.test('what was refused left nothing; the worker goes on', async () => {

@@ -52,10 +52,11 @@ class HostileWorld {
     const jobs = await db.selectFrom('job').select(['id', 'name', 'status']).orderBy('id').execute()
     const tables = ['resource', 'operation', 'principal', 'principal_credential', 'role_assignment', 'setting'] as const
     const rows: unknown[] = []
-    for (const table of tables) rows.push((await db.selectFrom(table).selectAll().execute()).map((row) => JSON.stringify(row)).sort())
+    for (const table of tables)
+      rows.push((await db.selectFrom(table).selectAll().execute()).map((row) => JSON.stringify(row)).sort())
     const files: string[] = []
     for (const path of (await readdir(home.folder, { recursive: true })).sort()) {
-      if (/^(catalog\.sqlite|run|logs?)|\.beat$/.test(path)) continue
+      if (/^(catalog\.sqlite|run|logs?|instants)/.test(path)) continue
       const { size, mtimeMs } = await stat(join(home.folder, path))
       files.push(`${path} ${size} ${mtimeMs}`)
     }
@@ -81,13 +82,24 @@ async function furnish(world: DiskWorld): Promise<Target> {
   await world.import('d1', patchyDisk(1, MIB))
   const disk = world.id('d1')
   const creationData = { createOption: 'Copy', sourceResourceId: disk }
-  const snapshot = await put(inGroup('Microsoft.Compute/snapshots', 's1'), { location: 'eastus', properties: { creationData } })
+  const snapshot = await put(inGroup('Microsoft.Compute/snapshots', 's1'), {
+    location: 'eastus',
+    properties: { creationData },
+  })
   await world.succeed(await world.put('up', { creationData: { createOption: 'Upload', uploadSizeBytes: MIB + 512 } }))
-  const account = await put(inGroup('Microsoft.Storage/storageAccounts', 'acct1'), { location: 'eastus', kind: 'StorageV2', sku: { name: 'Standard_LRS' } })
-  const deployment = await put(inGroup('Microsoft.Resources/deployments', 'dep1'), { properties: { mode: 'Incremental', template: { contentVersion: '1.0.0.0', resources: [] } } })
+  const account = await put(inGroup('Microsoft.Storage/storageAccounts', 'acct1'), {
+    location: 'eastus',
+    kind: 'StorageV2',
+    sku: { name: 'Standard_LRS' },
+  })
+  const deployment = await put(inGroup('Microsoft.Resources/deployments', 'dep1'), {
+    properties: { mode: 'Incremental', template: { contentVersion: '1.0.0.0', resources: [] } },
+  })
   const elsewhere = `${api.subscription}/resourceGroups/rg2`
   await put(elsewhere, { location: 'eastus' })
-  const lock = await put(`${elsewhere}/providers/Microsoft.Authorization/locks/l1`, { properties: { level: 'CanNotDelete' } })
+  const lock = await put(`${elsewhere}/providers/Microsoft.Authorization/locks/l1`, {
+    properties: { level: 'CanNotDelete' },
+  })
   const { id: principal } = await api.principal('somebody', [])
   const secret = (await readFile(api.record.clientSecretFile, 'utf8')).trim()
   const token = await api.token()
@@ -119,12 +131,33 @@ async function signedBlob({ ask, api }: DiskWorld, account: string): Promise<str
   const sas = (resource: string, kind: 'b' | 'c', permissions: string): string => {
     const expiry = new globalThis.Date(systemClock.nowMs() + 3_600_000).toISOString()
     const version = '2021-08-06'
-    const text = [permissions, '', expiry, `/blob/acct1${resource}`, '', '', '', version, kind, '', '', '', '', '', '', '']
+    const text = [
+      permissions,
+      '',
+      expiry,
+      `/blob/acct1${resource}`,
+      '',
+      '',
+      '',
+      version,
+      kind,
+      '',
+      '',
+      '',
+      '',
+      '',
+      '',
+      '',
+    ]
     const sig = createHmac('sha256', key).update(text.join('\n')).digest('base64')
     return new URLSearchParams({ sp: permissions, se: expiry, sv: version, sr: kind, sig }).toString()
   }
   const inside = { method: 'PUT', headers: { 'x-ms-blob-type': 'BlockBlob', 'content-length': '3' } }
-  const container = await api.raw({ ...inside, path: `/acct1/vhds?restype=container&${sas('/vhds', 'c', 'cw')}`, headers: {} })
+  const container = await api.raw({
+    ...inside,
+    path: `/acct1/vhds?restype=container&${sas('/vhds', 'c', 'cw')}`,
+    headers: {},
+  })
   assert.equal(container.status, 201, container.text)
   const blob = await api.raw({ ...inside, path: `/acct1/vhds/b.bin?${sas('/vhds/b.bin', 'b', 'cw')}`, body: 'abc' })
   assert.equal(blob.status, 201, blob.text)
@@ -150,7 +183,7 @@ async function badTokens({ api }: DiskWorld, token: string): Promise<string[]> {
     await signed({ aud: 'https://evil.example/' }),
     await signed({ aud: [] }),
     await signed({ oid: '0b1f6471-1bf0-4dda-aec3-cb9272f09590' }),
-    await signed({ oid: undefined } as unknown as JWTPayload),
+    await signed({ oid: undefined }),
     await signed({ oid: gone.id }),
     await signed({}, other),
     await signed({}, new TextEncoder().encode(String(jwk.n)), 'HS256'),
@@ -167,7 +200,14 @@ async function badTokens({ api }: DiskWorld, token: string): Promise<string[]> {
     'x'.repeat(9000),
   ]
   await removePrincipal(api, gone.id)
-  return [...forged.map((one) => `Bearer ${one}`), 'Bearer', 'Bearer ', `Basic ${Buffer.from('a:b').toString('base64')}`, token, `Bearer ${token} x`]
+  return [
+    ...forged.map((one) => `Bearer ${one}`),
+    'Bearer',
+    'Bearer ',
+    `Basic ${Buffer.from('a:b').toString('base64')}`,
+    token,
+    `Bearer ${token} x`,
+  ]
 }
 
 async function removePrincipal({ catalog }: DiskWorld['api'], id: string): Promise<void> {

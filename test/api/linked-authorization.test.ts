@@ -31,15 +31,13 @@ const made = (createOption: string, field: string, id: string): unknown => ({
 /** One for each type that a body may name. */
 const CASES: readonly Case[] = [
   ...['disks/d', 'snapshots/s', 'restorePointCollections/c/restorePoints/p/diskRestorePoints/r'].flatMap((type) =>
-    ['Copy', 'Restore'].map(
-      (option): Case => ({
-        field: 'properties.creationData.sourceResourceId',
-        what: `a disk by ${option} of ${type}`,
-        method: 'PUT',
-        path: `${COMPUTE}/disks/new`,
-        body: (source) => made(option, 'sourceResourceId', `${source}/providers/${COMPUTE}/${type}`),
-      }),
-    ),
+    ['Copy', 'Restore'].map((option): Case => ({
+      field: 'properties.creationData.sourceResourceId',
+      what: `a disk by ${option} of ${type}`,
+      method: 'PUT',
+      path: `${COMPUTE}/disks/new`,
+      body: (source) => made(option, 'sourceResourceId', `${source}/providers/${COMPUTE}/${type}`),
+    })),
   ),
   ...(
     [
@@ -47,15 +45,13 @@ const CASES: readonly Case[] = [
       ['snapshots/s', 'Copy'],
       ['snapshots/s', 'CopyStart'],
     ] as const
-  ).map(
-    ([type, option]): Case => ({
-      field: 'properties.creationData.sourceResourceId',
-      what: `a snapshot by ${option} of ${type}`,
-      method: 'PUT',
-      path: `${COMPUTE}/snapshots/new`,
-      body: (source) => made(option, 'sourceResourceId', `${source}/providers/${COMPUTE}/${type}`),
-    }),
-  ),
+  ).map(([type, option]): Case => ({
+    field: 'properties.creationData.sourceResourceId',
+    what: `a snapshot by ${option} of ${type}`,
+    method: 'PUT',
+    path: `${COMPUTE}/snapshots/new`,
+    body: (source) => made(option, 'sourceResourceId', `${source}/providers/${COMPUTE}/${type}`),
+  })),
   {
     field: 'disks',
     what: 'snapshots of disks as a group',
@@ -194,11 +190,7 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
     for (const one of CASES) {
       const there = (await world.send(stranger, one, source)).body.error
       const absent = (await world.send(stranger, one, `${source}x`)).body.error
-      assert.deepEqual(
-        { ...absent, message: absent.message.replaceAll(`${source}x`, source) },
-        there,
-        one.what,
-      )
+      assert.deepEqual({ ...absent, message: absent.message.replaceAll(`${source}x`, source) }, there, one.what)
     }
   })
 
@@ -215,7 +207,10 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
     for (const more of [{}, { storageAccountId: account }, { storageAccountId: `${target}/x` }]) {
       const creationData = { createOption: 'Import', sourceUri: blob, ...more }
       const url = `${target}/providers/${COMPUTE}/disks/new?${VERSION}`
-      const { status, body, text } = await stranger<Failure>('PUT', url, { location: 'eastus', properties: { creationData } })
+      const { status, body, text } = await stranger<Failure>('PUT', url, {
+        location: 'eastus',
+        properties: { creationData },
+      })
       assert.deepEqual([status, body.error?.code], [403, 'LinkedAuthorizationFailed'], text)
     }
     assert.deepEqual(await world.names(), before)
@@ -226,7 +221,12 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
     assert.ok(copy !== undefined)
     const disk = { type: `${COMPUTE}/disks`, apiVersion: '2023-04-02', name: 'new', ...(copy.body(source) as object) }
     const theirs = `${source}/providers/${COMPUTE}/disks/d`
-    const lock = { type: 'Microsoft.Authorization/locks', apiVersion: '2020-05-01', name: 'l', properties: { level: 'ReadOnly' } }
+    const lock = {
+      type: 'Microsoft.Authorization/locks',
+      apiVersion: '2020-05-01',
+      name: 'l',
+      properties: { level: 'ReadOnly' },
+    }
     const templates: readonly (readonly [template: object, code: RegExp])[] = [
       [{ resources: [disk] }, /LinkedAuthorizationFailed/],
       [{ resources: [], outputs: { x: { type: 'object', value: `[reference('${theirs}', '2023-04-02')]` } } }, /AuthorizationFailed|does not have authorization/],
@@ -240,7 +240,10 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
       assert.match(JSON.stringify(end.body.error), code, end.text)
     }
     const left = (await world.names()).filter((id) => !before.includes(id))
-    assert.ok(left.every((id) => id.includes('/deployments/')), left.join('\n'))
+    assert.ok(
+      left.every((id) => id.includes('/deployments/')),
+      left.join('\n'),
+    )
   })
 
   await t.test('every field of docs/api that may name something is walked here', async () => {
@@ -248,7 +251,9 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
     const names = /(Id|Ids|Uri|Link|qmp|agent|path)$|^(disks|machines)$/
     let found = 0
     for (const file of await readdir('docs/api'))
-      for (const [, field = '', use] of (await readFile(`docs/api/${file}`, 'utf8')).matchAll(/^\| `([^`]+)` \| (\S+) \|/gm)) {
+      for (const [, field = '', use] of (await readFile(`docs/api/${file}`, 'utf8')).matchAll(
+        /^\| `([^`]+)` \| (\S+) \|/gm,
+      )) {
         if (!names.test(field) || (use !== 'honoured' && use !== 'stored')) continue
         found += 1
         assert.ok(walked.has(field) || WITH_ANOTHER.includes(field), `${file}: ${field}`)

@@ -133,7 +133,11 @@ class KillWorld {
       const jobs = await db.selectFrom('job').select(['id', 'status']).execute()
       const operations = await db.selectFrom('operation').selectAll().execute()
       for (const { id, order } of this.#begun) {
-        assert.deepEqual(jobs.filter((job) => job.id === id).map(({ status }) => status), ['succeeded'], order.what)
+        assert.deepEqual(
+          jobs.filter((job) => job.id === id).map(({ status }) => status),
+          ['succeeded'],
+          order.what,
+        )
         assert.equal(operations.filter((one) => one.id === id).length, 1, order.what)
       }
       assert.equal(operations.length, this.#begun.length, 'no other operation was begun')
@@ -154,7 +158,9 @@ test('kill -9 of the server after the 202 of every long-running operation', asyn
   await writeFile(join(images, 'old.raw'), content)
   await writeFile(join(served.home, 'import', 'i.raw'), content)
   const sizeBytes = { diskSizeGB: 1 }
-  const copyOf = (sourceResourceId: string, createOption = 'Copy') => ({ creationData: { createOption, sourceResourceId } })
+  const copyOf = (sourceResourceId: string, createOption = 'Copy') => ({
+    creationData: { createOption, sourceResourceId },
+  })
   const disk = (name: string): string => world.id('disks', name)
   const snapshot = (name: string): string => world.id('snapshots', name)
   const access = (level: string) => ({ access: level, durationInSeconds: 600 })
@@ -185,24 +191,27 @@ test('kill -9 of the server after the 202 of every long-running operation', asyn
     writeUrl = ends[3]?.properties?.output?.accessSAS ?? ''
   })
 
-  await t.test('access taken back; an upload ended; snapshots copied, and as a group; a disk of a snapshot', async () => {
-    const parts = [[0, uploaded], [SIZE, makeFixedVhdFooter(SIZE, Buffer.alloc(16, 7), 1_790_000_000_000)]] as const // prettier-ignore
-    for (const [from, bytes] of parts) await world.client.writePages(writeUrl, from, bytes)
-    await world.killAfter([
-      world.post('revoke', `${disk('old')}/endGetAccess`),
-      world.post('end of upload', `${disk('up')}/endGetAccess`),
-      world.make('snapshots', 'same', copyOf(snapshot('s1'))),
-      world.make('snapshots', 'far', copyOf(snapshot('s1'), 'CopyStart'), 'westus'),
-      world.make('disks', 'back', copyOf(snapshot('s1'))),
-      world.post('group', `${world.group}/providers/Holdfast.Protection/consistencyGroups/g/createSnapshots`, {
-        disks: [disk('i'), disk('copy')],
-      }),
-    ])
-    await world.holds('up', uploaded)
-    await world.holds('back', content)
-    assert.equal((await world.state(snapshot('far')))['completionPercent'], 100)
-    assert.equal((await world.state(disk('old')))['diskState'], 'Unattached')
-  })
+  await t.test(
+    'access taken back; an upload ended; snapshots copied, and as a group; a disk of a snapshot',
+    async () => {
+      const parts = [[0, uploaded], [SIZE, makeFixedVhdFooter(SIZE, Buffer.alloc(16, 7), 1_790_000_000_000)]] as const // prettier-ignore
+      for (const [from, bytes] of parts) await world.client.writePages(writeUrl, from, bytes)
+      await world.killAfter([
+        world.post('revoke', `${disk('old')}/endGetAccess`),
+        world.post('end of upload', `${disk('up')}/endGetAccess`),
+        world.make('snapshots', 'same', copyOf(snapshot('s1'))),
+        world.make('snapshots', 'far', copyOf(snapshot('s1'), 'CopyStart'), 'westus'),
+        world.make('disks', 'back', copyOf(snapshot('s1'))),
+        world.post('group', `${world.group}/providers/Holdfast.Protection/consistencyGroups/g/createSnapshots`, {
+          disks: [disk('i'), disk('copy')],
+        }),
+      ])
+      await world.holds('up', uploaded)
+      await world.holds('back', content)
+      assert.equal((await world.state(snapshot('far')))['completionPercent'], 100)
+      assert.equal((await world.state(disk('old')))['diskState'], 'Unattached')
+    },
+  )
 
   await t.test('a disk and a snapshot deleted; usage measured', async () => {
     const region = `${world.subscription}/providers/Holdfast.Protection/locations`

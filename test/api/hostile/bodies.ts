@@ -238,7 +238,15 @@ export const missingValue: Kind = (random, target) => {
 export const unknownField: Kind = (random, target) => {
   const template = random.pick(TEMPLATES.filter(({ closed }) => closed.length > 0))
   const at = random.pick(template.closed)
-  const name = random.pick(['isAdmin', '__proto__x', 'toString', 'ünïcode', 'provisioningStat', '$where', 'x'.repeat(300)])
+  const name = random.pick([
+    'isAdmin',
+    '__proto__x',
+    'toString',
+    'ünïcode',
+    'provisioningStat',
+    '$where',
+    'x'.repeat(300),
+  ])
   const body = withValue(template.body(target), [...split(at), name], random.pick([1, 'x', true, { a: 1 }, [1]]))
   return sent(template, random, target, `unknown ${at}.${name.slice(0, 20)}`, body)
 }

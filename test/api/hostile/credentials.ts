@@ -86,7 +86,12 @@ export const misusedSignedUrl: Kind = (random, { signedDisk, signedUpload, signe
 }
 
 export const badLogin: Kind = (random, { clientId, secret }) => {
-  const good = { grant_type: 'client_credentials', client_id: clientId, client_secret: secret, scope: 'https://management.azure.com/.default' }
+  const good = {
+    grant_type: 'client_credentials',
+    client_id: clientId,
+    client_secret: secret,
+    scope: 'https://management.azure.com/.default',
+  }
   const form: Record<string, string> = random.pick<Record<string, string>>([
     { ...good, grant_type: random.pick(['password', 'authorization_code', '', '__proto__']) },
     { ...good, client_id: random.pick(['', '0', "' or 1=1", '\u0000', 'x'.repeat(9000), clientId.slice(1)]) },

@@ -147,7 +147,11 @@ export const foreignId: Kind = (random, target) => {
   const name = `new${random.below(1_000_000).toString(36)}`
   const compute = `${group}/providers/Microsoft.Compute`
   const copied = { createOption: 'Copy', sourceResourceId: id }
-  const blobOf = (path: string) => ({ createOption: 'Import', sourceUri: `file:///etc${path}`, storageAccountId: account })
+  const blobOf = (path: string) => ({
+    createOption: 'Import',
+    sourceUri: `file:///etc${path}`,
+    storageAccountId: account,
+  })
   const [method, path, body] = random.pick<readonly [string, string, unknown]>([
     ['PUT', `${compute}/disks/${name}`, { location: 'eastus', properties: { creationData: copied } }],
     ['PUT', `${compute}/snapshots/${name}`, { location: 'eastus', properties: { creationData: copied } }],
@@ -212,7 +216,12 @@ export const wrongMethod: Kind = (random, { disk, snapshot, group, subscription 
 
 /** Headers that are wrong on a request that would be done without them. */
 export const badHeader: Kind = (random, { disk, snapshot }) => {
-  const patch = { method: 'PATCH', path: `${disk}?${VERSION}`, body: '{"tags":{"hostile":"yes"}}', shape: 'arm' as const }
+  const patch = {
+    method: 'PATCH',
+    path: `${disk}?${VERSION}`,
+    body: '{"tags":{"hostile":"yes"}}',
+    shape: 'arm' as const,
+  }
   return random.pick<HostileRequest>([
     { ...patch, kind: 'if-match', headers: { 'if-match': 'W/"no"' } },
     { ...patch, kind: 'if-match junk', headers: { 'if-match': '"\u0080\u00ff' } },

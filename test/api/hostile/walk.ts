@@ -2,8 +2,26 @@
 import { Agent, request as httpsRequest } from 'node:https'
 import { SeededRandom } from '#base'
 import { badLogin, badSignedUrl, badToken, misusedSignedUrl } from './credentials.ts'
-import { badTemplate, missingValue, noObject, tooDeep, tooMuch, unknownField, wrappedValue, wrongValue } from './bodies.ts'
-import { badHeader, badQuery, foreignId, foreignPath, trickName, trickPath, trickSegment, wrongMethod } from './paths.ts'
+import {
+  badTemplate,
+  missingValue,
+  noObject,
+  tooDeep,
+  tooMuch,
+  unknownField,
+  wrappedValue,
+  wrongValue,
+} from './bodies.ts'
+import {
+  badHeader,
+  badQuery,
+  foreignId,
+  foreignPath,
+  trickName,
+  trickPath,
+  trickSegment,
+  wrongMethod,
+} from './paths.ts'
 import type { HostileRequest, Kind, Target } from './request.ts'
 
 /** How often each is sent, of the sum. */
@@ -63,7 +81,9 @@ export function whyWrong({ shape, method }: HostileRequest, { status, headers, t
     return 'it is not JSON'
   }
   if (shape === 'oauth')
-    return typeof body.error === 'string' && typeof body.error_description === 'string' ? undefined : 'not OAuth’s shape'
+    return typeof body.error === 'string' && typeof body.error_description === 'string'
+      ? undefined
+      : 'not OAuth’s shape'
   const { code, message } = (body.error ?? {}) as { code?: unknown; message?: unknown }
   const isArm = typeof code === 'string' && /^\w+$/.test(code) && typeof message === 'string' && message !== ''
   return isArm ? undefined : 'it is not in the shape of Resource Manager'
@@ -81,7 +101,12 @@ export class Walker {
   }
 
   /** @param kinds with their weights */
-  async walk(kinds: readonly (readonly [Kind, number])[], seed: number, from: number, count: number): Promise<WalkReport> {
+  async walk(
+    kinds: readonly (readonly [Kind, number])[],
+    seed: number,
+    from: number,
+    count: number,
+  ): Promise<WalkReport> {
     const wrong: string[] = []
     const seen = new Set<string>()
     let next = from
@@ -112,15 +137,18 @@ export class Walker {
     }
     const { hostname, port } = this.#endpoint
     return new Promise((resolve, reject) => {
-      const sent = httpsRequest({ agent: this.#agent, hostname, servername: 'localhost', port, method, path, headers: all }, (response) => {
-        const parts: Buffer[] = []
-        response.on('data', (part: Buffer) => parts.push(part))
-        response.on('error', reject)
-        response.on('end', () => {
-          const text = Buffer.concat(parts).toString('utf8')
-          resolve({ status: response.statusCode ?? 0, headers: response.headers, text })
-        })
-      })
+      const sent = httpsRequest(
+        { agent: this.#agent, hostname, servername: 'localhost', port, method, path, headers: all },
+        (response) => {
+          const parts: Buffer[] = []
+          response.on('data', (part: Buffer) => parts.push(part))
+          response.on('error', reject)
+          response.on('end', () => {
+            const text = Buffer.concat(parts).toString('utf8')
+            resolve({ status: response.statusCode ?? 0, headers: response.headers, text })
+          })
+        },
+      )
       sent.on('error', reject)
       sent.end(body)
     })
@@ -136,6 +164,7 @@ function withText(why: string | undefined, { status, text }: Heard): string | un
 }
 
 function told({ method, path, headers, body }: HostileRequest): string {
-  const text = body === undefined ? '' : typeof body === 'string' ? body.slice(0, 400) : Buffer.from(body).toString('hex')
+  const text =
+    body === undefined ? '' : typeof body === 'string' ? body.slice(0, 400) : Buffer.from(body).toString('hex')
   return `  ${method} ${JSON.stringify(path.slice(0, 400))} ${JSON.stringify(headers ?? {}).slice(0, 200)}\n  ${JSON.stringify(text)}`
 }
