@@ -4,7 +4,7 @@
  * HOLDFAST_HOSTILE_FROM=n from that one on.
  */
 import assert from 'node:assert/strict'
-import { createHmac, generateKeyPairSync } from 'node:crypto'
+import { generateKeyPairSync } from 'node:crypto'
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -14,6 +14,7 @@ import { systemClock } from '#runtime'
 import { followed, VERSION } from './api-world.ts'
 import { DiskWorld, patchyDisk } from './disk-world.ts'
 import type { Kind, Target } from './hostile/request.ts'
+import { serviceSas } from './service-sas.ts'
 import { hostileRequest, KINDS, Walker } from './hostile/walk.ts'
 
 const environment = (name: string, otherwise: number): number => Number(process.env[name] ?? otherwise)
@@ -127,31 +128,10 @@ async function furnish(world: DiskWorld): Promise<Target> {
 async function signedBlob({ ask, api }: DiskWorld, account: string): Promise<string> {
   type Keys = { keys: { value: string }[] }
   const { body } = await ask<Keys>('POST', `${account}/listKeys?${VERSION}`)
-  const key = Buffer.from(body.keys[0]?.value ?? '', 'base64')
-  const sas = (resource: string, kind: 'b' | 'c', permissions: string): string => {
-    const expiry = new globalThis.Date(systemClock.nowMs() + 3_600_000).toISOString()
-    const version = '2021-08-06'
-    const text = [
-      permissions,
-      '',
-      expiry,
-      `/blob/acct1${resource}`,
-      '',
-      '',
-      '',
-      version,
-      kind,
-      '',
-      '',
-      '',
-      '',
-      '',
-      '',
-      '',
-    ]
-    const sig = createHmac('sha256', key).update(text.join('\n')).digest('base64')
-    return new URLSearchParams({ sp: permissions, se: expiry, sv: version, sr: kind, sig }).toString()
-  }
+  const key = body.keys[0]?.value ?? ''
+  const expiryMs = systemClock.nowMs() + 3_600_000
+  const sas = (resource: string, kind: 'b' | 'c', permissions: string): string =>
+    serviceSas(key, { account: 'acct1', resource, kind, permissions, expiryMs })
   const inside = { method: 'PUT', headers: { 'x-ms-blob-type': 'BlockBlob', 'content-length': '3' } }
   const container = await api.raw({
     ...inside,
