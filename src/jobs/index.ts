@@ -67,7 +67,13 @@ export {
   type GrowDiskInput,
   SWEEP_POOLS_JOB,
 } from './compute/change-disk.ts'
-export { type ComputeParts, CREATE_DISK_JOB, type CreateDiskInput, type DiskOrigin } from './compute/create-disk.ts'
+export {
+  checkImportUrl,
+  type ComputeParts,
+  CREATE_DISK_JOB,
+  type CreateDiskInput,
+  type DiskOrigin,
+} from './compute/create-disk.ts'
 export { BEGIN_ACCESS_JOB, END_ACCESS_JOB, FINISH_UPLOAD_JOB } from './compute/disk-access.ts'
 export { backingOf, DISK_TYPE, diskStateOf, propertiesOf, sizeBytesOf } from './compute/disk-records.ts'
 export { computeTasks, defineComputeJobs, diskDeleteJobs, scheduleSweep } from './compute/define.ts'

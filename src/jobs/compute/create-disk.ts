@@ -18,6 +18,7 @@ import { JobsError } from '../errors.ts'
 import type { JobDefinition } from '../port.ts'
 import { recordOf, type RepositoryHost } from '../repository-access.ts'
 import type { TaskRunner } from '../tasks.ts'
+import { checkUrl } from './download.ts'
 import { backingOf, changeDisk, findDisk, sizeProperties } from './disk-records.ts'
 import { REMOVE_DISK_TASK } from './disk-tasks.ts'
 import { type MadeDisk, MAKE_DISK_TASK } from './make-disk.ts'
@@ -68,6 +69,15 @@ export async function listSetting(catalog: Catalog, name: string, otherwise: rea
   return Array.isArray(list) ? list.filter((one) => typeof one === 'string') : [...otherwise]
 }
 
+function importHosts(catalog: Catalog): Promise<string[]> {
+  return listSetting(catalog, 'import-hosts', [])
+}
+
+/** Whether a disk may be imported from there, as far as the URL itself says. @throws JobsError `import_refused` */
+export async function checkImportUrl(catalog: Catalog, url: string): Promise<void> {
+  checkUrl(url, await importHosts(catalog))
+}
+
 /** The pool that the disk's file lies in. @throws JobsError `region_without_pool` */
 export async function poolOf(catalog: Catalog, region: string, file: string): Promise<PoolPlace> {
   const pools = await listPools(catalog, region)
@@ -100,7 +110,7 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput): Promis
     case 'blob':
       return { kind: 'image', path: origin.path, folders: [origin.folder] }
     case 'url':
-      return { kind: 'url', urlFile: origin.urlFile, hosts: await listSetting(catalog, 'import-hosts', []) }
+      return { kind: 'url', urlFile: origin.urlFile, hosts: await importHosts(catalog) }
     default:
       return unreachable(origin)
   }

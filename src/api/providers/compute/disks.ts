@@ -231,7 +231,7 @@ function changed(body: unknown, now: ResourceRecord, isWhole: boolean): Pick<Par
 async function change(call: ArmCall, existing: ResourceRecord, body: unknown, isWhole: boolean): Promise<ArmReply> {
   const { catalog, clock } = call.host
   checkUnchanged(body, existing)
-  const grown = growth(sizeBytesOf(existing), wantedBytes(body))
+  const grown = growth(sizeBytesOf(existing), wantedBytes(body), isWhole)
   if (isRefusal(grown)) throw new ArmError('OperationNotAllowed', grown.message, { target: `${P}diskSizeGB` })
   const apply = async (
     trx: CatalogTransaction,
