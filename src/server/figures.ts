@@ -3,13 +3,16 @@ import { stat } from 'node:fs/promises'
 import type { Clock } from '#base'
 import type { Figure } from '#api'
 import { type Catalog, countCatalog, newestPoints } from '#catalog'
+import type { Hosts } from './hosts/hosts.ts'
 import type { Health } from './serve.ts'
 import { poolViews, storeViews } from './places/space-methods.ts'
 
 type Sample = Figure['samples'][number]
 
-async function spaceFigures(catalog: Catalog): Promise<Figure[]> {
-  const pools = (await poolViews({ catalog })).map((pool) => ({ ...pool, kind: 'pool', reserve: pool.reserveBytes }))
+type Seen = Readonly<{ catalog: Catalog; clock: Clock; hosts: Hosts }>
+
+async function spaceFigures({ catalog, hosts }: Seen): Promise<Figure[]> {
+  const pools = (await poolViews({ catalog, hosts })).map((pool) => ({ ...pool, kind: 'pool', reserve: pool.reserveBytes }))
   const stores = (await storeViews({ catalog })).map((store) => ({ ...store, kind: 'store', reserve: 0 }))
   const places = [...pools, ...stores].map(({ kind, region, name, space, reserve }) => ({
     labels: { kind, region, name },
@@ -41,10 +44,10 @@ async function spaceFigures(catalog: Catalog): Promise<Figure[]> {
 }
 
 export async function figuresOf(
-  catalog: Catalog,
-  clock: Clock,
+  seen: Seen,
   health: () => Promise<Health>,
 ): Promise<readonly Figure[]> {
+  const { catalog, clock } = seen
   const { jobs, processes, version, alarms } = await health()
   const nowMs = clock.nowMs()
   const counted = Object.entries(await countCatalog(catalog))
@@ -86,6 +89,6 @@ export async function figuresOf(
       help: 'Since the newest recovery point of a machine.',
       samples: points.map(({ machine, takenMs }) => ({ labels: { machine }, value: (nowMs - takenMs) / 1000 })),
     },
-    ...(await spaceFigures(catalog)),
+    ...(await spaceFigures(seen)),
   ]
 }

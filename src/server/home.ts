@@ -21,14 +21,14 @@
 import { chmodSync, mkdirSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { messageOf } from '#base'
-import { type Environment, recordPath, type RpcAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
+import { type Environment, recordPath, type ListenAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
 import { ServerError } from './errors.ts'
 
 export type Home = Readonly<{
   folder: string
   catalog: string
   lock: (name: string) => string
-  socket: (name: string) => RpcAddress
+  socket: (name: string) => ListenAddress
   record: (name: string) => string
   log: (name: string) => string
   /** What a process prints besides its log, such as its last words. */

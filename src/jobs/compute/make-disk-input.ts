@@ -3,9 +3,9 @@ import { DISK_BYTES_MAX, SECTOR_BYTES } from '#base'
 import {
   absolutePathOf,
   inputInvalid,
-  readRepositoryAccess,
+  readTaskAccess,
   recordOf,
-  type RepositoryAccess,
+  type TaskAccess,
 } from '../repository-access.ts'
 import type { PoolPlace } from './pool-room.ts'
 
@@ -19,7 +19,7 @@ export type DiskBytes =
   | Readonly<{ kind: 'upload'; path: string; uploadBytes: number }>
   /** A URL that stands in a file (it may hold a signature), of one of these hosts. */
   | Readonly<{ kind: 'url'; urlFile: string; hosts: readonly string[] }>
-  | Readonly<{ kind: 'version'; access: RepositoryAccess; point: string; disk: string }>
+  | Readonly<{ kind: 'version'; access: TaskAccess; point: string; disk: string }>
 
 export type MakeDiskInput = Readonly<{
   file: string
@@ -66,7 +66,7 @@ function bytesOf(given: Record<string, unknown>): DiskBytes {
     case 'url':
       return { kind, urlFile: absolutePathOf(given['urlFile'], 'urlFile'), hosts: textsOf(given['hosts'], 'hosts') }
     case 'version': {
-      const access = readRepositoryAccess(recordOf(given['access'], 'access'))
+      const access = readTaskAccess(recordOf(given['access'], 'access'))
       return { kind, access, point: textOf(given['point'], 'point'), disk: textOf(given['disk'], 'disk') }
     }
     default:
