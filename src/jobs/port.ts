@@ -22,7 +22,7 @@ export type StepRetry = Readonly<{
   attemptsMax: number
   delayMs: number
   delayMsMax: number
-  /** Codes of errors that are waited out, however long: such an attempt is not counted, the next one follows in seconds. */
+  /** Codes of errors that are waited out, however long: such an attempt is not counted, the next one follows within 30 s. */
   waitsFor?: readonly string[]
 }>
 
