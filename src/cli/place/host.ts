@@ -27,8 +27,8 @@ export function hostCommand(): Command {
     .addCommand(tokenCommand())
     .addCommand(setCommand())
     .addCommand(listCommand())
-    .addCommand(oneHost('show', 'one host in full'))
-    .addCommand(oneHost('remove', 'forget a host that nothing uses, and refuse it from now on'))
+    .addCommand(showCommand())
+    .addCommand(removeCommand())
 }
 
 function withInviteOptions(command: Command): Command {
@@ -209,17 +209,38 @@ function listCommand(): Command {
     )
 }
 
-function oneHost(verb: 'show' | 'remove', summary: string): Command {
+function showCommand(): Command {
   return makeHomeCommand({
-    usage: `${verb} <region> <name>`,
-    summary,
-    examples: [`holdfast host ${verb} eastus rack2`],
+    usage: 'show <region> <name>',
+    summary: 'one host in full',
+    examples: ['holdfast host show eastus rack2'],
   }).action((region: string, name: string, options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
-        const host = (await control.call(`host.${verb}`, { region, name })) as HostView
-        output.result(host, () => (verb === 'show' ? describe(host) : `${host.region} uses ${host.name} no more.`))
+        const host = (await control.call('host.show', { region, name })) as HostView
+        output.result(host, () => describe(host))
       }),
     ),
   )
+}
+
+function removeCommand(): Command {
+  return makeHomeCommand({
+    usage: 'remove <region> <name>',
+    summary: 'forget a host that nothing uses, and refuse it from now on',
+    description:
+      'Ends its connections and refuses its certificate. Refused itself while a pool or a disk is there. With --lost it is forgotten ' +
+      'all the same: what lies there is out of reach until a host of this name joins again; its disks and pools can be deleted.',
+    examples: ['holdfast host remove eastus rack2'],
+  })
+    .option('--lost', 'the host does not come back')
+    .action((region: string, name: string, options: HomeOptions & Readonly<{ lost?: boolean }>) =>
+      runCommandHandler(options, ({ output }) =>
+        withControl(options, async (control) => {
+          const { lost } = options
+          const host = (await control.call('host.remove', { region, name, lost })) as HostView
+          output.result(host, () => `${host.region} uses ${host.name} no more.`)
+        }),
+      ),
+    )
 }

@@ -68,7 +68,7 @@ export class ByteClient implements WorkerBytes {
     })
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const asked = httpRequest(
-        { createConnection: () => socket, method, path, headers, agent: false, ...(signal && { signal }) },
+        { createConnection: () => socket, method, path, headers, ...(signal && { signal }) },
         resolve,
       )
       asked.on('error', (error) => reject(lost(error)))

@@ -200,7 +200,10 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
           async (step) => {
             const record = await findResource(catalog, id)
             const host = record === undefined ? undefined : backingOf(record).host
-            await tasks.run(step, REMOVE_DISK_TASK, { files }, host)
+            await tasks.run(step, REMOVE_DISK_TASK, { files }, host).catch((error: unknown) => {
+              // The host was given up as lost, and what lay there with it.
+              if (!isHoldfastError(error, 'host_unknown')) throw error
+            })
           },
           { retry: WORKER_RETRY },
         )

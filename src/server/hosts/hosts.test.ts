@@ -19,7 +19,7 @@ import { type Joined, readJoined, writeJoined } from '../worker/joined.ts'
 import { startWorker, type Worker } from '../worker/worker.ts'
 import { fingerprintOf, newKeyPair } from './host-certificates.ts'
 import { DOOR_NAME, JOIN_PROTOCOL, LINE_PROTOCOL } from './host-protocol.ts'
-import { withKeys } from './host-tasks.ts'
+import { HostTasks, withKeys } from './host-tasks.ts'
 import { digestOf, readJoinToken, writeJoinToken } from './join-token.ts'
 
 type Added1 = HostView & Invitation
@@ -263,6 +263,31 @@ test('A pool of a host lies in a folder of that host, tried and measured there; 
   await until('away', async () => (await stateOf(world)) === 'away')
   assert.equal((await world.ask<PoolView>('pool.show', { region: 'attic', name: 'p' })).space, undefined)
   await assert.rejects(world.ask('pool.remove', { region: 'attic', name: 'p' }), { code: 'host_away' })
+})
+
+test('A host that is lost can be removed with its pools; what waits for it is told, and a new one of its name has them again', async () => {
+  const { world, made } = await worldWithHost()
+  await using _ = world
+  await using far = await Far.make()
+  await joinServer(far.home, made.token)
+  await far.start()
+  await until('connected', async () => (await stateOf(world)) === 'connected')
+  const pool = { region: 'attic', name: 'p', host: 'far', path: join(far.home.folder, 'pool') }
+  await world.ask('pool.add', pool)
+  await far.stop()
+  await world.ask('host.remove', { ...FAR, lost: true })
+  const tasks = new HostTasks(world.catalog, { run: () => Promise.reject(new Error('not here')) }, () => {
+    throw new Error('nobody is asked')
+  })
+  await assert.rejects(tasks.run({} as never, 'hold', {}, 'attic/far'), { code: 'host_unknown', retry: 'never' })
+  assert.equal((await world.ask<PoolView>('pool.show', pool)).space, undefined)
+  const again = await world.ask<Added1>('host.add', { ...FAR, driver: 'qemu' })
+  await joinServer(far.home, again.token)
+  await far.start()
+  await until('connected', async () => (await stateOf(world)) === 'connected')
+  assert.ok((await world.ask<PoolView>('pool.show', pool)).space !== undefined)
+  await world.ask('host.remove', { ...FAR, lost: true })
+  await world.ask('pool.remove', pool)
 })
 
 test('Limits of a host reach its worker when they are set, and when it is connected again', async () => {

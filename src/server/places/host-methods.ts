@@ -4,7 +4,7 @@
  *   host.add {region, name, driver, address?, port?, minutes?}   → HostView, elsewhere with its Invitation
  *   host.token {region, name, address?, port?, minutes?}         → HostView & Invitation; what let it in before holds no longer
  *   host.set {region, name, tasksAtOnce?, bytesPerSecond?}       → HostView; null: as the settings say
- *   host.list {region?} → HostView[]    host.show {region, name}    host.remove {region, name}
+ *   host.list {region?} → HostView[]    host.show {region, name}    host.remove {region, name, lost?}
  *
  * A removed host is refused at once: its line and all that goes through it is ended with the removal.
  */
@@ -195,16 +195,20 @@ async function checkHostUnused(trx: CatalogTransaction, host: Host): Promise<voi
   if (user !== undefined) throw inUse('host', host.name, `${user.id} is there`)
 }
 
+/** `lost`: it does not come back; disks and pools that name it can be deleted then, and are out of reach until it is added again. */
 async function removeHost(parts: AdminParts, params: unknown): Promise<HostView> {
+  const isLost = fieldsOf(params)['lost'] === true
   const view = await oneView(parts, params)
   const host = await parts.catalog.write(async (trx) => {
     const found = await findHost(trx, params)
-    await checkHostUnused(trx, found)
+    if (!isLost || found.name === LOCAL_HOST) await checkHostUnused(trx, found)
     await deleteHost(trx, found.region, found.name)
     return found
   })
   parts.hosts.lines.end(hostKey(host), 'it was removed')
-  await recordChange(parts, 'Holdfast.Places/hosts/delete', `/regions/${host.region}/hosts/${host.name}`)
+  await recordChange(parts, 'Holdfast.Places/hosts/delete', `/regions/${host.region}/hosts/${host.name}`, {
+    lost: isLost,
+  })
   return view
 }
 

@@ -266,7 +266,9 @@ async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolVi
 
 async function removePool(parts: AdminParts, params: unknown): Promise<PoolView> {
   const pool = await find(parts, 'pool', params, listPools)
-  await checkUnused('pool', pool.name, pool.path, parts.hosts.folders(pool.region, pool.host))
+  const { region, host } = pool
+  const isReached = host === undefined || (await findHostLink(parts.catalog, region, host)) !== undefined
+  if (isReached) await checkUnused('pool', pool.name, pool.path, parts.hosts.folders(region, host))
   const key = pool.host === undefined ? undefined : `"host":${JSON.stringify(`${pool.region}/${pool.host}`)}`
   const isThere = (backing: string): boolean => (key === undefined ? !backing.includes('"host":"') : backing.includes(key))
   await parts.catalog.write(async (trx) => {
