@@ -6,6 +6,7 @@
  *   catalog.sqlite         the catalog (src/catalog)
  *   backup/                copies of the catalog, one a day (src/server/catalog-copies.ts)
  *   keys/, tls/            what must stay secret: the key of tokens, the administrator's secret, certificates' keys
+ *                          of a host elsewhere: tls/host.json, which lets it in at its server, and no catalog
  *   regions/               pool and store of the regions made to try things out
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
  *   run/serve.sock         the sockets that they answer on; run/bytes.sock, where the worker moves bytes for signed URLs

@@ -14,6 +14,7 @@ import { issueCertificate } from '../face/certificates.ts'
 import { type Home, openHome } from '../home.ts'
 import type { HostView, Invitation } from '../places/host-methods.ts'
 import type { Added, PoolView } from '../places/space-methods.ts'
+import { secretsOf, withoutSecrets } from '../support/secrets.ts'
 import { joinServer } from '../worker/join.ts'
 import { type Joined, readJoined, writeJoined } from '../worker/joined.ts'
 import { startWorker, type Worker } from '../worker/worker.ts'
@@ -317,6 +318,17 @@ test('Limits of a host reach its worker when they are set, and when it is connec
   await assert.rejects(world.ask('host.set', { ...FAR, tasksAtOnce: 0 }), { code: 'place_invalid' })
   const unset = await world.ask<HostView>('host.set', { ...FAR, tasksAtOnce: null, bytesPerSecond: null })
   assert.deepEqual(unset.limits, {})
+})
+
+test('What a bundle takes out of texts holds the key of a joined home and every join token', async () => {
+  const { world, made } = await worldWithHost()
+  await using _ = world
+  await using far = await Far.make()
+  const { privateKey } = await joinServer(far.home, made.token)
+  const secrets = await secretsOf(far.home.folder, {})
+  const lines = privateKey.split('\n').filter((line) => line !== '' && !line.startsWith('-----'))
+  assert.ok(lines.length > 0 && lines.every((line) => secrets.includes(line)))
+  assert.equal(withoutSecrets(`got ${made.token} today`, []), 'got holdfast-join-1.[hidden] today')
 })
 
 test('A home of a server, or one whose worker runs, joins nothing', async () => {

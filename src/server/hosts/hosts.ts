@@ -32,7 +32,7 @@ export type HostsParts = Readonly<{
   reconcile?: (worker: WorkerClient) => Promise<void>
 }>
 
-const TELL_MS = 15_000
+const CARE_MS = 15_000
 const ANY_ADDRESS = ['0.0.0.0', '::']
 
 export class Hosts {
@@ -40,7 +40,7 @@ export class Hosts {
   readonly #parts: HostsParts
   readonly #workers = new Map<HostKey, WorkerClient>()
   readonly #over = new AbortController()
-  #telling: Promise<void> = Promise.resolve()
+  #caring: Promise<void> = Promise.resolve()
   #door: Promise<HostDoor> | undefined
 
   constructor(parts: HostsParts) {
@@ -49,10 +49,22 @@ export class Hosts {
     this.lines = new HostLines({ clock, random, logger, onUp: (key) => this.#welcome(key) })
   }
 
-  /** Opens the door if there is a host to open it for. @throws ServerError `hosts_port_unusable` */
+  /**
+   * Opens the door if there is a host to open it for, and looks after it and the limits of this host from now on. A port that
+   * is taken keeps nobody from serving: it is told in the log, and tried again.
+   */
   async begin(): Promise<void> {
-    this.#telling = this.#keepTelling()
-    if ((await listHostLinks(this.#parts.catalog)).length > 0) await this.openDoor()
+    await this.#lookAfterDoor()
+    this.#caring = this.#care()
+  }
+
+  async #lookAfterDoor(): Promise<void> {
+    if (this.#door !== undefined) return
+    try {
+      if ((await listHostLinks(this.#parts.catalog)).length > 0) await this.openDoor()
+    } catch (error) {
+      this.#parts.logger.error({ error: messageOf(error) }, 'hosts elsewhere cannot connect')
+    }
   }
 
   /** Where it listens. @throws ServerError `hosts_port_unusable`; it is tried again by the next call */
@@ -81,7 +93,7 @@ export class Hosts {
 
   async close(): Promise<void> {
     this.#over.abort()
-    await this.#telling
+    await this.#caring
     const door = await this.#door?.catch(() => undefined)
     await door?.close()
   }
@@ -129,15 +141,16 @@ export class Hosts {
   }
 
   /** The worker of this host may be started anew at any time, and knows the settings alone then. */
-  async #keepTelling(): Promise<void> {
+  async #care(): Promise<void> {
     const { clock, logger } = this.#parts
     while (!this.#over.signal.aborted) {
       await this.tellLimits('', LOCAL_HOST).catch((error: unknown) => {
         if (!isHoldfastError(error, 'worker_lost')) logger.warn({ error: messageOf(error) }, 'limits were not told')
       })
-      await clock.sleep(TELL_MS, this.#over.signal).catch(() => {
+      await clock.sleep(CARE_MS, this.#over.signal).catch(() => {
         // We are to leave: the loop sees it.
       })
+      if (!this.#over.signal.aborted) await this.#lookAfterDoor()
     }
   }
 
