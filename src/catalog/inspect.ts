@@ -39,13 +39,15 @@ function inspect(db: DatabaseSync): CatalogInspection {
     schemaKnown: SCHEMA_NUMBER,
     findings,
     newestMs: rows('select max(at_ms) as at from activity').map(({ at }) => (at === null ? undefined : Number(at)))[0],
-    pools: rows(`select region, name, path, ${host} as host, reserve_bytes from pool order by region, name`).map((row) => ({
-      region: String(row['region']),
-      name: String(row['name']),
-      path: String(row['path']),
-      ...(typeof row['host'] === 'string' && { host: row['host'] }),
-      reserveBytes: Number(row['reserve_bytes']),
-    })),
+    pools: rows(`select region, name, path, ${host} as host, reserve_bytes from pool order by region, name`).map(
+      (row) => ({
+        region: String(row['region']),
+        name: String(row['name']),
+        path: String(row['path']),
+        ...(typeof row['host'] === 'string' && { host: row['host'] }),
+        reserveBytes: Number(row['reserve_bytes']),
+      }),
+    ),
     stores: rows('select region, name, location from store order by region, name').map((row) => ({
       region: String(row['region']),
       name: String(row['name']),

@@ -15,7 +15,14 @@ export { readCredential, type RepositoryAccess, type RepositoryHost } from './re
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
 export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'
-export { HOST_WAIT, type Milestone, type TaskContext, type TaskHandler, type TaskKey, type TaskRunner } from './tasks.ts'
+export {
+  HOST_WAIT,
+  type Milestone,
+  type TaskContext,
+  type TaskHandler,
+  type TaskKey,
+  type TaskRunner,
+} from './tasks.ts'
 export type {
   ChildOptions,
   CleanupOptions,

@@ -12,7 +12,11 @@ type Sample = Figure['samples'][number]
 type Seen = Readonly<{ catalog: Catalog; clock: Clock; hosts: Hosts }>
 
 async function spaceFigures({ catalog, hosts }: Seen): Promise<Figure[]> {
-  const pools = (await poolViews({ catalog, hosts })).map((pool) => ({ ...pool, kind: 'pool', reserve: pool.reserveBytes }))
+  const pools = (await poolViews({ catalog, hosts })).map((pool) => ({
+    ...pool,
+    kind: 'pool',
+    reserve: pool.reserveBytes,
+  }))
   const stores = (await storeViews({ catalog })).map((store) => ({ ...store, kind: 'store', reserve: 0 }))
   const places = [...pools, ...stores].map(({ kind, region, name, space, reserve }) => ({
     labels: { kind, region, name },
@@ -43,10 +47,7 @@ async function spaceFigures({ catalog, hosts }: Seen): Promise<Figure[]> {
   ]
 }
 
-export async function figuresOf(
-  seen: Seen,
-  health: () => Promise<Health>,
-): Promise<readonly Figure[]> {
+export async function figuresOf(seen: Seen, health: () => Promise<Health>): Promise<readonly Figure[]> {
   const { catalog, clock } = seen
   const { jobs, processes, version, alarms } = await health()
   const nowMs = clock.nowMs()

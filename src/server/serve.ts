@@ -12,7 +12,7 @@ import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
 import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
-import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
+import { identityOf, type Logger, type ProcessIdentity, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
 import { certificateMethods } from './access/certificate-methods.ts'
 import { principalMethods } from './access/principal-methods.ts'
@@ -164,6 +164,24 @@ function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMetho
   }
 }
 
+/** The engine, and the ways to the workers that do its steps: the one of this host, and those elsewhere. */
+function workersOf(options: ServeOptions, catalog: Catalog, self: ProcessIdentity) {
+  const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
+  const timing = { historyMs: (config.retention.jobDays + 1) * DAY_MS, ...options.timing }
+  const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, slots: JOBS_AT_ONCE, timing })
+  const local = new WorkerClient(home.socket('worker'), logger, clock)
+  const letGo = (worker: WorkerClient): Promise<void> => reconcile(engine, worker, logger)
+  const hosts = new Hosts({ home, catalog, clock, random, logger, config, local, reconcile: letGo })
+  const tasks = new HostTasks(catalog, local, (host) => hosts.worker(host))
+  return { engine, local, hosts, tasks }
+}
+
+/** @throws ServerError of the first that did not begin, when all have come to an end */
+async function beginAll(children: readonly Supervised[]): Promise<void> {
+  const begun = await Promise.allSettled(children.map((child) => child.begin()))
+  for (const one of begun) if (one.status === 'rejected') throw one.reason
+}
+
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
 export async function serve(options: ServeOptions): Promise<Served> {
   const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
@@ -178,27 +196,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const catalog = await Catalog.open(home.catalog, clock)
     undo.push(() => catalog.close())
     const self = must(identityOf(), 'This process has an identity')
-    const engine = new EmbeddedEngine({
-      catalog,
-      clock,
-      random,
-      logger,
-      process: self,
-      slots: JOBS_AT_ONCE,
-      timing,
-    })
-    const local = new WorkerClient(home.socket('worker'), logger, clock)
-    const hosts = new Hosts({
-      home,
-      catalog,
-      clock,
-      random,
-      logger,
-      config,
-      local,
-      reconcile: (worker) => reconcile(engine, worker, logger),
-    })
-    const tasks = new HostTasks(catalog, local, (host) => hosts.worker(host))
+    const { engine, local, hosts, tasks } = workersOf(options, catalog, self)
     const deployments = new DeploymentDesk()
     await applyConfig(catalog, home, config)
     await options.prepare({ engine, catalog, tasks, deployments, config })
@@ -218,9 +216,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     await maintenance.sweep()
     await keepWatchdog(journalsFolder(home), self)
     const children = childrenOf({ ...options, tasks: local })
-    const begun = await Promise.allSettled(children.map((child) => child.begin()))
     for (const child of children) undo.push(() => child.leave())
-    for (const one of begun) if (one.status === 'rejected') throw one.reason
+    await beginAll(children)
     await reconcile(engine, local, logger)
     await hosts.begin()
     undo.push(() => hosts.close())

@@ -141,36 +141,54 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
           assert.ok(!(await readFile(join(entry.parentPath, entry.name), 'latin1')).includes(secret), entry.name)
   })
 
-  await t.test('a disk is uploaded to a pool of it, grows, and comes back byte for byte, all through the server', async () => {
-    const path = join(far.home, 'disks')
-    const pool = await home.run<PoolView>('pool', 'add', 'attic', 'fast', '--path', path, '--host', 'far')
-    assert.equal(pool.host, 'far')
-    await home.run('group', 'create', 'web', '-l', 'attic')
-    await home.run('disk', 'import', 'd1', raw, '-g', 'web', '-l', 'attic')
-    assert.equal((await readdir(join(path, 'disks'))).length, 1, 'it lies there, and the upload is gone')
-    await assertBytes(home, 'disk', 'd1', content)
-    const refused = await home.fail('host', 'remove', 'attic', 'far')
-    assert.equal(refused.code, 'place_in_use')
-  })
+  await t.test(
+    'a disk is uploaded to a pool of it, grows, and comes back byte for byte, all through the server',
+    async () => {
+      const path = join(far.home, 'disks')
+      const pool = await home.run<PoolView>('pool', 'add', 'attic', 'fast', '--path', path, '--host', 'far')
+      assert.equal(pool.host, 'far')
+      await home.run('group', 'create', 'web', '-l', 'attic')
+      await home.run('disk', 'import', 'd1', raw, '-g', 'web', '-l', 'attic')
+      assert.equal((await readdir(join(path, 'disks'))).length, 1, 'it lies there, and the upload is gone')
+      await assertBytes(home, 'disk', 'd1', content)
+      const refused = await home.fail('host', 'remove', 'attic', 'far')
+      assert.equal(refused.code, 'place_in_use')
+    },
+  )
 
-  await t.test('its snapshots need a store that it reaches; from one a disk is made on this host, and the other way', async () => {
-    await home.run('store', 'add', 'attic', 'own', '--location', join(home.folder, 'own-store'))
-    const unreached = await home.fail('snapshot', 'create', 's0', '-g', 'web', '--source', 'd1')
-    assert.match(unreached.message, /cannot reach the store attic\/own/)
-    await rm(join(home.folder, 'own-store'), { recursive: true, force: true })
-    await home.run('store', 'remove', 'attic', 'own')
-    await home.run('store', 'add', 'attic', 'both', '--location', join(home.folder, 'store'), '--shared')
-    await home.run('snapshot', 'create', 's1', '-g', 'web', '--source', 'd1')
-    await assertBytes(home, 'snapshot', 's1', content)
-    await home.run('pool', 'add', 'attic', 'near', '--path', join(home.folder, 'near'))
-    await home.run('disk', 'create', 'here', '-g', 'web', '-l', 'attic', '--source', 's1')
-    await assertBytes(home, 'disk', 'here', content)
-    assert.equal((await readdir(join(home.folder, 'near', 'disks'))).length, 1, 'without a wish, on this host')
-    await home.run('disk', 'create', 'there', '-g', 'web', '-l', 'attic', '--source', 's1', '--pool', 'fast')
-    await assertBytes(home, 'disk', 'there', content)
-    const apart = await home.fail('disk', 'create', 'x', '-g', 'web', '-l', 'attic', '--source', 'here', '--pool', 'fast')
-    assert.match(apart.message, /on another host/)
-  })
+  await t.test(
+    'its snapshots need a store that it reaches; from one a disk is made on this host, and the other way',
+    async () => {
+      await home.run('store', 'add', 'attic', 'own', '--location', join(home.folder, 'own-store'))
+      const unreached = await home.fail('snapshot', 'create', 's0', '-g', 'web', '--source', 'd1')
+      assert.match(unreached.message, /cannot reach the store attic\/own/)
+      await rm(join(home.folder, 'own-store'), { recursive: true, force: true })
+      await home.run('store', 'remove', 'attic', 'own')
+      await home.run('store', 'add', 'attic', 'both', '--location', join(home.folder, 'store'), '--shared')
+      await home.run('snapshot', 'create', 's1', '-g', 'web', '--source', 'd1')
+      await assertBytes(home, 'snapshot', 's1', content)
+      await home.run('pool', 'add', 'attic', 'near', '--path', join(home.folder, 'near'))
+      await home.run('disk', 'create', 'here', '-g', 'web', '-l', 'attic', '--source', 's1')
+      await assertBytes(home, 'disk', 'here', content)
+      assert.equal((await readdir(join(home.folder, 'near', 'disks'))).length, 1, 'without a wish, on this host')
+      await home.run('disk', 'create', 'there', '-g', 'web', '-l', 'attic', '--source', 's1', '--pool', 'fast')
+      await assertBytes(home, 'disk', 'there', content)
+      const apart = await home.fail(
+        'disk',
+        'create',
+        'x',
+        '-g',
+        'web',
+        '-l',
+        'attic',
+        '--source',
+        'here',
+        '--pool',
+        'fast',
+      )
+      assert.match(apart.message, /on another host/)
+    },
+  )
 
   await t.test('its worker killed in the middle: the job waits, and goes on there when it is back', async () => {
     await home.run('host', 'set', 'attic', 'far', '--rate', '4MiB')
@@ -192,19 +210,22 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
     await assertBytes(home, 'disk', 'copy1', content)
   })
 
-  await t.test('the server killed in the middle: the worker goes on, and the next server attaches to its task', async () => {
-    await home.run('host', 'set', 'attic', 'far', '--rate', '2MiB')
-    const begun = await home.run<Begun>('disk', 'create', 'copy2', '-g', 'web', '--source', 'd1', '--no-wait')
-    const id = begun.operation.split('/').at(-1)?.split('?')[0] ?? ''
-    await until('the copy is on its way', async () => (await far.began(id, 'make-disk')) === 1)
-    await home.killServe()
-    await home.serve()
-    await connected(home)
-    await home.run('host', 'set', 'attic', 'far', '--rate', 'default')
-    await succeeded(home, id)
-    assert.equal(await far.began(id, 'make-disk'), 1, 'it was not begun again')
-    await assertBytes(home, 'disk', 'copy2', content)
-  })
+  await t.test(
+    'the server killed in the middle: the worker goes on, and the next server attaches to its task',
+    async () => {
+      await home.run('host', 'set', 'attic', 'far', '--rate', '2MiB')
+      const begun = await home.run<Begun>('disk', 'create', 'copy2', '-g', 'web', '--source', 'd1', '--no-wait')
+      const id = begun.operation.split('/').at(-1)?.split('?')[0] ?? ''
+      await until('the copy is on its way', async () => (await far.began(id, 'make-disk')) === 1)
+      await home.killServe()
+      await home.serve()
+      await connected(home)
+      await home.run('host', 'set', 'attic', 'far', '--rate', 'default')
+      await succeeded(home, id)
+      assert.equal(await far.began(id, 'make-disk'), 1, 'it was not begun again')
+      await assertBytes(home, 'disk', 'copy2', content)
+    },
+  )
 
   await t.test('sent away: nothing of it is left, and it is let in no more', async () => {
     await home.run('disk', 'delete', '-g', 'web', '--yes', '--ids', ...(await ids(home)))

@@ -22,7 +22,10 @@ export function hostCommand(): Command {
       'Adds, shows, limits and removes hosts. A region begins with this one, called "local". Another one joins by a token, and ' +
         'its worker does the work on the disks of its pools ("holdfast pool add --host").',
     )
-    .addHelpText('after', '\nExamples:\n  holdfast host list\n  holdfast host add eastus rack2 --token-file rack2.token')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  holdfast host list\n  holdfast host add eastus rack2 --token-file rack2.token',
+    )
     .addCommand(addCommand())
     .addCommand(tokenCommand())
     .addCommand(setCommand())
@@ -79,10 +82,11 @@ function tokenCommand(): Command {
 /** @throws CliError `usage_invalid` */
 function serverOf(given: string | undefined): Readonly<{ address?: string; port?: number }> {
   if (given === undefined) return {}
-  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:]*))(?::(\d{1,5}))?$/.exec(given)
+  const match = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:]+|[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:[0-9A-Fa-f:]*))(?::(\d{1,5}))?$/.exec(
+    given,
+  )
   const address = match?.[1] ?? match?.[2]
-  if (address === undefined)
-    throw new CliError('usage_invalid', `"${given}" is no NAME, NAME:PORT or [IPV6]:PORT.`)
+  if (address === undefined) throw new CliError('usage_invalid', `"${given}" is no NAME, NAME:PORT or [IPV6]:PORT.`)
   return { address, ...(match?.[3] !== undefined && { port: Number(match[3]) }) }
 }
 
@@ -113,7 +117,8 @@ async function tell({ output }: CommandContext, made: HostView & Partial<Invitat
   if (loopback === true)
     output.note('Warning: hosts.address is a loopback address; no other host reaches this server. See the settings.')
   const head = `The host ${made.region}/${made.name} may join until ${expiresAt}, by dialling ${made.server}.`
-  const where = file === undefined ? `Then give it this token, in one line:\n\n${token}` : `The token is in ${file.path}.`
+  const where =
+    file === undefined ? `Then give it this token, in one line:\n\n${token}` : `The token is in ${file.path}.`
   output.result(shown, () => `${head} On the host run\n\n  ${command} < TOKEN-FILE\n\n${where}`)
 }
 
@@ -125,7 +130,10 @@ function setCommand(): Command {
       'Limits what the worker of a host does at once, and how much it reads and writes a second, disks and stores together. Holds ' +
       'at once, also for what runs. "default" takes the limit of the settings. The worker of this host serves all regions: ' +
       'the narrowest of their limits for "local" holds.',
-    examples: ['holdfast host set eastus rack2 --rate 200MiB --tasks-at-once 8', 'holdfast host set eastus local --rate 0'],
+    examples: [
+      'holdfast host set eastus rack2 --rate 200MiB --tasks-at-once 8',
+      'holdfast host set eastus local --rate 0',
+    ],
   })
     .option('--tasks-at-once <count>', 'tasks at once; further ones wait')
     .option('--rate <size>', 'bytes a second, such as 200MiB; 0: no limit')
@@ -186,7 +194,11 @@ function describe(host: HostView): string {
   const { tasksAtOnce, bytesPerSecond } = limits
   const tasks = tasksAtOnce === undefined ? 'as configured' : String(tasksAtOnce)
   const rate =
-    bytesPerSecond === undefined ? 'as configured' : bytesPerSecond === 0 ? 'no limit' : `${formatBytes(bytesPerSecond)}/s`
+    bytesPerSecond === undefined
+      ? 'as configured'
+      : bytesPerSecond === 0
+        ? 'no limit'
+        : `${formatBytes(bytesPerSecond)}/s`
   const { capabilities } = facts
   const can = Array.isArray(capabilities) ? [`can: ${capabilities.join(', ')}`] : []
   return [hostTable([host]), `tasks at once: ${tasks}`, `rate: ${rate}`, ...lines, ...can].join('\n')

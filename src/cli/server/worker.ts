@@ -27,7 +27,8 @@ export function workerCommand(): Command {
       runCommandHandler(options, async ({ output }) => {
         const home = await homeOf(options)
         const server = await import('#server')
-        const { configPath, hostFacts, joinServer, readConfigFile, readJoined, runWorker, workerLogger, workerTasks } = server
+        const { configPath, hostFacts, joinServer, readConfigFile, readJoined, runWorker, workerLogger, workerTasks } =
+          server
         if (options.join !== undefined) {
           const { host, address, port } = await joinServer(home, await tokenFrom(options.join))
           output.note(`This is the host ${host} of the server at ${address}:${port} now.`)

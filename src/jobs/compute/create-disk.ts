@@ -77,7 +77,8 @@ export async function poolOf(
   { file, host }: Pick<DiskBacking, 'file' | 'host'>,
 ): Promise<PoolPlace> {
   const pools = await listPools(catalog, region)
-  const isOfHost = (name: string | undefined): boolean => (name === undefined ? undefined : `${region}/${name}`) === host
+  const isOfHost = (name: string | undefined): boolean =>
+    (name === undefined ? undefined : `${region}/${name}`) === host
   const found = pools.find((pool) => dirname(file) === join(pool.path, 'disks') && isOfHost(pool.host))
   if (found !== undefined) return { path: found.path, reserveBytes: found.reserveBytes }
   throw new JobsError('region_without_pool', `The region ${region} has no pool for ${basename(file)}.`, {
@@ -94,11 +95,7 @@ function checkHere({ kind }: DiskOrigin, host: string | undefined): void {
   })
 }
 
-async function bytesOf(
-  parts: ComputeParts,
-  { origin }: CreateDiskInput,
-  host: string | undefined,
-): Promise<DiskBytes> {
+async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput, host: string | undefined): Promise<DiskBytes> {
   const { catalog, folder } = parts
   switch (origin.kind) {
     case 'empty':

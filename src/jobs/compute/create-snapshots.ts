@@ -162,11 +162,9 @@ export function createSnapshotsJob(
           strict: input.strict,
           waitMs: input.waitMs,
         }
-        const taken = await job.step(
-          'take',
-          (step) => take(tasks, step, wanted, input.host),
-          { retry: { ...WORKER_RETRY, ...HOST_WAIT } },
-        )
+        const taken = await job.step('take', (step) => take(tasks, step, wanted, input.host), {
+          retry: { ...WORKER_RETRY, ...HOST_WAIT },
+        })
         return job.step('record', async () => {
           const facts = (await milestoneFacts(catalog, job.jobId, INSTANT_OPEN)) as unknown as InstantFacts
           const { takenAtMs, skewMs, pauseMs, consistency } = facts

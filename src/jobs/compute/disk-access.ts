@@ -57,10 +57,7 @@ export function endAccessJob(_parts: ComputeParts): JobDefinition<IdInput, null>
   }
 }
 
-async function planUpload(
-  { catalog }: ComputeParts,
-  id: string,
-): Promise<PlannedDisk & Readonly<{ upload: string }>> {
+async function planUpload({ catalog }: ComputeParts, id: string): Promise<PlannedDisk & Readonly<{ upload: string }>> {
   const record = await findDisk(catalog, id)
   const backing = backingOf(record)
   const { file, upload, host } = backing

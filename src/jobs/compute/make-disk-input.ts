@@ -1,12 +1,6 @@
 /** What the task `make-disk` is told. JSON without secrets: a key stands in a file that is named. */
 import { DISK_BYTES_MAX, SECTOR_BYTES } from '#base'
-import {
-  absolutePathOf,
-  inputInvalid,
-  readTaskAccess,
-  recordOf,
-  type TaskAccess,
-} from '../repository-access.ts'
+import { absolutePathOf, inputInvalid, readTaskAccess, recordOf, type TaskAccess } from '../repository-access.ts'
 import type { PoolPlace } from './pool-room.ts'
 
 export type DiskBytes =

@@ -74,12 +74,16 @@ async function makeOnce(found: RepositoryAccess, host: RepositoryHost): Promise<
 /** @throws JobsError `store_not_shared` when the host sees no such folder */
 function checkReach({ location, shared, name }: RegionStore, region: string, host: string): void {
   if (shared || parseStoreLocation(location).kind !== 'folder') return
-  throw new JobsError('store_not_shared', `The host ${host} cannot reach the store ${region}/${name}: a folder of the server.`, {
-    facts: { host, store: location },
-    hint:
-      'Give the region a store that both reach: a bucket (s3://...), or a folder that is mounted at this path on both, ' +
-      'added with "holdfast store add --shared".',
-  })
+  throw new JobsError(
+    'store_not_shared',
+    `The host ${host} cannot reach the store ${region}/${name}: a folder of the server.`,
+    {
+      facts: { host, store: location },
+      hint:
+        'Give the region a store that both reach: a bucket (s3://...), or a folder that is mounted at this path on both, ' +
+        'added with "holdfast store add --shared".',
+    },
+  )
 }
 
 /**

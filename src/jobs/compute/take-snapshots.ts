@@ -21,13 +21,7 @@ import {
   takeSnapshots,
 } from '#engine/transfer'
 import { JobsError } from '../errors.ts'
-import {
-  inputInvalid,
-  readTaskAccess,
-  recordOf,
-  type TaskAccess,
-  withRepository,
-} from '../repository-access.ts'
+import { inputInvalid, readTaskAccess, recordOf, type TaskAccess, withRepository } from '../repository-access.ts'
 import type { TaskContext, TaskHandler } from '../tasks.ts'
 import type { BackupTaskHost } from '../backup.ts'
 

@@ -43,12 +43,18 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
       min: 1,
       max: 1000,
     }),
-    bytesPerSecond: size(0, 'What the worker of a host reads and writes a second, unless "host set" says otherwise. 0: no limit.'),
+    bytesPerSecond: size(
+      0,
+      'What the worker of a host reads and writes a second, unless "host set" says otherwise. 0: no limit.',
+    ),
   }),
   hosts: section('Where hosts elsewhere dial this server. Nothing listens there until the first one is added.', {
     address: text('127.0.0.1', 'An address of this host that they reach; 0.0.0.0 or :: for all of them.', anAddress),
     port: whole(8444, 'The one port that must be open between them and this server.', { min: 0, max: 65_535 }),
-    name: optionalText('Name or address by which they reach it, for join tokens. Else the address, or this host’s name.', aName),
+    name: optionalText(
+      'Name or address by which they reach it, for join tokens. Else the address, or this host’s name.',
+      aName,
+    ),
   }),
   imports: section('Where disks may come from, besides storage accounts.', {
     folders: texts('Folders of this host whose files may be imported, besides the folder "import" of the home.', aPath),

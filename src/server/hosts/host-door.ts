@@ -44,9 +44,13 @@ const { fields: fieldsOf, text: textOf } = parameterReader(invalid)
 
 /** One answer for all reasons: who is not let in learns nothing. */
 function joinRefused(): ServerError {
-  return new ServerError('join_refused', 'The join token does not hold: it was used, has ended, or is not of this server.', {
-    hint: 'Make another with "holdfast host token REGION NAME" on the server.',
-  })
+  return new ServerError(
+    'join_refused',
+    'The join token does not hold: it was used, has ended, or is not of this server.',
+    {
+      hint: 'Make another with "holdfast host token REGION NAME" on the server.',
+    },
+  )
 }
 
 function hostRefused(): ServerError {
@@ -256,11 +260,15 @@ function listenAt(server: Server, { address, port }: Readonly<{ address: string;
   return new Promise((resolve, reject) => {
     server.once('error', (cause) =>
       reject(
-        new ServerError('hosts_port_unusable', `Hosts cannot be listened for at ${address}:${port}: ${messageOf(cause)}.`, {
-          facts: { address, port },
-          hint: 'Set hosts.address and hosts.port in the settings.',
-          cause,
-        }),
+        new ServerError(
+          'hosts_port_unusable',
+          `Hosts cannot be listened for at ${address}:${port}: ${messageOf(cause)}.`,
+          {
+            facts: { address, port },
+            hint: 'Set hosts.address and hosts.port in the settings.',
+            cause,
+          },
+        ),
       ),
     )
     server.listen(port, address, () => {

@@ -93,10 +93,17 @@ test('A join token survives its text; one that is cut off, changed or something 
   assert.deepEqual([token.host, token.address], ['attic/far', '127.0.0.1'])
   assert.match(token.authority, /BEGIN CERTIFICATE/)
   assert.equal(writeJoinToken(token), made.token)
-  for (const bad of ['', 'holdfast-join-1.', made.token.slice(0, -40), made.token.slice(3), `${made.token}${'A'.repeat(9000)}`])
+  for (const bad of [
+    '',
+    'holdfast-join-1.',
+    made.token.slice(0, -40),
+    made.token.slice(3),
+    `${made.token}${'A'.repeat(9000)}`,
+  ])
     assert.throws(
       () => readJoinToken(bad),
-      (error: Error & { code?: string }) => error.code === 'join_token_invalid' && !error.message.includes(token.secret),
+      (error: Error & { code?: string }) =>
+        error.code === 'join_token_invalid' && !error.message.includes(token.secret),
     )
 })
 
@@ -213,7 +220,9 @@ test('That a certificate is of our authority is not enough: one for another use,
     const { publicKey, privateKey } = newKeyPair()
     const subject = { O: 'Holdfast host', OU: 'attic', CN: 'far' }
     const certificate = await issueCertificate(tls, { publicKey, subject, usage, days: 1 })
-    await assert.rejects(dialAs(joined, { certificate, privateKey }), { code: /^(host_refused|rpc_closed|rpc_unreachable)$/ })
+    await assert.rejects(dialAs(joined, { certificate, privateKey }), {
+      code: /^(host_refused|rpc_closed|rpc_unreachable)$/,
+    })
   }
   const dial = { host: joined.address, port: joined.port, authority: joined.authority, serverName: DOOR_NAME }
   const bare = { kind: 'named-tls', dial: { ...dial, protocol: LINE_PROTOCOL } } as const

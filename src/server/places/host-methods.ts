@@ -27,7 +27,15 @@ import {
   usesOf,
 } from '#catalog'
 import type { RpcMethods } from '#runtime'
-import { type AdminParts, fieldsOf, numberOf, optionalNumber, optionalTextOf, recordChange, textOf } from '../access/admin-call.ts'
+import {
+  type AdminParts,
+  fieldsOf,
+  numberOf,
+  optionalNumber,
+  optionalTextOf,
+  recordChange,
+  textOf,
+} from '../access/admin-call.ts'
 import { openAuthority } from '../face/certificates.ts'
 import { hostKey } from '../hosts/host-key.ts'
 import { digestOf, newJoinSecret, writeJoinToken } from '../hosts/join-token.ts'

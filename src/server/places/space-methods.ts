@@ -95,10 +95,7 @@ async function storeView({ createdMs, ...store }: RegionStore): Promise<StoreVie
   return { ...store, createdAt: isoTime(createdMs), space: await spaceOf(folderOf(store.location)) }
 }
 
-export async function poolViews(
-  parts: Reach & Pick<AdminParts, 'catalog'>,
-  region?: string,
-): Promise<PoolView[]> {
+export async function poolViews(parts: Reach & Pick<AdminParts, 'catalog'>, region?: string): Promise<PoolView[]> {
   return Promise.all((await listPools(parts.catalog, region)).map((pool) => poolView(parts, pool)))
 }
 
@@ -270,7 +267,8 @@ async function removePool(parts: AdminParts, params: unknown): Promise<PoolView>
   const isReached = host === undefined || (await findHostLink(parts.catalog, region, host)) !== undefined
   if (isReached) await checkUnused('pool', pool.name, pool.path, parts.hosts.folders(region, host))
   const key = pool.host === undefined ? undefined : `"host":${JSON.stringify(`${pool.region}/${pool.host}`)}`
-  const isThere = (backing: string): boolean => (key === undefined ? !backing.includes('"host":"') : backing.includes(key))
+  const isThere = (backing: string): boolean =>
+    key === undefined ? !backing.includes('"host":"') : backing.includes(key)
   await parts.catalog.write(async (trx) => {
     const users = (await usesOf(trx, pool.region)).filter(({ backing }) => isThere(backing))
     const user = users.find(({ backing }) => refersTo(backing, [pool.path]))

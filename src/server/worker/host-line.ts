@@ -69,7 +69,8 @@ export class HostLine {
       } catch (error) {
         if (error instanceof Renewed) continue
         const why = messageOf(error)
-        if (why !== this.#told && !this.#over.signal.aborted) logger.warn({ error: why }, 'not connected with the server')
+        if (why !== this.#told && !this.#over.signal.aborted)
+          logger.warn({ error: why }, 'not connected with the server')
         this.#told = why
       }
       if (clock.monotonicMs() - begunMs > DIAL_DELAY_MS_MAX) delayMs = DIAL_DELAY_MS

@@ -12,7 +12,15 @@ import {
 } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
-import { checkLimits, type DiskSource, diskSource, familyId, findSource, hostOfDisks, sourcesOf } from './snapshot-sources.ts'
+import {
+  checkLimits,
+  type DiskSource,
+  diskSource,
+  familyId,
+  findSource,
+  hostOfDisks,
+  sourcesOf,
+} from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 

@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { KIB, ManualClock } from '#base'
 import { Pace } from '#runtime'
-import { positionedBytes } from '../blob-store.contract.ts'
+import { describeBlobStore, positionedBytes } from '../blob-store.contract.ts'
 import { MemoryStore } from './memory-store.ts'
 import { PacedStore } from './paced-store.ts'
 
 async function settle(): Promise<void> {
   for (let i = 0; i < 20; i += 1) await Promise.resolve()
 }
+
+describeBlobStore('a paced store without a limit', () => new PacedStore(new MemoryStore(), new Pace(new ManualClock())))
 
 test('PacedStore counts what is put and what is got, whole and in part; all else passes at once', async () => {
   const clock = new ManualClock()
