@@ -80,6 +80,13 @@ function stateOf(world: AdminWorld): Promise<string> {
   return world.ask<HostView>('host.show', FAR).then(({ state }) => state)
 }
 
+/** Joins, dials, and is there. */
+async function connect(world: AdminWorld, far: Far, token: string): Promise<void> {
+  await joinServer(far.home, token)
+  await far.start()
+  await until('connected', async () => (await stateOf(world)) === 'connected')
+}
+
 /** As the host that shows this certificate. */
 function dialAs({ address, port, authority }: Joined, own: { certificate: string; privateKey: string }) {
   const dial = { host: address, port, authority, own, serverName: DOOR_NAME, protocol: LINE_PROTOCOL }
@@ -177,9 +184,7 @@ test('A removed host is refused at once: its line ends, and its certificate lets
   const { world, made } = await worldWithHost()
   await using _ = world
   await using far = await Far.make()
-  await joinServer(far.home, made.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, made.token)
   const open = await RpcClient.open(world.hosts.lines.address('attic/far', 'worker'), 'control', PROGRAM_VERSION)
   await world.ask('host.remove', FAR)
   await assert.rejects(open.call('task.list', null), { code: 'rpc_closed' })
@@ -193,18 +198,14 @@ test('host.token refuses what let the host in before; its pools stay', async () 
   const { world, made } = await worldWithHost()
   await using _ = world
   await using far = await Far.make()
-  await joinServer(far.home, made.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, made.token)
   const path = join(far.home.folder, 'pool')
   await world.ask('pool.add', { region: 'attic', name: 'p', path, host: 'far' })
   const stolen = await far.joined()
   const again = await world.ask<Added1>('host.token', FAR)
   await assert.rejects(dialAs(stolen, stolen), { code: 'host_refused' })
   await far.stop()
-  await joinServer(far.home, again.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, again.token)
   await assert.rejects(dialAs(stolen, stolen), { code: 'host_refused' })
   assert.equal((await world.ask<PoolView>('pool.show', { region: 'attic', name: 'p' })).host, 'far')
   await assert.rejects(world.ask('host.remove', FAR), { code: 'place_in_use', message: /pool p/ })
@@ -257,9 +258,7 @@ test('A pool of a host lies in a folder of that host, tried and measured there; 
     world.ask<Added<PoolView>>('pool.add', { region: 'attic', name, path, host })
   await assert.rejects(add('p', '/x', 'nobody'), { code: 'place_not_found' })
   await assert.rejects(add('p', '/x', 'far'), { code: 'host_away' })
-  await joinServer(far.home, made.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, made.token)
   const path = join(far.home.folder, 'pool')
   await world.ask('store.add', { region: 'attic', name: 's', location: world.folder('store') })
   const pool = await add('p', path, 'far')
@@ -279,9 +278,7 @@ test('A host that is lost can be removed with its pools; what waits for it is to
   const { world, made } = await worldWithHost()
   await using _ = world
   await using far = await Far.make()
-  await joinServer(far.home, made.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, made.token)
   const pool = { region: 'attic', name: 'p', host: 'far', path: join(far.home.folder, 'pool') }
   await world.ask('pool.add', pool)
   await far.stop()
@@ -292,9 +289,7 @@ test('A host that is lost can be removed with its pools; what waits for it is to
   await assert.rejects(tasks.run({} as never, 'hold', {}, 'attic/far'), { code: 'host_unknown', retry: 'never' })
   assert.equal((await world.ask<PoolView>('pool.show', pool)).space, undefined)
   const again = await world.ask<Added1>('host.add', { ...FAR, driver: 'qemu' })
-  await joinServer(far.home, again.token)
-  await far.start()
-  await until('connected', async () => (await stateOf(world)) === 'connected')
+  await connect(world, far, again.token)
   assert.ok((await world.ask<PoolView>('pool.show', pool)).space !== undefined)
   await world.ask('host.remove', { ...FAR, lost: true })
   await world.ask('pool.remove', pool)
