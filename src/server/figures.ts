@@ -2,7 +2,8 @@
 import { stat } from 'node:fs/promises'
 import type { Clock } from '#base'
 import type { Figure } from '#api'
-import { type Catalog, countCatalog, newestPoints } from '#catalog'
+import { type Catalog, countCatalog, listHostLinks, newestPoints } from '#catalog'
+import { hostKey } from './hosts/host-key.ts'
 import type { Hosts } from './hosts/hosts.ts'
 import type { Health } from './serve.ts'
 import { poolViews, storeViews } from './places/space-methods.ts'
@@ -45,6 +46,14 @@ async function spaceFigures({ catalog, hosts }: Seen): Promise<Figure[]> {
       samples: samples(({ reserve }) => (reserve === 0 ? undefined : reserve)),
     },
   ]
+}
+
+async function hostFigure({ catalog, hosts }: Seen): Promise<Figure> {
+  const samples = (await listHostLinks(catalog)).map((link): Sample => {
+    const { region, name } = link
+    return { labels: { region, name }, value: hosts.state(hostKey(link)) === undefined ? 0 : 1 }
+  })
+  return { name: 'holdfast_host_connected', help: 'Whether a host elsewhere is connected.', samples }
 }
 
 export async function figuresOf(seen: Seen, health: () => Promise<Health>): Promise<readonly Figure[]> {
@@ -91,5 +100,6 @@ export async function figuresOf(seen: Seen, health: () => Promise<Health>): Prom
       samples: points.map(({ machine, takenMs }) => ({ labels: { machine }, value: (nowMs - takenMs) / 1000 })),
     },
     ...(await spaceFigures(seen)),
+    await hostFigure(seen),
   ]
 }

@@ -194,8 +194,8 @@ export class HostDoor {
     const { lines } = this.#parts
     const key = hostKey(link)
     const attend = async (params: unknown, call: RpcCall): Promise<null> => {
-      await this.#firstSeen(link, socket)
       const facts = { ...factsOf(fieldsOf(params)['facts']), from: socket.remoteAddress }
+      await this.#firstSeen(link, socket, facts)
       try {
         await lines.attend(key, facts, (request) => call.event(request), call.signal)
       } finally {
@@ -228,13 +228,15 @@ export class HostDoor {
   }
 
   /** Certificates older than the one in use hold no longer, nor does the token. */
-  async #firstSeen(of: HostLink, socket: TLSSocket): Promise<void> {
+  async #firstSeen(of: HostLink, socket: TLSSocket, facts: HostLink['facts']): Promise<void> {
+    const seenMs = this.#parts.clock.nowMs()
     const used = fingerprintOf(socket.getPeerCertificate().raw)
     await this.#parts.catalog.write(async (trx) => {
       const link = await findHostLink(trx, of.region, of.name)
       const at = link?.certificates.indexOf(used) ?? -1
       if (link === undefined || at === -1) throw hostRefused()
-      await putHostLink(trx, { ...link, join: undefined, certificates: link.certificates.slice(at) })
+      const certificates = link.certificates.slice(at)
+      await putHostLink(trx, { ...link, join: undefined, certificates, seenMs, facts })
     })
   }
 

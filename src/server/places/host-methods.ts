@@ -79,7 +79,11 @@ const PORT_MAX = 65_535
 
 function viewOf({ hosts, clock }: AdminParts, { createdMs, ...host }: Host, link: HostLink | undefined): HostView {
   const createdAt = isoTime(createdMs)
-  if (link === undefined) return { ...host, state: 'here', createdAt, seenAt: undefined, facts: {} }
+  if (link === undefined) {
+    // A crash may have kept a host from its first token.
+    const state = host.name === LOCAL_HOST ? 'here' : 'lost'
+    return { ...host, state, createdAt, seenAt: undefined, facts: {} }
+  }
   const line = hosts.state(hostKey(host))
   const seenMs = line?.seenMs ?? link.seenMs
   const facts = line?.facts ?? link.facts
