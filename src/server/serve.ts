@@ -185,7 +185,6 @@ async function beginAll(children: readonly Supervised[]): Promise<void> {
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
 export async function serve(options: ServeOptions): Promise<Served> {
   const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
-  const timing = { historyMs: (config.retention.jobDays + 1) * DAY_MS, ...options.timing }
   const undo: (() => Promise<void> | void)[] = []
   const stop = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
