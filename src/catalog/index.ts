@@ -71,6 +71,7 @@ export {
   deleteStore,
   findRegion,
   findSetting,
+  listAllPools,
   listPools,
   listRegions,
   listStores,

@@ -84,7 +84,13 @@ export async function putPool(trx: CatalogTransaction, pool: Pool): Promise<void
     .execute()
 }
 
+/** Pools of this host: folders that this process can open. Those of hosts elsewhere are left out. */
 export async function listPools(from: Catalog | CatalogTransaction, region?: string): Promise<Pool[]> {
+  return (await listAllPools(from, region)).filter(({ host }) => host === undefined)
+}
+
+/** Pools of all hosts: a path in them says nothing without its host. */
+export async function listAllPools(from: Catalog | CatalogTransaction, region?: string): Promise<Pool[]> {
   let query = readerOf(from).selectFrom('pool').selectAll()
   if (region !== undefined) query = query.where('region', '=', region)
   const rows = await query.orderBy('region').orderBy('name').execute()

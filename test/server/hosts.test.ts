@@ -8,7 +8,7 @@ import { mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { test } from 'node:test'
-import { MIB } from '#base'
+import { GIB, MIB } from '#base'
 import type { HostView, JobView, PoolView, StepView } from '#server'
 import { run } from '../cli/command-line.ts'
 import { killHard, until } from '../jobs/processes.ts'
@@ -142,7 +142,7 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
   })
 
   await t.test(
-    'a disk is uploaded to a pool of it, grows, and comes back byte for byte, all through the server',
+    'a disk is uploaded to a pool of it and comes back byte for byte, all through the server',
     async () => {
       const path = join(far.home, 'disks')
       const pool = await home.run<PoolView>('pool', 'add', 'attic', 'fast', '--path', path, '--host', 'far')
@@ -227,8 +227,12 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
     },
   )
 
-  await t.test('sent away: nothing of it is left, and it is let in no more', async () => {
-    await home.run('disk', 'delete', '-g', 'web', '--yes', '--ids', ...(await ids(home)))
+  await t.test('sent away once its disks are deleted: nothing is left there, and it is let in no more', async () => {
+    const grown = await home.run<Resource>('disk', 'grow', 'd1', '-g', 'web', '--size', '1G')
+    assert.equal(grown.properties['diskSizeBytes'], GIB)
+    const args = ['disk', 'delete', '--yes', '--ids', ...(await ids(home))]
+    const deleted = await run(home.folder, args, { env: home.env, passphrase: undefined })
+    assert.equal(deleted.code, 0, deleted.stderr)
     assert.deepEqual(await readdir(join(far.home, 'disks', 'disks')), [])
     await rm(join(far.home, 'disks', 'disks'), { recursive: true })
     await home.run('pool', 'remove', 'attic', 'fast')

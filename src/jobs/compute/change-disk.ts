@@ -4,7 +4,7 @@
  */
 import { join } from 'node:path'
 import { isHoldfastError } from '#base'
-import { deleteResource, findResource, listPools, listResources, type ResourceRecord } from '#catalog'
+import { deleteResource, findResource, listAllPools, listResources, type ResourceRecord } from '#catalog'
 import { type DiskBacking, type DiskGrant, isRefusal, whyNotDelete } from '#domain'
 import { JobsError } from '../errors.ts'
 import type { JobContext, JobDefinition, StepContext } from '../port.ts'
@@ -236,7 +236,7 @@ export function sweepPoolsJob(parts: ComputeParts): JobDefinition<unknown, numbe
     version: 1,
     run: async (job) => {
       const pools = await job.step('list the pools', async () =>
-        (await listPools(catalog)).map(({ region, host, path }) => ({
+        (await listAllPools(catalog)).map(({ region, host, path }) => ({
           folder: join(path, 'disks'),
           ...(host !== undefined && { host: `${region}/${host}` }),
         })),

@@ -14,7 +14,7 @@
 import { basename, dirname, join } from 'node:path'
 import { rm } from 'node:fs/promises'
 import { isHoldfastError, unreachable } from '#base'
-import { type Catalog, type ChangeSource, findSetting, listPools } from '#catalog'
+import { type Catalog, type ChangeSource, findSetting, listAllPools } from '#catalog'
 import type { DiskBacking, VersionRef } from '#domain'
 import { JobsError } from '../errors.ts'
 import type { JobDefinition, StepContext } from '../port.ts'
@@ -76,7 +76,7 @@ export async function poolOf(
   region: string,
   { file, host }: Pick<DiskBacking, 'file' | 'host'>,
 ): Promise<PoolPlace> {
-  const pools = await listPools(catalog, region)
+  const pools = await listAllPools(catalog, region)
   const isOfHost = (name: string | undefined): boolean =>
     (name === undefined ? undefined : `${region}/${name}`) === host
   const found = pools.find((pool) => dirname(file) === join(pool.path, 'disks') && isOfHost(pool.host))

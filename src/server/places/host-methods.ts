@@ -20,7 +20,7 @@ import {
   type HostLink,
   listHostLinks,
   listHosts,
-  listPools,
+  listAllPools,
   listRegions,
   putHost,
   putHostLink,
@@ -200,7 +200,7 @@ async function setLimits(parts: AdminParts, params: unknown): Promise<HostView> 
 }
 
 async function checkHostUnused(trx: CatalogTransaction, host: Host): Promise<void> {
-  const pool = (await listPools(trx, host.region)).find((one) => one.host === host.name)
+  const pool = (await listAllPools(trx, host.region)).find((one) => one.host === host.name)
   if (pool !== undefined) throw inUse('host', host.name, `the pool ${pool.name} is there; remove that first`)
   const names = [JSON.stringify(host.name), JSON.stringify(hostKey(host))]
   const user = (await usesOf(trx, host.region)).find(({ backing }) => names.some((name) => backing.includes(name)))

@@ -13,7 +13,7 @@ import {
   deleteHost,
   deleteRegion,
   listHosts,
-  listPools,
+  listAllPools,
   listRegions,
   listStores,
   putHost,
@@ -115,7 +115,7 @@ async function showRegion(parts: AdminParts, params: unknown): Promise<RegionDet
 async function checkRegionUnused(trx: CatalogTransaction, region: string): Promise<void> {
   const uses = await usesOf(trx, region)
   if (uses[0] !== undefined) throw inUse('region', region, `${uses.length} resources are there, such as ${uses[0].id}`)
-  const [pool] = await listPools(trx, region)
+  const [pool] = await listAllPools(trx, region)
   if (pool !== undefined) throw inUse('region', region, `it has the pool ${pool.name}; remove that first`)
   const [store] = await listStores(trx, region)
   if (store !== undefined) throw inUse('region', region, `it has the store ${store.name}; remove that first`)

@@ -15,7 +15,7 @@ import {
   deletePool,
   deleteStore,
   findHostLink,
-  listPools,
+  listAllPools,
   listRegions,
   listStores,
   type Pool,
@@ -96,7 +96,7 @@ async function storeView({ createdMs, ...store }: RegionStore): Promise<StoreVie
 }
 
 export async function poolViews(parts: Reach & Pick<AdminParts, 'catalog'>, region?: string): Promise<PoolView[]> {
-  return Promise.all((await listPools(parts.catalog, region)).map((pool) => poolView(parts, pool)))
+  return Promise.all((await listAllPools(parts.catalog, region)).map((pool) => poolView(parts, pool)))
 }
 
 export async function storeViews({ catalog }: Pick<AdminParts, 'catalog'>, region?: string): Promise<StoreView[]> {
@@ -110,7 +110,7 @@ type Where = Readonly<{ region: string; host: string | undefined }>
 /** The places of one host: no other host's folder lies in one of its own. A shared store lies on all of them. */
 async function placesOn({ catalog }: AdminParts, { region, host }: Where): Promise<Place[]> {
   const isThere = (pool: Pool): boolean => pool.host === host && (host === undefined || pool.region === region)
-  const pools = (await listPools(catalog)).filter(isThere)
+  const pools = (await listAllPools(catalog)).filter(isThere)
   const stores = (await listStores(catalog)).filter(({ shared }) => host === undefined || shared)
   return [
     ...pools.map((pool): Place => ({ ...pool, kind: 'pool', folder: pool.path })),
@@ -156,12 +156,12 @@ async function addPool(parts: AdminParts, params: unknown): Promise<Added<PoolVi
   const path = textOf(fields, 'path')
   if (!isAbsolute(path)) throw invalidPlace('pool', path, 'Give an absolute path.')
   const reserveBytes = optionalNumber(fields, 'reserveBytes', Number.MAX_SAFE_INTEGER) ?? parts.config.reserve.pool
-  if ((await listPools(parts.catalog, region)).some((pool) => pool.name === name)) throw exists('pool', name)
+  if ((await listAllPools(parts.catalog, region)).some((pool) => pool.name === name)) throw exists('pool', name)
   const host = await hostNamed(parts, region, optionalTextOf(fields, 'host'))
   const taken = await takeFolder(parts, { region, host }, resolve(path), reserveBytes)
   const pool = { region, name, path: taken.path, host, reserveBytes, createdMs: parts.clock.nowMs() }
   await parts.catalog.write(async (trx) => {
-    if ((await listPools(trx, region)).some((other) => other.name === name)) throw exists('pool', name)
+    if ((await listAllPools(trx, region)).some((other) => other.name === name)) throw exists('pool', name)
     await putPool(trx, pool)
   })
   await recordChange(parts, 'Holdfast.Places/pools/write', `/regions/${region}/pools/${name}`)
@@ -251,7 +251,7 @@ function refersTo(backing: string, texts: readonly (string | undefined)[]): bool
 }
 
 async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolView> {
-  const pool = await find(parts, 'pool', params, listPools)
+  const pool = await find(parts, 'pool', params, listAllPools)
   const reserveBytes = numberOf(fieldsOf(params), 'reserveBytes', Number.MAX_SAFE_INTEGER)
   const changed = { ...pool, reserveBytes }
   await parts.catalog.write((trx) => putPool(trx, changed))
@@ -262,7 +262,7 @@ async function changeReserve(parts: AdminParts, params: unknown): Promise<PoolVi
 }
 
 async function removePool(parts: AdminParts, params: unknown): Promise<PoolView> {
-  const pool = await find(parts, 'pool', params, listPools)
+  const pool = await find(parts, 'pool', params, listAllPools)
   const { region, host } = pool
   const isReached = host === undefined || (await findHostLink(parts.catalog, region, host)) !== undefined
   if (isReached) await checkUnused('pool', pool.name, pool.path, parts.hosts.folders(region, host))
@@ -301,7 +301,7 @@ export function spaceMethods(parts: AdminParts): RpcMethods {
   return {
     'pool.add': (params) => addPool(parts, params),
     'pool.list': async (params) => poolViews(parts, await regionGiven(parts, params)),
-    'pool.show': async (params) => poolView(parts, await find(parts, 'pool', params, listPools)),
+    'pool.show': async (params) => poolView(parts, await find(parts, 'pool', params, listAllPools)),
     'pool.reserve': (params) => changeReserve(parts, params),
     'pool.remove': (params) => removePool(parts, params),
     'store.add': (params) => addStore(parts, params),

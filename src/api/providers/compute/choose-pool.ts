@@ -7,7 +7,7 @@
  *
  * The tag is heeded when the disk is made; changing it later moves nothing.
  */
-import { type Catalog, findResource, listPools, type Pool } from '#catalog'
+import { type Catalog, findResource, listAllPools, type Pool } from '#catalog'
 import { ArmError, type Tags } from '#contract'
 import type { DiskBacking } from '#domain'
 import type { DiskOrigin } from '#jobs'
@@ -46,7 +46,7 @@ function checkReach(pool: Pool, origin: DiskOrigin, source: string | undefined):
 
 /** @throws ArmError `AllocationFailed`, `InvalidParameter` */
 export async function choosePool(catalog: Catalog, { location, tags, origin }: Wanted): Promise<Pool> {
-  const pools = await listPools(catalog, location)
+  const pools = await listAllPools(catalog, location)
   const named = Object.entries(tags).find(([name]) => name.toLowerCase() === POOL_TAG)?.[1]
   const source = await sourceHost(catalog, origin)
   const found =

@@ -109,7 +109,7 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   checkName(name)
   const location = readLocation(fieldAt(body, 'location'))
   await checkRegion(call, location)
-  const pool = (await listPools(catalog, location)).find(({ host }) => host === undefined)
+  const [pool] = await listPools(catalog, location)
   if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool on this host.`)
   const uniqueId = randomUuid(random)
   const folder = join(pool.path, 'storage', `${name}-${uniqueId}`)
