@@ -141,20 +141,17 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
           assert.ok(!(await readFile(join(entry.parentPath, entry.name), 'latin1')).includes(secret), entry.name)
   })
 
-  await t.test(
-    'a disk is uploaded to a pool of it and comes back byte for byte, all through the server',
-    async () => {
-      const path = join(far.home, 'disks')
-      const pool = await home.run<PoolView>('pool', 'add', 'attic', 'fast', '--path', path, '--host', 'far')
-      assert.equal(pool.host, 'far')
-      await home.run('group', 'create', 'web', '-l', 'attic')
-      await home.run('disk', 'import', 'd1', raw, '-g', 'web', '-l', 'attic')
-      assert.equal((await readdir(join(path, 'disks'))).length, 1, 'it lies there, and the upload is gone')
-      await assertBytes(home, 'disk', 'd1', content)
-      const refused = await home.fail('host', 'remove', 'attic', 'far')
-      assert.equal(refused.code, 'place_in_use')
-    },
-  )
+  await t.test('a disk is uploaded to a pool of it and comes back byte for byte, all through the server', async () => {
+    const path = join(far.home, 'disks')
+    const pool = await home.run<PoolView>('pool', 'add', 'attic', 'fast', '--path', path, '--host', 'far')
+    assert.equal(pool.host, 'far')
+    await home.run('group', 'create', 'web', '-l', 'attic')
+    await home.run('disk', 'import', 'd1', raw, '-g', 'web', '-l', 'attic')
+    assert.equal((await readdir(join(path, 'disks'))).length, 1, 'it lies there, and the upload is gone')
+    await assertBytes(home, 'disk', 'd1', content)
+    const refused = await home.fail('host', 'remove', 'attic', 'far')
+    assert.equal(refused.code, 'place_in_use')
+  })
 
   await t.test(
     'its snapshots need a store that it reaches; from one a disk is made on this host, and the other way',
@@ -228,8 +225,8 @@ test('A host elsewhere: joined, worked, killed in the middle, and sent away', as
   )
 
   await t.test('sent away once its disks are deleted: nothing is left there, and it is let in no more', async () => {
-    const grown = await home.run<Resource>('disk', 'grow', 'd1', '-g', 'web', '--size', '1G')
-    assert.equal(grown.properties['diskSizeBytes'], GIB)
+    const grown = await home.run<Resource>('disk', 'grow', 'd1', '-g', 'web', '--size', '2G')
+    assert.equal(grown.properties['diskSizeBytes'], 2 * GIB)
     const args = ['disk', 'delete', '--yes', '--ids', ...(await ids(home))]
     const deleted = await run(home.folder, args, { env: home.env, passphrase: undefined })
     assert.equal(deleted.code, 0, deleted.stderr)
