@@ -52,6 +52,8 @@ export type DiskBacking = Readonly<{
   format: 'qcow2' | 'raw'
   /** Names the pool inside the region; undefined for an adopted file, which stays when the disk is deleted. */
   pool?: string
+  /** The host elsewhere whose file it is, as `region/name`; undefined: this one. Never changes. */
+  host?: string
   /** The machine that has it, and the monitor of its QEMU. */
   machine?: Readonly<{ name: string; qmp: string; agent?: string }>
   grant?: DiskGrant
