@@ -249,6 +249,34 @@ export type HostTable = {
   created_ms: number
 }
 
+export type LinkTable = {
+  /** Of the other server: what it is known by. */
+  subscription: string
+  endpoint: string
+  /** PEM of the authority that its certificate is checked against. */
+  authority: string
+  /** JSON Web Key. */
+  public_key: string
+  /** GUID of the role that its principals have here at most. */
+  role: string
+  /** GUID of the role that ours have there at most. */
+  granted: string | null
+  /** JSON: its regions as it last told them. */
+  regions: string
+  state: 'joining' | 'linked'
+  created_ms: number
+  seen_ms: number | null
+}
+export type LinkInvitationTable = {
+  /** SHA-256 of a random secret. */
+  verifier: string
+  role: string
+  created_ms: number
+  expires_ms: number
+  /** Subscription of the server that came with it. */
+  used_by: string | null
+}
+
 export type CatalogSchema = {
   setting: SettingTable
   resource: ResourceTable
@@ -261,6 +289,8 @@ export type CatalogSchema = {
   pool: PoolTable
   store: StoreTable
   host: HostTable
+  link: LinkTable
+  link_invitation: LinkInvitationTable
   machine: MachineTable
   repository: RepositoryTable
   recovery_point: RecoveryPointTable

@@ -29,7 +29,7 @@ export class AdminWorld {
     const config = { ...CONFIG_DEFAULTS, reserve: { pool: 0, store: 0 } }
     const parts: AdminParts = { home, catalog, clock, random: systemRandom, config }
     const access = { ...principalMethods(parts), ...certificateMethods(parts), ...roleMethods(parts) }
-    this.#methods = { ...access, ...regionMethods(parts), ...spaceMethods(parts) }
+    this.#methods = { ...access, ...regionMethods(parts, () => undefined), ...spaceMethods(parts) }
   }
 
   static async make(): Promise<AdminWorld> {

@@ -9,6 +9,7 @@
 import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
+import type { LinkView } from '#api'
 import { isFinal } from '#domain'
 import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
@@ -28,6 +29,8 @@ import type { Home } from './home.ts'
 import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
+import { linkMethods } from './places/link-methods.ts'
+import { LinkWatch } from './places/link-watch.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
 import { type Alarm, SpaceWatch } from './space-watch.ts'
@@ -72,6 +75,8 @@ export type Health = Readonly<{
   processes: readonly SupervisedState[]
   /** Pools and stores that are short of space or cannot be read. */
   alarms: readonly Alarm[]
+  /** Servers of other regions, as they were when they were last asked. */
+  links: readonly LinkView[]
 }>
 
 export type Served = ServeParts &
@@ -82,6 +87,7 @@ async function healthOf(
   catalog: Catalog,
   processes: readonly Supervised[],
   alarms: readonly Alarm[],
+  links: readonly LinkView[],
 ): Promise<Health> {
   const rows = await catalog.db
     .selectFrom('job')
@@ -95,6 +101,7 @@ async function healthOf(
     jobs: Object.fromEntries(rows.map(({ status, count }) => [status, count])),
     processes: processes.map(({ state }) => state),
     alarms,
+    links,
   }
 }
 
@@ -142,20 +149,22 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
 }
 
 function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
+  const opened = (): Face => {
+    const open = face()
+    if (open !== undefined) return open
+    throw new ServerError('face_not_open', 'The server does not listen for the API.', {
+      retry: 'later',
+      hint: 'It may be starting: ask again. Else see its log.',
+    })
+  }
   return {
     ...principalMethods(parts),
     ...certificateMethods(parts),
     ...roleMethods(parts),
-    ...regionMethods(parts),
+    ...regionMethods(parts, () => face()?.links),
+    ...linkMethods(parts, () => opened().links),
     ...spaceMethods(parts),
-    face: () => {
-      const record = face()?.record
-      if (record !== undefined) return record
-      throw new ServerError('face_not_open', 'The server does not listen for the API.', {
-        retry: 'later',
-        hint: 'It may be starting: ask again. Else see its log.',
-      })
-    },
+    face: () => opened().record,
   }
 }
 
@@ -210,7 +219,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve })
     space.begin()
     undo.push(() => space.leave())
-    const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
+    const health = async (): Promise<Health> =>
+      healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
     const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
     const rpc = await RpcServer.open({
       address: home.socket('serve'),
@@ -222,7 +232,12 @@ export async function serve(options: ServeOptions): Promise<Served> {
     undo.push(() => rpc.close())
     face = await openFaceOf(options, { home, catalog, engine, deployments, clock, random, logger, health, config })
     const opened = face
-    if (opened !== undefined) undo.push(() => opened.close())
+    if (opened !== undefined) {
+      undo.push(() => opened.close())
+      const links = new LinkWatch({ links: opened.links, clock, logger })
+      links.begin()
+      undo.push(() => links.leave())
+    }
     return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()

@@ -8,6 +8,8 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   'blob',
   'common',
   'healthz',
+  'holdfast',
+  'linked',
   'locations',
   'metadata',
   'metrics',

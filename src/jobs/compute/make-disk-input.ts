@@ -19,6 +19,8 @@ export type DiskBytes =
   | Readonly<{ kind: 'upload'; path: string; uploadBytes: number }>
   /** A URL that stands in a file (it may hold a signature), of one of these hosts. */
   | Readonly<{ kind: 'url'; urlFile: string; hosts: readonly string[] }>
+  /** A snapshot of a linked server; where it is stands in a file (linked-source.ts). */
+  | Readonly<{ kind: 'linked'; placeFile: string }>
   | Readonly<{ kind: 'version'; access: RepositoryAccess; point: string; disk: string }>
 
 export type MakeDiskInput = Readonly<{
@@ -65,6 +67,8 @@ function bytesOf(given: Record<string, unknown>): DiskBytes {
       }
     case 'url':
       return { kind, urlFile: absolutePathOf(given['urlFile'], 'urlFile'), hosts: textsOf(given['hosts'], 'hosts') }
+    case 'linked':
+      return { kind, placeFile: absolutePathOf(given['placeFile'], 'placeFile') }
     case 'version': {
       const access = readRepositoryAccess(recordOf(given['access'], 'access'))
       return { kind, access, point: textOf(given['point'], 'point'), disk: textOf(given['disk'], 'disk') }

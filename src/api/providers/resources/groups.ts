@@ -13,6 +13,7 @@ import { GROUP_DELETE_JOB, RESOURCE_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOperation, operationRoutes } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 
@@ -48,10 +49,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
   const { catalog, subscriptionId } = call.host
   const existing = await findResource(catalog, idOf(call))
   if (existing === undefined && (await findRegion(catalog, location)) === undefined)
-    throw new ArmError(
-      'LocationNotAvailableForResourceGroup',
-      `The location '${location}' is not a region of this server.`,
-    )
+    throw await noRegionHere(call.host, location, 'LocationNotAvailableForResourceGroup')
   if (existing?.state === 'Deleting')
     throw new ArmError('ResourceGroupBeingDeleted', `The resource group '${name}' is being deleted.`)
   if (existing !== undefined && existing.location !== location)
