@@ -31,7 +31,7 @@ export type {
 } from './access/principal-methods.ts'
 export type { RoleView } from './access/role-methods.ts'
 export type { Invited, Unlinked } from './places/link-methods.ts'
-export { LINK_ERROR_CODES, LinkError, type LinkErrorCode, type LinkView } from '#api'
+export type { LinkView } from '#api'
 export type { HostView, LinkedRegionDetail, RegionDetail, RegionView } from './places/region-methods.ts'
 export type { Added, PoolView, StoreView } from './places/space-methods.ts'
 export type { KnownRepository } from '#catalog'

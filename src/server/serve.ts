@@ -148,6 +148,13 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
   }
 }
 
+/** Looks after linked servers. @returns what ends that */
+function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
+  const watch = new LinkWatch({ links, clock, logger })
+  watch.begin()
+  return () => watch.leave()
+}
+
 function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
   const opened = (): Face => {
     const open = face()
@@ -232,12 +239,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     undo.push(() => rpc.close())
     face = await openFaceOf(options, { home, catalog, engine, deployments, clock, random, logger, health, config })
     const opened = face
-    if (opened !== undefined) {
-      undo.push(() => opened.close())
-      const links = new LinkWatch({ links: opened.links, clock, logger })
-      links.begin()
-      undo.push(() => links.leave())
-    }
+    if (opened !== undefined) undo.push(() => opened.close(), watchLinks(opened, clock, logger))
     return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()

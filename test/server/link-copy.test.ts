@@ -17,7 +17,12 @@ const SIZE_BYTES = 64 * MIB
 /** Whose bytes say where they belong, with holes, written up to its last sector. */
 function contentOfDisk(): Buffer {
   const bytes = Buffer.alloc(SIZE_BYTES)
-  for (const [at, length] of [[0, 2 * MIB], [5 * MIB, MIB], [40 * MIB, 3 * MIB], [SIZE_BYTES - 512, 512]] as const)
+  for (const [at, length] of [
+    [0, 2 * MIB],
+    [5 * MIB, MIB],
+    [40 * MIB, 3 * MIB],
+    [SIZE_BYTES - 512, 512],
+  ] as const)
     stampedBytes({ disk: 7, version: 3 }, at, length).copy(bytes, at)
   return bytes
 }
@@ -60,17 +65,24 @@ test('A snapshot goes to a linked server and back, byte for byte', async (t) => 
   await world.link('--role', 'Contributor')
   const [eastFace, westFace] = [world.face(east), world.face(west)]
   const [eastSub, westSub] = [await sub(eastFace), await sub(westFace)]
-  const snapshot = (sub: string, name: string) => `${sub}/resourceGroups/g/providers/Microsoft.Compute/snapshots/${name}`
+  const snapshot = (sub: string, name: string) =>
+    `${sub}/resourceGroups/g/providers/Microsoft.Compute/snapshots/${name}`
   const content = contentOfDisk()
   await mkdir(join(east.home, 'import'), { recursive: true })
   await writeFile(join(east.home, 'import', 'disk.raw'), content)
-  for (const [client, sub, location] of [[eastFace, eastSub, 'eastus'], [westFace, westSub, 'westus']] as const)
+  for (const [client, sub, location] of [
+    [eastFace, eastSub, 'eastus'],
+    [westFace, westSub, 'westus'],
+  ] as const)
     assert.equal((await client.ask('PUT', `${sub}/resourceGroups/g?${V}`, { location })).status, 201)
   const disk = `${eastSub}/resourceGroups/g/providers/Microsoft.Compute/disks/d`
   const creationData = { createOption: 'Import', sourceUri: `file://${join(east.home, 'import', 'disk.raw')}` }
   assert.equal((await put(eastFace, disk, 'eastus', { creationData })).status, 'Succeeded')
   const source = snapshot(eastSub, 's')
-  const taken = await put(eastFace, source, 'eastus', { incremental: true, creationData: { createOption: 'Copy', sourceResourceId: disk } })
+  const taken = await put(eastFace, source, 'eastus', {
+    incremental: true,
+    creationData: { createOption: 'Copy', sourceResourceId: disk },
+  })
   assert.equal(taken.status, 'Succeeded', JSON.stringify(taken))
   const shown = (await eastFace.ask<Disk>('GET', `${source}?${V}`)).body
 
@@ -90,16 +102,25 @@ test('A snapshot goes to a linked server and back, byte for byte', async (t) => 
     assert.equal(copied.status, 'Succeeded', JSON.stringify(copied))
     const bytes = await download(east, eastFace, snapshot(westSub, 'c2'))
     assert.ok(bytes.subarray(0, SIZE_BYTES).equals(content), 'and read through it')
-    assert.deepEqual((await readdir(join(west.home, 'keys'))).filter((name) => name.startsWith('linked-')), [])
+    assert.deepEqual(
+      (await readdir(join(west.home, 'keys'))).filter((name) => name.startsWith('linked-')),
+      [],
+    )
     const files = await readdir(join(west.home, 'regions', 'westus', 'pool', 'disks'))
-    assert.deepEqual(files.filter((name) => name.includes('copying')), [])
+    assert.deepEqual(
+      files.filter((name) => name.includes('copying')),
+      [],
+    )
   })
 
   await t.test('the copy outlives its source', async () => {
     assert.equal((await eastFace.followed<Done>(await eastFace.ask('DELETE', `${source}?${V}`))).status, 'Succeeded')
     const bytes = await download(west, westFace, snapshot(westSub, 'c1'))
     assert.ok(bytes.subarray(0, SIZE_BYTES).equals(content))
-    const gone = await westFace.ask<Failure>('PUT', `${snapshot(westSub, 'c3')}?${V}`, { location: 'westus', properties: copyOf(source) })
+    const gone = await westFace.ask<Failure>('PUT', `${snapshot(westSub, 'c3')}?${V}`, {
+      location: 'westus',
+      properties: copyOf(source),
+    })
     assert.deepEqual([gone.status, gone.body.error.code], [404, 'ResourceNotFound'])
   })
 
@@ -109,15 +130,37 @@ test('A snapshot goes to a linked server and back, byte for byte', async (t) => 
     assert.ok((await download(east, eastFace, snapshot(eastSub, 'back'))).subarray(0, SIZE_BYTES).equals(content))
   })
 
+  await t.test('over the death of the server that makes it, and of that which has the source', async () => {
+    const third = snapshot(eastSub, 'third')
+    const answer = await eastFace.ask('PUT', `${third}?${V}`, {
+      location: 'eastus',
+      properties: copyOf(snapshot(westSub, 'c1')),
+    })
+    assert.equal(answer.status, 202, answer.text)
+    await west.killServe()
+    await west.serve()
+    await east.killServe()
+    await east.serve()
+    assert.equal((await eastFace.followed<Done>(answer)).status, 'Succeeded')
+    assert.ok((await download(east, eastFace, third)).subarray(0, SIZE_BYTES).equals(content))
+  })
+
   await t.test('a disk of the other server is no source, and who may not read its bytes copies nothing', async () => {
-    const ofDisk = await westFace.ask<Failure>('PUT', `${snapshot(westSub, 'c4')}?${V}`, { location: 'westus', properties: copyOf(disk) })
+    const ofDisk = await westFace.ask<Failure>('PUT', `${snapshot(westSub, 'c4')}?${V}`, {
+      location: 'westus',
+      properties: copyOf(disk),
+    })
     assert.deepEqual([ofDisk.status, ofDisk.body.error.code], [400, 'InvalidResourceReference'])
     await east.run('region', 'link', await world.invitation('--role', 'Contributor'), '--role', 'Reader')
     const refused = await westFace.ask<Failure>('PUT', `${snapshot(westSub, 'c5')}?${V}`, {
       location: 'westus',
       properties: copyOf(snapshot(eastSub, 'back')),
     })
-    assert.deepEqual([refused.status, refused.body.error.code], [403, 'AuthorizationFailed'], 'west is a Reader in the east')
+    assert.deepEqual(
+      [refused.status, refused.body.error.code],
+      [403, 'AuthorizationFailed'],
+      'west is a Reader in the east',
+    )
     assert.equal((await westFace.ask('GET', `${snapshot(westSub, 'c5')}?${V}`)).status, 404)
   })
 })

@@ -1,7 +1,8 @@
 /** Servers of two regions, linked: what each shows of the other, who may do what there, what a lost one takes with it. */
 import assert from 'node:assert/strict'
 import { createHash, randomBytes } from 'node:crypto'
-import { readFile } from 'node:fs/promises'
+import { existsSync } from 'node:fs'
+import { readFile, stat } from 'node:fs/promises'
 import { request } from 'node:https'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -9,8 +10,8 @@ import type { Diagnosis, Health, NewPrincipal, RegionView } from '#server'
 import type { FaceClient } from '../api/face-client.ts'
 import { start } from '../cli/command-line.ts'
 import { until } from '../jobs/processes.ts'
-import { linkedIn, type LinkedRegionView, LinkWorld, Way } from './link-world.ts'
-import type { ServedHome } from './served-home.ts'
+import { linkedIn, type LinkedRegionView, LinkWorld, Way, withoutRegion } from './link-world.ts'
+import { ServedHome } from './served-home.ts'
 
 type List = { value: { name?: string; id: string; subscriptionId?: string; location?: string }[] }
 type Failure = { error: { code: string; message: string } }
@@ -86,11 +87,21 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
 
   await t.test('subscriptions and locations of both are listed', async () => {
     const subscriptions = (await eastFace.ask<List>('GET', `/subscriptions?${V}`)).body.value
-    assert.deepEqual(subscriptions.map(({ id }) => id), [ownSub, otherSub])
+    assert.deepEqual(
+      subscriptions.map(({ id }) => id),
+      [ownSub, otherSub],
+    )
     const locations = (await eastFace.ask<List>('GET', `${ownSub}/locations?${V}`)).body.value
-    assert.deepEqual(locations.map(({ name }) => name), ['eastus', 'westus'])
+    assert.deepEqual(
+      locations.map(({ name }) => name),
+      ['eastus', 'westus'],
+    )
     const theirs = (await eastFace.ask<List>('GET', `${otherSub}/locations?${V}`)).body.value
-    assert.deepEqual(theirs.map(({ name }) => name), ['westus', 'eastus'], 'the owner answers')
+    assert.deepEqual(
+      theirs.map(({ name }) => name),
+      ['westus', 'eastus'],
+      'the owner answers',
+    )
   })
 
   await t.test('the role of the link bounds what principals of the other may', async () => {
@@ -101,7 +112,9 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     const made = await eastFace.ask('PUT', `${otherSub}/resourceGroups/web?${V}`, { location: 'westus' })
     assert.equal(made.status, 201, made.text)
     const scope = `${otherSub}/resourceGroups/web/providers/Microsoft.Authorization/roleAssignments/${crypto.randomUUID()}`
-    const owner = { properties: { roleDefinitionId: 'x/8e3af657-a8ff-443c-a75c-2fe8c4bcb635', principalId: crypto.randomUUID() } }
+    const owner = {
+      properties: { roleDefinitionId: 'x/8e3af657-a8ff-443c-a75c-2fe8c4bcb635', principalId: crypto.randomUUID() },
+    }
     assert.equal((await eastFace.ask('PUT', `${scope}?${V}`, owner)).status, 403, 'a Contributor gives no roles')
   })
 
@@ -111,7 +124,9 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     const form = { grant_type: 'client_credentials', client_id: reader.clientId, client_secret: reader.secret }
     const { endpoint } = await east.face()
     const body = new URLSearchParams({ ...form, scope: `${endpoint}//.default` }).toString()
-    const token = JSON.parse((await raw(east, 'POST', '/adfs/oauth2/token', {}, body)).bytes.toString()) as { access_token: string }
+    const token = JSON.parse((await raw(east, 'POST', '/adfs/oauth2/token', {}, body)).bytes.toString()) as {
+      access_token: string
+    }
     const headers = { authorization: `Bearer ${token.access_token}`, 'content-type': 'application/json' }
     assert.equal((await raw(east, 'GET', `${otherSub}/resourceGroups/web?${V}`, headers)).status, 200)
     const put = await raw(east, 'PUT', `${otherSub}/resourceGroups/other?${V}`, headers, '{"location":"westus"}')
@@ -121,7 +136,10 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
   const disk = `${otherSub}/resourceGroups/web/providers/Microsoft.Compute/disks/data`
   await t.test('a disk of the other is made, listed, read by URL and tagged; its owner knows who did it', async () => {
     const creationData = { createOption: 'Empty' }
-    const answer = await eastFace.ask('PUT', `${disk}?${V}`, { location: 'westus', properties: { diskSizeGB: 1, creationData } })
+    const answer = await eastFace.ask('PUT', `${disk}?${V}`, {
+      location: 'westus',
+      properties: { diskSizeGB: 1, creationData },
+    })
     assert.equal(answer.status, 202, answer.text)
     const { endpoint } = await east.face()
     for (const name of ['azure-asyncoperation', 'location'])
@@ -129,7 +147,10 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     assert.equal((await eastFace.followed<{ status: string }>(answer)).status, 'Succeeded')
     assert.equal((await westFace.ask<{ location: string }>('GET', `${disk}?${V}`)).body.location, 'westus')
     const listed = await eastFace.ask<List>('GET', `${otherSub}/providers/Microsoft.Compute/disks?${V}`)
-    assert.deepEqual(listed.body.value.map(({ name }) => name), ['data'])
+    assert.deepEqual(
+      listed.body.value.map(({ name }) => name),
+      ['data'],
+    )
     const tagged = await eastFace.ask<{ tags: object }>('PATCH', `${disk}?${V}`, { tags: { by: 'east' } })
     assert.deepEqual(tagged.body.tags, { by: 'east' })
     const access = await eastFace.ask('POST', `${disk}/beginGetAccess?${V}`, { access: 'Read', durationInSeconds: 600 })
@@ -137,7 +158,11 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     const url = granted.properties.output.accessSAS
     assert.equal(new URL(url).origin, endpoint)
     const part = await raw(east, 'GET', url, { range: `bytes=${2 ** 30}-${2 ** 30 + 511}` })
-    assert.deepEqual([part.status, part.bytes.subarray(0, 8).toString()], [206, 'conectix'], 'the footer of a fixed VHD')
+    assert.deepEqual(
+      [part.status, part.bytes.subarray(0, 8).toString()],
+      [206, 'conectix'],
+      'the footer of a fixed VHD',
+    )
     assert.equal((await raw(east, 'GET', url.replace(/sig=.../, 'sig=abc'))).status, 403)
     const log = await westFace.ask<{ value: { caller: string; operationName: { value: string } }[] }>(
       'GET',
@@ -148,33 +173,73 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     assert.equal(made?.caller, `${clientId}@${ownSub.slice(15)}`)
   })
 
+  await t.test('what lies outside of the subscription is out of reach, whatever the roles', async () => {
+    const creationData = { createOption: 'Import', sourceUri: 'file:///etc/passwd' }
+    const body = { location: 'westus', properties: { creationData } }
+    const refused = await eastFace.ask<Failure>(
+      'PUT',
+      `${otherSub}/resourceGroups/web/providers/Microsoft.Compute/disks/x?${V}`,
+      body,
+    )
+    assert.deepEqual([refused.status, refused.body.error.code], [403, 'LinkedAuthorizationFailed'])
+    const url = `/linked/${otherSub.slice(15)}/metadata/endpoints?api-version=2022-09-01`
+    assert.equal((await raw(east, 'GET', url)).status, 404, 'nothing but signed bytes by that way')
+    assert.equal((await raw(east, 'GET', `/linked/${crypto.randomUUID()}/blob/x/y`)).status, 404)
+    const deployment = `${otherSub}/resourceGroups/web/providers/Microsoft.Resources/deployments/d`
+    const template = { properties: { mode: 'Incremental', template: { resources: [] } } }
+    assert.equal((await eastFace.ask<Failure>('PUT', `${deployment}?${V}`, template)).body.error.code, 'NotSupported')
+  })
+
   await t.test('what belongs elsewhere is refused with the name of the subscription to use', async () => {
     const group = await eastFace.ask<Failure>('PUT', `${ownSub}/resourceGroups/web?${V}`, { location: 'westus' })
     assert.equal(group.body.error.code, 'LocationNotAvailableForResourceGroup')
     assert.match(group.body.error.message, new RegExp(otherSub.slice(15)))
   })
 
-  await t.test('nobody but a linked server hands requests over: no signature, a foreign one, an altered body', async () => {
-    const { subscriptionId } = await eastFace.record()
-    const caller = { id: crypto.randomUUID(), clientId: crypto.randomUUID(), name: 'x', grants: [{ scope: '/', roleId: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635' }] }
-    const message = JSON.stringify({ method: 'DELETE', target: `${disk}?${V}`, baseUrl: 'https://localhost', headers: {}, body: '', caller })
-    const { SignJWT, generateKeyPair } = await import('jose')
-    const { privateKey } = await generateKeyPair('EdDSA')
-    const signed = async (iss: string): Promise<string> =>
-      `Holdfast-Link ${await new SignJWT({ act: 'forward', dig: createHash('sha256').update(message).digest('base64url') })
-        .setProtectedHeader({ alg: 'EdDSA' })
-        .setIssuer(iss)
-        .setAudience(otherSub.slice(15))
-        .setIssuedAt()
-        .setExpirationTime('1m')
-        .setJti(randomBytes(8).toString('hex'))
-        .sign(privateKey)}`
-    for (const authorization of ['', 'Holdfast-Link x.y.z', await signed(subscriptionId), await signed(crypto.randomUUID())]) {
-      const { status } = await raw(west, 'POST', '/holdfast/links/forward', { authorization }, message)
-      assert.ok(status === 401 || status === 403, String(status))
-    }
-    assert.equal((await westFace.ask('GET', `${disk}?${V}`)).status, 200)
-  })
+  await t.test(
+    'nobody but a linked server hands requests over: no signature, a foreign one, an altered body',
+    async () => {
+      const { subscriptionId } = await eastFace.record()
+      const caller = {
+        id: crypto.randomUUID(),
+        clientId: crypto.randomUUID(),
+        name: 'x',
+        grants: [{ scope: '/', roleId: '8e3af657-a8ff-443c-a75c-2fe8c4bcb635' }],
+      }
+      const message = JSON.stringify({
+        method: 'DELETE',
+        target: `${disk}?${V}`,
+        baseUrl: 'https://localhost',
+        headers: {},
+        body: '',
+        caller,
+      })
+      const { SignJWT, generateKeyPair } = await import('jose')
+      const { privateKey } = await generateKeyPair('EdDSA')
+      const signed = async (iss: string): Promise<string> =>
+        `Holdfast-Link ${await new SignJWT({
+          act: 'forward',
+          dig: createHash('sha256').update(message).digest('base64url'),
+        })
+          .setProtectedHeader({ alg: 'EdDSA' })
+          .setIssuer(iss)
+          .setAudience(otherSub.slice(15))
+          .setIssuedAt()
+          .setExpirationTime('1m')
+          .setJti(randomBytes(8).toString('hex'))
+          .sign(privateKey)}`
+      for (const authorization of [
+        '',
+        'Holdfast-Link x.y.z',
+        await signed(subscriptionId),
+        await signed(crypto.randomUUID()),
+      ]) {
+        const { status } = await raw(west, 'POST', '/holdfast/links/forward', { authorization }, message)
+        assert.ok(status === 401 || status === 403, String(status))
+      }
+      assert.equal((await westFace.ask('GET', `${disk}?${V}`)).status, 200)
+    },
+  )
 
   await t.test('a lost server takes only its own subscription with it, and comes back by itself', async () => {
     await west.killServe()
@@ -192,7 +257,11 @@ test('Linked servers show and serve each other, as far as both allow; a lost one
     const { findings } = await east.run<Diagnosis>('doctor')
     assert.equal(findings.find(({ check }) => check === 'link westus')?.severity, 'warning')
     await west.serve()
-    await until('the link is back, at another port', async () => (await linkedIn(east))['westus'] === 'reachable', 60_000)
+    await until(
+      'the link is back, at another port',
+      async () => (await linkedIn(east))['westus'] === 'reachable',
+      60_000,
+    )
     assert.equal((await eastFace.ask('GET', `${disk}?${V}`)).status, 200)
   })
 
@@ -241,6 +310,13 @@ test('kill -9 in the middle of linking: both are linked afterwards, or neither, 
   })
 
   await t.test('given again, the same command changes nothing; a third server cannot use its invitation', async () => {
+    await using third = await ServedHome.make()
+    await third.serve()
+    await third.run('region', 'add', 'north')
+    await withoutRegion(third, 'eastus')
+    await withoutRegion(third, 'westus')
+    assert.equal((await third.fail('region', 'link', invitation)).code, 'link_invitation_invalid')
+    assert.deepEqual(await linkedIn(third), {})
     await east.run('region', 'link', invitation)
     assert.deepEqual([await linkedIn(east), await linkedIn(west)], [{ westus: 'reachable' }, { eastus: 'reachable' }])
   })
@@ -250,6 +326,9 @@ test('the keys of links lie in files of the owner alone, and an invitation’s s
   await using world = await LinkWorld.make()
   const invitation = await world.invitation()
   const { secret } = JSON.parse(Buffer.from(invitation.slice(5), 'base64url').toString('utf8')) as { secret: string }
-  const catalog = await readFile(join(world.west.home, 'catalog.sqlite'))
-  assert.ok(!catalog.includes(secret))
+  for (const name of ['catalog.sqlite', 'catalog.sqlite-wal', 'log/serve.log']) {
+    const path = join(world.west.home, name)
+    if (existsSync(path)) assert.ok(!(await readFile(path)).includes(secret), name)
+  }
+  assert.equal((await stat(join(world.west.home, 'keys', 'link-signing.json'))).mode & 0o777, 0o600)
 })

@@ -36,9 +36,12 @@ function signatureOf(key: Uint8Array, uniqueId: string, grant: DiskGrant): strin
 const LINKED = 'link-'
 
 /** The grant that a linked server's URL names: it reads, until then. Undefined when the URL names none. */
-export function linkedGrantOf(grantId: string, query: URLSearchParams): (DiskGrant & { subscription: string }) | undefined {
+export function linkedGrantOf(
+  grantId: string,
+  query: URLSearchParams,
+): (DiskGrant & { subscription: string }) | undefined {
   if (!grantId.startsWith(LINKED)) return undefined
-  const expiresMs = Date.parse(query.get('se') ?? '')
+  const expiresMs = globalThis.Date.parse(query.get('se') ?? '')
   return { id: grantId, access: 'Read', expiresMs, subscription: grantId.slice(LINKED.length) }
 }
 

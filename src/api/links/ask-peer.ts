@@ -34,7 +34,12 @@ function lost(endpoint: string, cause: unknown): LinkError {
   return new LinkError(
     'link_answer_lost',
     `The linked server at ${endpoint} was asked, but its answer did not come: ${messageOf(cause)}.`,
-    { facts: { endpoint }, retry: 'later', hint: 'What was asked for may have been done: look before you repeat it.', cause },
+    {
+      facts: { endpoint },
+      retry: 'later',
+      hint: 'What was asked for may have been done: look before you repeat it.',
+      cause,
+    },
   )
 }
 

@@ -12,7 +12,13 @@ import { ArmError } from '#contract'
 import type { ArmReply, Caller } from '../arm/call.ts'
 import type { ArmAnswer, ArmRequest } from '../arm/dispatch.ts'
 import type { InsideAnswer } from '../arm/inside.ts'
-import { type LinkedRequest, type LinkedServer, type LinkedServers, linkedBytesUrl, regionNames } from '../arm/linked-servers.ts'
+import {
+  type LinkedRequest,
+  type LinkedServer,
+  type LinkedServers,
+  linkedBytesUrl,
+  regionNames,
+} from '../arm/linked-servers.ts'
 import { segmentsOf } from '../arm/route-table.ts'
 import { messageInvalid } from './errors.ts'
 import { type ForwardedAnswer, type ForwardedRequest, readAnswer } from './link-wire.ts'
@@ -20,7 +26,13 @@ import type { Links } from './links.ts'
 
 /** Longer than any handler waits: a snapshot's instant is waited for up to a minute. */
 const ANSWER_MS_MAX = 100_000
-const PASSED_ON = ['accept-language', 'if-match', 'if-none-match', 'x-ms-client-request-id', 'x-ms-return-client-request-id']
+const PASSED_ON = [
+  'accept-language',
+  'if-match',
+  'if-none-match',
+  'x-ms-client-request-id',
+  'x-ms-return-client-request-id',
+]
 /** What this server says of an answer itself. */
 const OWN_HEADERS = new Set(['content-type', 'x-ms-request-id', 'x-ms-routing-request-id'])
 
@@ -38,7 +50,12 @@ function plain(id: string): string {
 /** A principal of another server as it is known here: nothing that it could be taken for is one of ours. */
 function foreignCaller(link: Link, { caller }: ForwardedRequest, own: string): Caller {
   const { id, clientId, name, grants } = caller
-  const principal = { id: `${id}@${link.subscription}`, clientId: `${clientId}@${link.subscription}`, name, createdMs: 0 }
+  const principal = {
+    id: `${id}@${link.subscription}`,
+    clientId: `${clientId}@${link.subscription}`,
+    name,
+    createdMs: 0,
+  }
   const within = [{ scope: `/subscriptions/${own}`, roleId: link.role }]
   return { principal, grants, link: { subscription: link.subscription, within } }
 }
@@ -106,9 +123,13 @@ export class Forwarding implements LinkedServers {
     } catch (cause) {
       const what = `The subscription '${owner.subscription}' (${regionNames(owner.regions)}) is served by ${owner.endpoint}.`
       if (isHoldfastError(cause, 'link_answer_lost'))
-        throw new ArmError('GatewayTimeout', `${what} It was asked, but its answer was lost: look before you repeat it.`, {
-          cause,
-        })
+        throw new ArmError(
+          'GatewayTimeout',
+          `${what} It was asked, but its answer was lost: look before you repeat it.`,
+          {
+            cause,
+          },
+        )
       throw new ArmError('ServiceUnavailable', `${what} ${messageOf(cause)}`, { cause })
     }
   }
@@ -119,7 +140,11 @@ export class Forwarding implements LinkedServers {
     const { method, target, baseUrl, headers, body } = request
     if (subscriptionIn(target) !== own) throw messageInvalid('it is about no subscription of this server')
     const bytes = new TextEncoder().encode(body)
-    const { status, headers: answered, body: text } = await this.#answer(
+    const {
+      status,
+      headers: answered,
+      body: text,
+    } = await this.#answer(
       {
         method,
         target,

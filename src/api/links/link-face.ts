@@ -3,7 +3,7 @@
  * is found to be by the key that is on record for the link (for a join: by the key that the message brings, so that nobody
  * brings another's).
  */
-import { randomUuid } from '#base'
+import { randomUuid, unreachable } from '#base'
 import {
   type Catalog,
   findInvitation,
@@ -73,6 +73,8 @@ export class LinkFace {
         return {}
       case 'forward':
         return this.#forwarding.take(link, readForwarded(message), request.signal)
+      default:
+        return unreachable(request.act)
     }
   }
 
@@ -140,7 +142,10 @@ export class LinkFace {
 
 /** Our region becomes the pair of one of the other server, if it has no pair. */
 async function pairOurs(catalog: Catalog, link: Link, fields: Readonly<Record<string, unknown>>): Promise<object> {
-  const [name, pair] = [normalizeLocation(textIn(fields, 'region', 100)), normalizeLocation(textIn(fields, 'pair', 100))]
+  const [name, pair] = [
+    normalizeLocation(textIn(fields, 'region', 100)),
+    normalizeLocation(textIn(fields, 'pair', 100)),
+  ]
   if (!link.regions.some((region) => region.name === pair)) throw messageInvalid(`"${pair}" is no region of its sender`)
   await catalog.write(async (trx) => {
     const own = (await listRegions(trx)).find((region) => region.name === name)

@@ -2,7 +2,17 @@
  * What linking changes in the catalog, on either side: each function is one transaction, so that a server is linked or not,
  * whatever dies. No two regions of servers that are linked to one have one name: who comes second is refused.
  */
-import { type Catalog, type CatalogTransaction, deleteLink, findLink, type Link, listLinks, listRegions, putLink, putRegion } from '#catalog'
+import {
+  type Catalog,
+  type CatalogTransaction,
+  deleteLink,
+  findLink,
+  type Link,
+  listLinks,
+  listRegions,
+  putLink,
+  putRegion,
+} from '#catalog'
 import { lostPairs, sharedRegion } from '#domain'
 import { LinkError } from './errors.ts'
 import type { LinkHello } from './link-wire.ts'

@@ -206,7 +206,7 @@ export function readForwarded(value: unknown): ForwardedRequest {
 /** @throws LinkError `link_message_invalid` */
 export function readAnswer(value: unknown): ForwardedAnswer {
   const fields = fieldsOf(value)
-  const { status, body = undefined } = fields
+  const { status, body } = fields
   if (typeof status !== 'number' || status < 200 || status > 599) throw messageInvalid('it has no status')
   if (body !== undefined && typeof body !== 'string') throw messageInvalid('its body is no text')
   return { status, headers: readHeaders(fields['headers']), body }

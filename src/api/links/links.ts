@@ -90,7 +90,13 @@ export class Links {
   ): Promise<unknown> {
     const body = JSON.stringify(message)
     const authorization = await signMessage(this.parts, { from: this.parts.subscription, to: subscription, act, body })
-    return askPeer(address, { path: `/holdfast/links/${act}`, authorization, body, answerMsMax: ANSWER_MS_MAX, ...more })
+    return askPeer(address, {
+      path: `/holdfast/links/${act}`,
+      authorization,
+      body,
+      answerMsMax: ANSWER_MS_MAX,
+      ...more,
+    })
   }
 
   /**

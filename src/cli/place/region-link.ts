@@ -36,7 +36,9 @@ export function inviteCommand(): Command {
           const { role, endpoint, hours } = options
           const made = (await control.call('link.invite', { role, endpoint, hours: Number(hours) })) as Invited
           output.result(made, () => made.invitation)
-          output.note(`Good once, until ${made.expiresAt}, for ${made.endpoint}. It lets the other server’s principals be ${made.role} here.`)
+          output.note(
+            `Good once, until ${made.expiresAt}, for ${made.endpoint}. It lets the other server’s principals be ${made.role} here.`,
+          )
         }),
       ),
     )
@@ -75,7 +77,8 @@ export function unlinkCommand(): Command {
   return makeHomeCommand({
     usage: 'unlink <link>',
     summary: 'end a link: by a region of the other server, its address or its subscription',
-    description: 'Ends the link on both sides, and pairs over it. If the other cannot be told, it learns it when it asks.',
+    description:
+      'Ends the link on both sides, and pairs over it. If the other cannot be told, it learns it when it asks.',
     examples: ['holdfast region unlink westus'],
   }).action((link: string, options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
@@ -94,5 +97,5 @@ export function ownerText(link: LinkView | undefined): string {
   const { endpoint, state, since, lastSeen } = link
   const when = state === 'reachable' ? since : lastSeen
   const words = state === 'reachable' ? 'since' : 'last seen'
-  return `${endpoint} (${state}${when === undefined ? '' : `, ${words} ${timeText(Date.parse(when))}`})`
+  return `${endpoint} (${state}${when === undefined ? '' : `, ${words} ${timeText(globalThis.Date.parse(when))}`})`
 }

@@ -14,7 +14,9 @@ type AddHostOptions = HomeOptions & Readonly<{ driver: string }>
 export function regionCommand(): Command {
   return new Command('region')
     .summary('regions: names of your own, each with pools, stores and hosts; links to the servers of others')
-    .description('Adds, shows and removes regions, and links the servers of several. A server must run: "holdfast serve".')
+    .description(
+      'Adds, shows and removes regions, and links the servers of several. A server must run: "holdfast serve".',
+    )
     .addHelpText('after', '\nExamples:\n  holdfast region add cellar --pair attic\n  holdfast region list')
     .addCommand(addCommand())
     .addCommand(listCommand())
@@ -59,7 +61,13 @@ function listCommand(): Command {
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
         const regions = (await control.call('region.list')) as RegionView[]
-        const rows = regions.map((one) => [one.name, one.displayName, one.pair ?? '', one.geography, ownerText(one.link)])
+        const rows = regions.map((one) => [
+          one.name,
+          one.displayName,
+          one.pair ?? '',
+          one.geography,
+          ownerText(one.link),
+        ])
         output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY', 'SERVER'], rows))
       }),
     ),

@@ -41,7 +41,7 @@ function describeProcess({ name, identity, health, version, retiring, lastRestar
 }
 
 function describeLink({ endpoint, regions, state, lastSeen, why }: LinkView): string {
-  const seen = lastSeen === undefined ? '' : `, last seen ${timeText(Date.parse(lastSeen))} UTC`
+  const seen = lastSeen === undefined ? '' : `, last seen ${timeText(globalThis.Date.parse(lastSeen))} UTC`
   return `The linked server ${endpoint} (${regions.join(', ')}) is ${state}${seen}.${why === undefined ? '' : ` ${why}`}`
 }
 

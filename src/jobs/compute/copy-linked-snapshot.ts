@@ -13,7 +13,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { errorShapeOf, isHoldfastError } from '#base'
-import { findResource, listPools } from '#catalog'
+import { findLink, findResource, listPools } from '#catalog'
 import { snapshotHistory } from '#domain'
 import { JobsError } from '../errors.ts'
 import type { JobDefinition } from '../port.ts'
@@ -39,25 +39,37 @@ export type CopyLinkedSnapshotInput = Readonly<{
   incremental: boolean
   /** Identity of the disk whose bytes it shows, at the other server. */
   diskId: string
-  /** Where the file is that says where the bytes are; removed when the job ends. */
-  placeFile: string
+  /** Subscription of the linked server. */
+  owner: string
+  /** The file that holds the signed path to the bytes there; removed when the job ends. */
+  pathFile: string
   /** The instant that the source shows, in ISO 8601. */
   timeCreated: string
 }>
 
-async function planOf(
-  { catalog }: SnapshotJobParts,
-  { region, placeFile }: CopyLinkedSnapshotInput,
-  jobId: string,
-): Promise<MakeDiskInput> {
+type Plan = Pick<MakeDiskInput, 'file' | 'pool'>
+
+async function planOf({ catalog }: SnapshotJobParts, region: string, jobId: string): Promise<Plan> {
   const [pool] = await listPools(catalog, region)
   if (pool === undefined)
     throw new JobsError('region_without_pool', `The region ${region} has no pool to fetch a snapshot into.`, {
       facts: { region },
     })
   const { path, reserveBytes } = pool
-  const bytes = { kind: 'linked', placeFile } as const
-  return { file: join(path, 'disks', `copying-${jobId}.qcow2`), pool: { path, reserveBytes }, sizeBytes: undefined, bytes }
+  return { file: join(path, 'disks', `copying-${jobId}.qcow2`), pool: { path, reserveBytes } }
+}
+
+/** What is to be fetched, from where the server is now. */
+async function fetchOf(
+  { catalog }: SnapshotJobParts,
+  { owner, pathFile }: CopyLinkedSnapshotInput,
+  plan: Plan,
+): Promise<MakeDiskInput> {
+  const link = await findLink(catalog, owner)
+  if (link === undefined)
+    throw new JobsError('disk_not_there', 'The server of the source is not linked any more.', { facts: { owner } })
+  const { endpoint, authority } = link
+  return { ...plan, sizeBytes: undefined, bytes: { kind: 'linked', endpoint, authority, pathFile } }
 }
 
 export function copyLinkedSnapshotJob(parts: SnapshotJobParts): JobDefinition<CopyLinkedSnapshotInput, null> {
@@ -67,7 +79,7 @@ export function copyLinkedSnapshotJob(parts: SnapshotJobParts): JobDefinition<Co
     version: 1,
     parse: (given) => recordOf(given, 'fields') as unknown as CopyLinkedSnapshotInput,
     run: async (job, input) => {
-      const { id, region, incremental, diskId, placeFile, timeCreated } = input
+      const { id, region, incremental, diskId, pathFile, timeCreated } = input
       let failure: unknown
       job.cleanup('settle', async () => {
         const { code, message, hint } = errorShapeOf(failure, 'job_failed')
@@ -75,14 +87,16 @@ export function copyLinkedSnapshotJob(parts: SnapshotJobParts): JobDefinition<Co
         await catalog.write((trx) =>
           isHoldfastError(failure, 'cancelled') ? dropSnapshot(trx, id) : failSnapshot(trx, id, reason, source),
         )
-        await rm(placeFile, { force: true })
+        await rm(pathFile, { force: true })
       })
       try {
-        const planned = await job.step('plan', () => planOf(parts, input, job.jobId))
+        const planned = await job.step('plan', () => planOf(parts, region, job.jobId))
         job.cleanup('give up the image', async (step) => {
           await tasks.run(step, REMOVE_DISK_TASK, { files: [planned.file] })
         })
-        await job.step('fetch', (step) => tasks.run(step, MAKE_DISK_TASK, planned), { retry: LINK_RETRY })
+        await job.step('fetch', async (step) => tasks.run(step, MAKE_DISK_TASK, await fetchOf(parts, input, planned)), {
+          retry: LINK_RETRY,
+        })
         const { access } = await job.step('repository', () => regionRepository(repositories, region))
         job.cleanup('give up the version', async (step) => {
           await tasks.run(step, FORGET_VERSIONS_TASK, { ...access, madeBy: job.jobId })
@@ -110,7 +124,7 @@ export function copyLinkedSnapshotJob(parts: SnapshotJobParts): JobDefinition<Co
         })
         await job.step('tidy', async (step) => {
           await tasks.run(step, REMOVE_DISK_TASK, { files: [planned.file] })
-          await rm(placeFile, { force: true })
+          await rm(pathFile, { force: true })
         })
         return null
       } catch (error) {

@@ -2,7 +2,8 @@
  * A snapshot of a linked server as a device to read from: its fixed VHD behind a URL, by the list of written pages and by ranges,
  * so that neither holes nor the footer are fetched. The server's certificate is checked against the authority of the link.
  *
- * URL and authority stand in a file, `{url, authority}` in JSON: the URL is signed, and the catalog holds nothing that opens.
+ * Path and query stand in a file, for they are signed, and the catalog holds nothing that opens. Where the server is, is said anew
+ * at each attempt: it may have moved.
  */
 import { readFile } from 'node:fs/promises'
 import type { IncomingMessage } from 'node:http'
@@ -11,7 +12,6 @@ import { DISK_BYTES_MAX, isHoldfastError, messageOf, MIB, SECTOR_BYTES } from '#
 import type { BlockSource, ByteRange, Extent } from '#engine/block'
 import { VHD_FOOTER_BYTES } from '#domain'
 import { JobsError } from '../errors.ts'
-import { recordOf } from '../repository-access.ts'
 
 const CONNECTIONS = 4
 const SILENCE_MS_MAX = 60_000
@@ -28,11 +28,13 @@ function gone(url: URL, why: string, cause?: unknown): JobsError {
 
 type Place = Readonly<{ url: URL; agent: Agent }>
 
-async function openPlace(file: string): Promise<Place> {
-  const { url, authority } = recordOf(JSON.parse(await readFile(file, 'utf8')), 'place')
-  if (typeof url !== 'string' || typeof authority !== 'string') throw new TypeError(`${file} is not whole`)
+export type LinkedBytes = Readonly<{ endpoint: string; authority: string; pathFile: string }>
+
+async function openPlace({ endpoint, authority, pathFile }: LinkedBytes): Promise<Place> {
+  const url = new URL((await readFile(pathFile, 'utf8')).trim(), endpoint)
+  if (url.origin !== endpoint) throw new TypeError(`${pathFile} leads elsewhere`)
   const agent = new Agent({ keepAlive: true, maxSockets: CONNECTIONS, ca: authority, minVersion: 'TLSv1.3' })
-  return { url: new URL(url), agent }
+  return { url, agent }
 }
 
 function responseTo(
@@ -51,7 +53,11 @@ function responseTo(
 }
 
 /** The body, which has exactly the status and, where that is known, the length. */
-async function bodyOf(place: Place, ask: Readonly<{ more?: string; range?: string; status: number }>, signal?: AbortSignal) {
+async function bodyOf(
+  place: Place,
+  ask: Readonly<{ more?: string; range?: string; status: number }>,
+  signal?: AbortSignal,
+) {
   const { more = '', range, status } = ask
   try {
     const response = await responseTo(place, more, range === undefined ? {} : { range }, signal)
@@ -74,7 +80,9 @@ async function bodyOf(place: Place, ask: Readonly<{ more?: string; range?: strin
 function rangesIn(list: string, sizeBytes: number): ByteRange[] {
   const found: ByteRange[] = []
   let end = 0
-  for (const [, first = '', last = ''] of list.matchAll(/<PageRange><Start>(\d+)<\/Start><End>(\d+)<\/End><\/PageRange>/g)) {
+  for (const [, first = '', last = ''] of list.matchAll(
+    /<PageRange><Start>(\d+)<\/Start><End>(\d+)<\/End><\/PageRange>/g,
+  )) {
     const [from, to] = [Number(first), Math.min(Number(last) + 1, sizeBytes)]
     if (from >= sizeBytes) break // The footer.
     if (from < end || to <= from) throw new Error('its list of pages is not in order')
@@ -84,9 +92,9 @@ function rangesIn(list: string, sizeBytes: number): ByteRange[] {
   return found
 }
 
-/** @param file holds where the snapshot is @throws JobsError `disk_not_there` */
-export async function openLinkedSource(file: string, signal?: AbortSignal): Promise<BlockSource> {
-  const place = await openPlace(file)
+/** @throws JobsError `disk_not_there` */
+export async function openLinkedSource(from: LinkedBytes, signal?: AbortSignal): Promise<BlockSource> {
+  const place = await openPlace(from)
   const { bytes, headers } = await bodyOf(place, { more: '&comp=pagelist', status: 200 }, signal)
   const sizeBytes = Number(headers['x-ms-blob-content-length']) - VHD_FOOTER_BYTES
   if (!(sizeBytes > 0) || sizeBytes > DISK_BYTES_MAX || sizeBytes % SECTOR_BYTES !== 0)

@@ -110,7 +110,7 @@ async function fill(making: Making): Promise<number> {
       await checkUpload(bytes.path, bytes.uploadBytes)
       return fromImage(making, bytes.path, 'vpc')
     case 'linked': {
-      const source = await openLinkedSource(bytes.placeFile, making.context.signal)
+      const source = await openLinkedSource(bytes, making.context.signal)
       try {
         return await copyInto(making, source)
       } finally {

@@ -139,7 +139,11 @@ async function pairRegion(parts: AdminParts, links: LinksNow, params: unknown): 
     const region = regionNamed(regions, given)
     const pair = other === undefined || linked !== undefined ? undefined : regionNamed(regions, other)
     if (pair?.name === region.name) throw invalidPlace('region', pair.name, 'A region is no pair of itself.')
-    const both = [region.name, ...(pair === undefined ? [] : [pair.name]), ...(linked === undefined ? [] : [linked.name])]
+    const both = [
+      region.name,
+      ...(pair === undefined ? [] : [pair.name]),
+      ...(linked === undefined ? [] : [linked.name]),
+    ]
     for (const left of regions)
       if (left.pair !== undefined && both.includes(left.pair)) await putRegion(trx, { ...left, pair: undefined })
     if (pair !== undefined) await putRegion(trx, { ...pair, pair: region.name })

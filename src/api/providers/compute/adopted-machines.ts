@@ -141,8 +141,7 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
     })
   const input = readAdoption(call)
   const { id, region, group, name, subscription, tags } = input
-  if ((await findRegion(host.catalog, region)) === undefined)
-    throw await noRegionHere(host, region)
+  if ((await findRegion(host.catalog, region)) === undefined) throw await noRegionHere(host, region)
   const begun = await beginOperation(call, {
     kind: 'operations',
     provider: 'Microsoft.Compute',

@@ -39,14 +39,19 @@ type LinkedSnapshot = Readonly<{
 
 async function beginLinkedRead(call: ArmCall): Promise<ArmReply> {
   const { host, caller } = call
-  if (caller.link === undefined) throw new ArmError('NotSupported', 'Linked servers ask this of each other; use beginGetAccess.')
+  if (caller.link === undefined)
+    throw new ArmError('NotSupported', 'Linked servers ask this of each other; use beginGetAccess.')
   const record = await findResource(host.catalog, targetOf(call))
   const { version } = (record?.backing ?? {}) as SnapshotBacking
   if (record === undefined || version === undefined)
-    throw new ArmError('ResourceNotFound', `The snapshot '${targetOf(call)}' is not there, or has no bytes of its own yet.`, {
-      target: SOURCE,
-    })
-  const { networkAccessPolicy, publicNetworkAccess, incremental, timeCreated, ...more } = propertiesOf(record) as Fields
+    throw new ArmError(
+      'ResourceNotFound',
+      `The snapshot '${targetOf(call)}' is not there, or has no bytes of its own yet.`,
+      {
+        target: SOURCE,
+      },
+    )
+  const { networkAccessPolicy, publicNetworkAccess, incremental, timeCreated, ...more } = propertiesOf(record)
   if (networkAccessPolicy === 'DenyAll' || publicNetworkAccess === 'Disabled')
     throw new ArmError('OperationNotAllowed', `The network policy of '${record.name}' allows no access from elsewhere.`)
   const expiresMs = host.clock.nowMs() + READ_MS
@@ -75,7 +80,12 @@ function isSnapshot(value: unknown, { endpoint }: LinkedServer): value is Linked
   const texts = [url, location, state, diskId, timeCreated]
   if (!texts.every((text) => typeof text === 'string' && text !== '' && text.length < 4096)) return false
   const isThere = URL.parse(String(url))?.origin === endpoint
-  return isThere && /^[\w-]{1,64}$/.test(String(diskId)) && typeof incremental === 'boolean' && typeof properties === 'object'
+  return (
+    isThere &&
+    /^[\w-]{1,64}$/.test(String(diskId)) &&
+    typeof incremental === 'boolean' &&
+    typeof properties === 'object'
+  )
 }
 
 async function askFor(call: ArmCall, owner: LinkedServer, source: ResourceId): Promise<LinkedSnapshot> {
@@ -89,10 +99,10 @@ async function askFor(call: ArmCall, owner: LinkedServer, source: ResourceId): P
 }
 
 /** The same for the same copy, so that the same request is the same. */
-async function keepPlace(call: ArmCall, source: ResourceId, place: Fields): Promise<string> {
+async function keepPath(call: ArmCall, source: ResourceId, url: URL): Promise<string> {
   const name = createHash('sha256').update(`${call.id.toLowerCase()}\n${source.key}`).digest('hex').slice(0, 32)
-  const path = join(call.host.disks.keysFolder, `linked-${name}.place`)
-  await replaceFile(path, [new TextEncoder().encode(JSON.stringify(place))])
+  const path = join(call.host.disks.keysFolder, `linked-${name}.path`)
+  await replaceFile(path, [new TextEncoder().encode(`${url.pathname}${url.search}\n`)])
   return path
 }
 
@@ -103,12 +113,21 @@ export async function ofLinkedSnapshot(
   source: ResourceId,
   owner: LinkedServer,
 ): Promise<
-  Readonly<{ job: string; input: CopyLinkedSnapshotInput; diskId: string; source: Readonly<{ id: string; body: Fields }> }>
+  Readonly<{
+    job: string
+    input: CopyLinkedSnapshotInput
+    diskId: string
+    source: Readonly<{ id: string; body: Fields }>
+  }>
 > {
   if (source.type?.toLowerCase() !== SNAPSHOT_TYPE.toLowerCase())
-    throw new ArmError('InvalidResourceReference', `Of a linked server's resources a snapshot can be copied, not '${source.text}'.`, {
-      target: SOURCE,
-    })
+    throw new ArmError(
+      'InvalidResourceReference',
+      `Of a linked server's resources a snapshot can be copied, not '${source.text}'.`,
+      {
+        target: SOURCE,
+      },
+    )
   const { url, location, state, incremental, diskId, timeCreated, properties } = await askFor(call, owner, source)
   const isIncremental = request.isIncremental === true
   const refusal = whyNotCopy(
@@ -116,8 +135,16 @@ export async function ofLinkedSnapshot(
     { location: request.location, isIncremental, createOption: request.createOption ?? 'Copy' },
   )
   if (refusal !== undefined) throw refused(refusal)
-  const placeFile = await keepPlace(call, source, { url, authority: owner.authority })
-  const input = { id: call.id, region: request.location, incremental: isIncremental, diskId, placeFile, timeCreated }
+  const pathFile = await keepPath(call, source, new URL(url))
+  const input = {
+    id: call.id,
+    region: request.location,
+    incremental: isIncremental,
+    diskId,
+    owner: owner.subscription,
+    pathFile,
+    timeCreated,
+  }
   return { job: COPY_LINKED_SNAPSHOT_JOB, input, diskId, source: { id: source.text, body: { properties } } }
 }
 

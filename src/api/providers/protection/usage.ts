@@ -86,8 +86,7 @@ async function list(call: ArmCall): Promise<ArmReply> {
 
 async function begin(call: ArmCall, action: string, job: string): Promise<ArmReply> {
   const location = normalizeLocation(call.param('location'))
-  if ((await findRegion(call.host.catalog, location)) === undefined)
-    throw await noRegionHere(call.host, location)
+  if ((await findRegion(call.host.catalog, location)) === undefined) throw await noRegionHere(call.host, location)
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: NAMESPACE,
