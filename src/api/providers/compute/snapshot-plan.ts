@@ -14,7 +14,15 @@ import {
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { ofLinkedSnapshot } from './linked-snapshots.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
-import { checkLimits, type DiskSource, diskSource, familyId, findSource, sourcesOf } from './snapshot-sources.ts'
+import {
+  checkLimits,
+  type DiskSource,
+  diskSource,
+  familyId,
+  findSource,
+  hostOfDisks,
+  sourcesOf,
+} from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -89,6 +97,7 @@ async function ofDisk(call: ArmCall, request: SnapshotRequest, disk: DiskSource,
   await checkLimits(host, disk)
   const input: CreateSnapshotsInput = {
     region: request.location,
+    ...hostOfDisks([disk]),
     snapshots: [{ id: call.id, diskId: disk.uniqueId }],
     sources: await sourcesOf(host, [disk]),
     incremental: request.isIncremental === true,

@@ -1,8 +1,8 @@
-/** Schema 4: links to the servers of other regions, and the invitations by which they are made. Never edited once released. */
+/** Schema 5: links to the servers of other regions, and the invitations by which they are made. Never edited once released. */
 import type { Migration } from './migration.ts'
 
 export const links: Migration = {
-  number: 4,
+  number: 5,
   name: 'links',
   statements: [
     `create table link (
