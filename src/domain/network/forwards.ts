@@ -89,8 +89,9 @@ export function assignHostPorts(
   taken: ReadonlySet<number>,
   range: PortRange,
 ): HostForward[] | undefined {
+  const mayKeep = (port: number): boolean => !taken.has(port) && port >= range.from && port <= range.to
   const kept = wanted.map((one) =>
-    has.find(({ protocol, port, hostPort }) => protocol === one.protocol && port === one.port && !taken.has(hostPort)),
+    has.find(({ protocol, port, hostPort }) => protocol === one.protocol && port === one.port && mayKeep(hostPort)),
   )
   const used = new Set([...taken, ...kept.flatMap((one) => (one === undefined ? [] : [one.hostPort]))])
   let next = range.from

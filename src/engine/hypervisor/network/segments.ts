@@ -86,6 +86,21 @@ export async function makePorts(namespace: Namespace, plan: NetworkPlan): Promis
   await batch(namespace, lines)
 }
 
+/**
+ * In a routed segment whatever a machine sends to another goes to the gateway. New questions for an address are answered by
+ * the gateway (proxy_arp_pvlan); what is sent to a MAC that was learned before the segment became routed is turned there.
+ */
+function turnToGateway({ id, segments, ports }: NetworkPlan): string[] {
+  const rules = segments.flatMap(({ bridge, isRouted }) => {
+    const taps = ports.filter((port) => port.bridge === bridge).map(({ tap }) => `"${tap}"`)
+    if (!isRouted || taps.length === 0) return []
+    const from = `iifname { ${taps.join(', ')} } ether type ip ether daddr != ff:ff:ff:ff:ff:ff`
+    return [`${from} ether daddr set ${bridgeMac(id, bridge)} meta pkttype set host`]
+  })
+  const head = 'type filter hook prerouting priority -10; policy accept;'
+  return rules.length === 0 ? [] : ['table bridge holdfast {', 'chain gateway {', head, ...rules, '}', '}']
+}
+
 /** Puts the rules in force, all of them at one instant; connections that are open stay known. */
 export async function applyRules(
   namespace: Namespace,
@@ -96,7 +111,7 @@ export async function applyRules(
   const host = hostAddresses.length === 0 ? [] : [`add element ip holdfast host { ${hostAddresses.join(', ')} }`]
   if (!RULE_TABLES.every((table) => plan.ruleset.includes(`table ${table} {`)))
     throw new HypervisorError('network_invalid', 'The ruleset of a network lacks one of its tables.')
-  await runInside(namespace, ['nft', '-f', '-'], [...fresh, plan.ruleset, ...host, ''].join('\n'))
+  await runInside(namespace, ['nft', '-f', '-'], [...fresh, plan.ruleset, ...turnToGateway(plan), ...host, ''].join('\n'))
 }
 
 /** The tables that a ruleset consists of. `ip holdfast` has a set `host` of addresses, which is filled here. */
