@@ -136,8 +136,10 @@ function writeMaps(pid: number, { tools, machines }: NetworkUsers): void {
   const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
   const { uid, gid } = tools ?? own
   const alsoRoot = tools !== undefined && machines === undefined
-  if (tools === undefined) writeFileSync(`/proc/${pid}/setgroups`, 'deny')
-  if (mapOf(pid, 'gid_map') === '') writeFileSync(`/proc/${pid}/gid_map`, `0 ${gid} 1\n${alsoRoot ? '1 0 1\n' : ''}`)
+  const needsGroups = mapOf(pid, 'gid_map') === ''
+  // Without privilege, groups may be mapped only by who gives up to change them (user_namespaces(7)).
+  if (needsGroups && tools === undefined) writeFileSync(`/proc/${pid}/setgroups`, 'deny')
+  if (needsGroups) writeFileSync(`/proc/${pid}/gid_map`, `0 ${gid} 1\n${alsoRoot ? '1 0 1\n' : ''}`)
   if (mapOf(pid, 'uid_map') === '') writeFileSync(`/proc/${pid}/uid_map`, `0 ${uid} 1\n${alsoRoot ? '1 0 1\n' : ''}`)
 }
 
