@@ -14,7 +14,7 @@ import { checkNetworkName } from './network-kind.ts'
 const P = 'properties.'
 
 export const RULE_FIELDS: FieldTable = [
-  ...['id', 'name', 'type', 'etag'].map((path) => ({ path, use: 'read-only' as const })),
+  ...['id', 'name', 'type', 'etag', 'location'].map((path) => ({ path, use: 'read-only' as const })),
   { path: `${P}description`, use: 'stored' },
   { path: `${P}protocol`, use: 'honoured', only: RULE_PROTOCOLS },
   { path: `${P}access`, use: 'honoured', only: ['Allow', 'Deny'] },

@@ -7,7 +7,7 @@ const refused = (note: string, ...paths: readonly string[]): FieldTable =>
   paths.map((path) => ({ path, use: 'refused', note }))
 
 export const SUBNET_FIELDS: FieldTable = [
-  ...readOnly('id', 'name', 'type', 'etag'),
+  ...readOnly('id', 'name', 'type', 'etag', 'location'),
   { path: `${P}addressPrefix`, use: 'honoured', note: 'IPv4, /29 or larger' },
   { path: `${P}addressPrefixes`, use: 'honoured', note: 'one, in place of addressPrefix' },
   { path: `${P}networkSecurityGroup`, use: 'honoured', note: 'its id' },
