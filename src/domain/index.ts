@@ -125,11 +125,5 @@ export {
   type SecurityRule,
   SERVICE_TAGS,
 } from './network/security-rules.ts'
-export {
-  assignHostPorts,
-  forwardedPorts,
-  type GuestPort,
-  type HostForward,
-  USUAL_PORTS,
-} from './network/forwards.ts'
+export { assignHostPorts, forwardedPorts, type GuestPort, type HostForward, USUAL_PORTS } from './network/forwards.ts'
 export { makeRuleset, type RulesetCard, type RulesetForward, type RulesetInput } from './network/ruleset.ts'

@@ -55,7 +55,11 @@ export function defineJobs(
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
   engine.define(
-    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...networkDeleteJobs]) }),
+    deleteGroupJob({
+      catalog,
+      source: changeSource,
+      deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...networkDeleteJobs]),
+    }),
   )
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
@@ -81,7 +85,12 @@ export function workerTasks(
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running), ...networkTasks(networks)])
+  return new Map([
+    [BACKUP_TASK, backupTask(running)],
+    ...computeTasks(host),
+    ...snapshotTasks(running),
+    ...networkTasks(networks),
+  ])
 }
 
 /** Where the worker moves bytes for signed URLs. */

@@ -5,23 +5,15 @@
  */
 import assert from 'node:assert/strict'
 import { type ChildProcess, spawn } from 'node:child_process'
+import { readdirSync, readFileSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { must } from '#base'
-import {
-  formatIpv4,
-  gatewayOf,
-  makeRuleset,
-  mayDenyInside,
-  parseIpv4,
-  parsePrefix,
-  type SecurityRule,
-} from '#domain'
+import { must, randomUuid } from '#base'
+import { formatIpv4, gatewayOf, makeRuleset, mayDenyInside, parseIpv4, parsePrefix, type SecurityRule } from '#domain'
 import { insideNetwork, NetworkHost, type NetworkOutcome, type NetworkPlan, UPLINK } from '#engine/hypervisor'
 import { runCommand, systemClock, systemRandom } from '#runtime'
-import { randomUuid } from '#base'
 
 export type WantedCard = Readonly<{
   tap: string
@@ -110,6 +102,21 @@ ip addr flush dev "$interface" && ip addr add "$ip/$mask" dev "$interface" && ip
 echo "lease $ip/$mask router $router dns $dns"
 `
 
+/** Processes of a network, found as the kernel tells of them. */
+export function markedProcesses(network: string): { pid: number; part: string }[] {
+  return readdirSync('/proc').flatMap((name) => {
+    try {
+      const environment = readFileSync(`/proc/${name}/environ`, 'latin1').split('\0')
+      if (!environment.includes(`HOLDFAST_NETWORK=${network}`)) return []
+      if (readFileSync(`/proc/${name}/stat`, 'latin1').includes(') Z ')) return []
+      const part = environment.find((one) => one.startsWith('HOLDFAST_NETWORK_PART='))?.split('=')[1] ?? ''
+      return [{ pid: Number(name), part }]
+    } catch {
+      return [] // no process, or another's
+    }
+  })
+}
+
 /** A machine's stand-in. */
 export class StandIn {
   readonly card: WantedCard
@@ -123,7 +130,14 @@ export class StandIn {
   }
 
   get words(): string[] {
-    return ['nsenter', `--target=${must(this.#holder.pid, 'It runs')}`, '--user', '--preserve-credentials', '--net', '--']
+    return [
+      'nsenter',
+      `--target=${must(this.#holder.pid, 'It runs')}`,
+      '--user',
+      '--preserve-credentials',
+      '--net',
+      '--',
+    ]
   }
 
   /** What it prints; undefined when it fails. */
@@ -135,7 +149,21 @@ export class StandIn {
 
   /** Asks for its lease, as a machine does when it boots; undefined when none is given. */
   async lease(): Promise<string | undefined> {
-    const said = await this.run('busybox', 'udhcpc', '-i', 'eth0', '-n', '-q', '-f', '-t', '3', '-T', '1', '-s', this.#world.leaseScript)
+    const said = await this.run(
+      'busybox',
+      'udhcpc',
+      '-i',
+      'eth0',
+      '-n',
+      '-q',
+      '-f',
+      '-t',
+      '3',
+      '-T',
+      '1',
+      '-s',
+      this.#world.leaseScript,
+    )
     return /lease (.+)/.exec(said ?? '')?.[1]
   }
 
@@ -143,7 +171,8 @@ export class StandIn {
   async serve(port: number, text: string): Promise<void> {
     const script = `while :; do printf '%s' '${text}' | busybox nc -l -p ${port} -w 5 > /dev/null; done`
     this.#world.start([...this.words, 'sh', '-c', script])
-    while ((await this.run('sh', '-c', `busybox netstat -ltn | grep -q ':${port} '`)) === undefined) await systemClock.sleep(20)
+    while ((await this.run('sh', '-c', `busybox netstat -ltn | grep -q ':${port} '`)) === undefined)
+      await systemClock.sleep(20)
   }
 
   /** What the server says, or undefined when it is not reached within `seconds`. */
@@ -211,6 +240,13 @@ export class NetworkWorld {
     const { stdout, stderr, exitCode } = await runCommand(program, args)
     assert.equal(exitCode, 0, stderr)
     return stdout.toString('utf8')
+  }
+
+  /** Kills every process of the network but machines. */
+  async killAll(): Promise<void> {
+    const tools = (): { pid: number }[] => markedProcesses(this.id).filter(({ part }) => part !== 'machine')
+    for (const { pid } of tools()) process.kill(pid, 'SIGKILL')
+    while (tools().length > 0) await systemClock.sleep(10)
   }
 
   start(words: readonly string[]): ChildProcess {

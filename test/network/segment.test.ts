@@ -1,13 +1,20 @@
 /** Segments on this host, with stand-ins for machines: who reaches whom, and what is there again after something was killed. */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { must } from '#base'
 import { ALL_PORTS, readPeer, type SecurityRule } from '#domain'
 import { insideNetwork, UPLINK } from '#engine/hypervisor'
 import { systemClock } from '#runtime'
-import { loopbackServer, NetworkWorld, type StandIn, type WantedCard, type WantedNetwork } from './network-world.ts'
+import {
+  loopbackServer,
+  markedProcesses,
+  NetworkWorld,
+  planOf,
+  type StandIn,
+  type WantedCard,
+  type WantedNetwork,
+} from './network-world.ts'
 
 const alpha: WantedCard = {
   tap: 'hf00000000000a',
@@ -51,18 +58,8 @@ function ask(port: number): Promise<string | undefined> {
   })
 }
 
-function markedProcesses(network: string): { pid: number; part: string }[] {
-  return readdirSync('/proc').flatMap((name) => {
-    try {
-      const environment = readFileSync(`/proc/${name}/environ`, 'latin1').split('\0')
-      if (!environment.includes(`HOLDFAST_NETWORK=${network}`)) return []
-      if (readFileSync(`/proc/${name}/stat`, 'latin1').includes(') Z ')) return []
-      const part = environment.find((one) => one.startsWith('HOLDFAST_NETWORK_PART='))?.split('=')[1] ?? ''
-      return [{ pid: Number(name), part }]
-    } catch {
-      return [] // no process, or another's
-    }
-  })
+function ascending(a = '', b = ''): number {
+  return a < b ? -1 : a > b ? 1 : 0
 }
 
 async function until(what: string, holds: () => Promise<boolean> | boolean): Promise<void> {
@@ -109,7 +106,10 @@ describe('A virtual network', () => {
   })
 
   it('is one segment of layer 2 where no rule stands in the way', async () => {
-    assert.match((await a.run('busybox', 'arping', '-c', '1', '-w', '2', '-I', 'eth0', '10.0.0.77')) ?? '', new RegExp(beta.mac, 'i'))
+    assert.match(
+      (await a.run('busybox', 'arping', '-c', '1', '-w', '2', '-I', 'eth0', '10.0.0.77')) ?? '',
+      new RegExp(beta.mac, 'i'),
+    )
   })
 
   it('does not let a card speak with another’s address', async () => {
@@ -167,7 +167,16 @@ describe('A virtual network', () => {
   })
 
   it('enforces its groups inside a subnet, across subnets and from outside', async () => {
-    const denied = { ...beta, group: [rule({ sources: [must(readPeer('10.0.0.4'), 'alpha')], protocol: 'Tcp', destinationPorts: [{ from: 8080, to: 8080 }] })] }
+    const denied = {
+      ...beta,
+      group: [
+        rule({
+          sources: [must(readPeer('10.0.0.4'), 'alpha')],
+          protocol: 'Tcp',
+          destinationPorts: [{ from: 8080, to: 8080 }],
+        }),
+      ],
+    }
     const { port } = await loopbackServer('').then(async ({ server, port }) => {
       await new Promise((resolve) => server.close(resolve))
       return { port }
@@ -193,7 +202,7 @@ describe('A virtual network', () => {
 
   it('is made again after any of its processes was killed, and machines keep their network', async () => {
     const parts = markedProcesses(world.id)
-    assert.deepEqual(parts.map(({ part }) => part.split(' ')[0]).sort(), ['dhcp', 'dhcp', 'holder', 'uplink'])
+    assert.deepEqual(parts.map(({ part }) => part.split(' ')[0]).sort(ascending), ['dhcp', 'dhcp', 'holder', 'uplink'])
     for (const { pid, part } of parts) {
       process.kill(pid, 'SIGKILL')
       await until(`${part} is gone`, () => !markedProcesses(world.id).some((one) => one.pid === pid))
@@ -209,14 +218,13 @@ describe('A virtual network', () => {
   })
 
   it('heeds no older plan that comes late', async () => {
-    const { planOf } = await import('./network-world.ts')
     const old = planOf(world.id, 0, { subnets: {}, cards: [] })
     assert.deepEqual(await world.host.apply(old), { busy: [], isOld: true })
     assert.ok(await a.pings('10.0.0.77'))
   })
 
   it('is made anew from what was kept when the host was restarted, and leaves nothing when no card is wanted', async () => {
-    for (const { pid } of markedProcesses(world.id)) process.kill(pid, 'SIGKILL')
+    await world.killAll()
     for (const one of [a, b, c]) one.end()
     await until('nothing is left', async () => (await insideNetwork(world.id)) === undefined)
     await world.open().check()

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import {
   addressSpaceFault,
   gatewayOf,
@@ -80,7 +80,14 @@ test('addressSpaceFault() refuses what no network may hold, and ranges that over
   assert.equal(fault(), 'NetcfgInvalidAddressPrefix')
   assert.equal(fault('10.0.0.0/30'), 'NetcfgInvalidAddressPrefix')
   assert.equal(fault('10.0.0.0/8', '10.5.0.0/16'), 'NetcfgInvalidAddressPrefix')
-  for (const bad of ['198.18.0.0/16', '127.0.0.0/16', '169.254.0.0/24', '224.0.0.0/8', '168.63.129.0/24', '128.0.0.0/2'])
+  for (const bad of [
+    '198.18.0.0/16',
+    '127.0.0.0/16',
+    '169.254.0.0/24',
+    '224.0.0.0/8',
+    '168.63.129.0/24',
+    '128.0.0.0/2',
+  ])
     assert.equal(fault(bad), 'AddressPrefixNotSupported', bad)
 })
 

@@ -3,7 +3,17 @@
  * Source: Azure "Virtual network FAQ": in each subnet the first four addresses and the last are reserved (the network, the
  * gateway, two name servers, the broadcast); subnets are from /29 up; some ranges no network may hold.
  */
-import { formatIpv4, formatPrefix, holdsAddress, holdsPrefix, type Ipv4, lastOf, overlap, parsePrefix, type Prefix } from './ipv4.ts'
+import {
+  formatIpv4,
+  formatPrefix,
+  holdsAddress,
+  holdsPrefix,
+  type Ipv4,
+  lastOf,
+  overlap,
+  parsePrefix,
+  type Prefix,
+} from './ipv4.ts'
 
 export type NetworkRefusalCode =
   | 'InvalidAddressPrefixFormat'
@@ -58,7 +68,10 @@ export function readPrefix(text: unknown): Prefix | NetworkRefusal {
     return { code: 'InvalidAddressPrefixFormat', message: `'${shown}' is no address prefix such as 10.0.0.0/16.` }
   const base = inside.base - (inside.base % 2 ** (32 - bits))
   const right = formatPrefix({ base, bits })
-  return { code: 'InvalidCIDRNotation', message: `The address prefix ${shown} has bits set in its host part; use ${right}.` }
+  return {
+    code: 'InvalidCIDRNotation',
+    message: `The address prefix ${shown} has bits set in its host part; use ${right}.`,
+  }
 }
 
 /** The address space of a network: what is wrong with it, or undefined. */
@@ -123,7 +136,11 @@ export function nextAddress(subnet: Prefix, taken: ReadonlySet<Ipv4>): Ipv4 | Ne
 }
 
 /** Why a card cannot have just this address; undefined when it can. */
-export function staticAddressFault(subnet: Prefix, taken: ReadonlySet<Ipv4>, address: Ipv4): NetworkRefusal | undefined {
+export function staticAddressFault(
+  subnet: Prefix,
+  taken: ReadonlySet<Ipv4>,
+  address: Ipv4,
+): NetworkRefusal | undefined {
   const [text, range] = [formatIpv4(address), formatPrefix(subnet)]
   if (!holdsAddress(subnet, address)) {
     const message = `The private address ${text} is not in the range ${range} of the subnet.`

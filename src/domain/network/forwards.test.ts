@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { must } from '#base'
 import { assignHostPorts, forwardedPorts, type GuestPort, USUAL_PORTS } from './forwards.ts'
 import { parseIpv4, parsePrefix } from './ipv4.ts'
@@ -16,7 +16,12 @@ function peer(text: string): Peer {
   return must(readPeer(text), text)
 }
 
-function rule(priority: number, access: 'Allow' | 'Deny', ports: PortRange[], more: Partial<SecurityRule> = {}): SecurityRule {
+function rule(
+  priority: number,
+  access: 'Allow' | 'Deny',
+  ports: PortRange[],
+  more: Partial<SecurityRule> = {},
+): SecurityRule {
   return {
     name: `r${priority}`,
     priority,
@@ -54,7 +59,12 @@ describe('forwardedPorts()', () => {
   })
 
   it('wants every group to let it in, and heeds a denial before it', () => {
-    const open = [rule(1000, 'Allow', [{ from: 22, to: 22 }, { from: 80, to: 80 }])]
+    const open = [
+      rule(1000, 'Allow', [
+        { from: 22, to: 22 },
+        { from: 80, to: 80 },
+      ]),
+    ]
     const web = [rule(1000, 'Allow', [{ from: 80, to: 80 }])]
     assert.deepEqual(texts(forwardedPorts([open, web], card)), ['80/tcp'])
     const denied = [rule(500, 'Deny', [{ from: 80, to: 80 }]), ...open]
@@ -78,7 +88,10 @@ test('assignHostPorts() keeps what is had, takes nothing that is taken, gives no
     port: fc.integer({ min: 1, max: 6 }),
   })
   const wanted = fc.uniqueArray(guest, { selector: ({ protocol, port }) => `${protocol}${port}`, maxLength: 8 })
-  const has = fc.uniqueArray(fc.tuple(guest, fc.integer({ min: 100, max: 109 })), { selector: ([, host]) => host, maxLength: 4 })
+  const has = fc.uniqueArray(fc.tuple(guest, fc.integer({ min: 100, max: 109 })), {
+    selector: ([, host]) => host,
+    maxLength: 4,
+  })
   fc.assert(
     fc.property(wanted, has, fc.array(fc.integer({ min: 100, max: 109 })), (wanted, had, takenList) => {
       const before = had.map(([one, hostPort]) => ({ ...one, hostPort }))
@@ -91,8 +104,14 @@ test('assignHostPorts() keeps what is had, takes nothing that is taken, gives no
       assert.equal(new Set(given.map(({ hostPort }) => hostPort)).size, given.length)
       for (const one of given) {
         assert.ok(!taken.has(one.hostPort) && one.hostPort >= 100 && one.hostPort <= 109)
-        const kept = before.filter(({ protocol, port, hostPort }) => protocol === one.protocol && port === one.port && !taken.has(hostPort))
-        if (kept.length > 0) assert.ok(kept.some(({ hostPort }) => hostPort === one.hostPort), 'it had one')
+        const kept = before.filter(
+          ({ protocol, port, hostPort }) => protocol === one.protocol && port === one.port && !taken.has(hostPort),
+        )
+        if (kept.length > 0)
+          assert.ok(
+            kept.some(({ hostPort }) => hostPort === one.hostPort),
+            'it had one',
+          )
       }
       return undefined
     }),

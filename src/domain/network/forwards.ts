@@ -48,7 +48,9 @@ export function forwardedPorts(
         ),
       ),
   )
-  const reachable = candidates.filter(({ protocol, port }) => groups.every((rules) => admits(rules, protocol, port, card)))
+  const reachable = candidates.filter(({ protocol, port }) =>
+    groups.every((rules) => admits(rules, protocol, port, card)),
+  )
   const unique = new Map(reachable.map((one) => [`${one.protocol} ${one.port}`, one]))
   return [...unique.values()]
     .toSorted((a, b) => a.port - b.port || (a.protocol < b.protocol ? -1 : 1))

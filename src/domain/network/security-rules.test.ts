@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it, test } from 'node:test'
-import fc from 'fast-check'
+import * as fc from 'fast-check'
 import { must } from '#base'
 import { parseIpv4, parsePrefix, type Prefix } from './ipv4.ts'
 import {
@@ -121,15 +121,29 @@ function nftVerdict(lines: readonly string[], one: Packet): 'return' | 'drop' | 
     return value >= Number(from) && value <= Number(to)
   }
   const clauses: readonly (readonly [RegExp, (found: RegExpExecArray) => boolean])[] = [
-    [/^(iif|oif)name (!= )?"up0" /, ([, side, not]) => {
-      const isOutside = side === 'iif' ? one.isFromOutside : one.isToOutside
-      return isOutside !== (not !== undefined)
-    }],
-    [/^ip (s|d)addr @space /, ([, side]) => SPACE.some((space) => holds(`10.0.0.0/${space.bits}`, side === 's' ? one.source : one.destination))],
-    [/^ip (s|d)addr \{ ([^}]+) \} /, ([, side, set = '']) => inSet(set, (text) => holds(text, side === 's' ? one.source : one.destination))],
+    [
+      /^(iif|oif)name (!= )?"up0" /,
+      ([, side, not]) => {
+        const isOutside = side === 'iif' ? one.isFromOutside : one.isToOutside
+        return isOutside !== (not !== undefined)
+      },
+    ],
+    [
+      /^ip (s|d)addr @space /,
+      ([, side]) => SPACE.some((space) => holds(`10.0.0.0/${space.bits}`, side === 's' ? one.source : one.destination)),
+    ],
+    [
+      /^ip (s|d)addr \{ ([^}]+) \} /,
+      ([, side, set = '']) => inSet(set, (text) => holds(text, side === 's' ? one.source : one.destination)),
+    ],
     [/^meta l4proto \{ tcp, udp \} /, () => one.protocol !== 'icmp'],
     [/^meta l4proto (tcp|udp|icmp) /, ([, name]) => one.protocol === name],
-    [/^th (s|d)port \{ ([^}]+) \} /, ([, side, set = '']) => one.protocol !== 'icmp' && inSet(set, (text) => hasPort(text, side === 's' ? one.sourcePort : one.destinationPort))],
+    [
+      /^th (s|d)port \{ ([^}]+) \} /,
+      ([, side, set = '']) =>
+        one.protocol !== 'icmp' &&
+        inSet(set, (text) => hasPort(text, side === 's' ? one.sourcePort : one.destinationPort)),
+    ],
   ]
   for (const line of lines) {
     let rest = line
@@ -150,10 +164,24 @@ test('ruleLines() decide as the rules do, over rules and packets of all kinds', 
   const port = fc.integer({ min: 0, max: 40 })
   const ports = fc.oneof(
     fc.constant([ALL_PORTS]),
-    fc.array(fc.tuple(port, port).map(([a, b]) => ({ from: Math.min(a, b), to: Math.max(a, b) })), { minLength: 1, maxLength: 3 }),
+    fc.array(
+      fc.tuple(port, port).map(([a, b]) => ({ from: Math.min(a, b), to: Math.max(a, b) })),
+      { minLength: 1, maxLength: 3 },
+    ),
   )
   const peers = fc.array(
-    fc.constantFrom('*', 'VirtualNetwork', 'Internet', 'AzureLoadBalancer', '10.0.0.4', '10.0.0.0/29', '10.0.0.0/16', '203.0.113.0/24').map(peer),
+    fc
+      .constantFrom(
+        '*',
+        'VirtualNetwork',
+        'Internet',
+        'AzureLoadBalancer',
+        '10.0.0.4',
+        '10.0.0.0/29',
+        '10.0.0.0/16',
+        '203.0.113.0/24',
+      )
+      .map(peer),
     { minLength: 1, maxLength: 3 },
   )
   const rules = fc.array(

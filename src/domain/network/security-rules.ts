@@ -48,7 +48,16 @@ function standard(
   destination: Peer,
 ): SecurityRule {
   const ends = { sources: [source], destinations: [destination] }
-  return { name, priority, direction, access, protocol: '*', ...ends, sourcePorts: [ALL_PORTS], destinationPorts: [ALL_PORTS] }
+  return {
+    name,
+    priority,
+    direction,
+    access,
+    protocol: '*',
+    ...ends,
+    sourcePorts: [ALL_PORTS],
+    destinationPorts: [ALL_PORTS],
+  }
 }
 
 function tag(name: ServiceTag): Peer {

@@ -94,7 +94,8 @@ export async function plugCards(
 ): Promise<MachineNetwork[]> {
   const hostName = hostNameOf(machine)
   const networks = await job.step(`${name}: plug`, () => setPlugged(parts, cards, { isPlugged: true, hostName }))
-  for (const [index, network] of networks.entries()) await applyNetwork(job, parts, `${name}: network ${index}`, network)
+  for (const [index, network] of networks.entries())
+    await applyNetwork(job, parts, `${name}: network ${index}`, network)
   return job.step(`${name}: cards`, () => cardsOf(parts, cards))
 }
 
@@ -105,7 +106,8 @@ export async function unplugCards(
   { name, cards }: Readonly<{ name: string; cards: readonly string[] }>,
 ): Promise<void> {
   const networks = await job.step(`${name}: unplug`, () => setPlugged(parts, cards, { isPlugged: false }))
-  for (const [index, network] of networks.entries()) await applyNetwork(job, parts, `${name}: network ${index}`, network)
+  for (const [index, network] of networks.entries())
+    await applyNetwork(job, parts, `${name}: network ${index}`, network)
 }
 
 /** Cards as a machine's description takes them, in order. @throws JobsError `card_not_there` */

@@ -4,12 +4,7 @@ import type { NetworkHost } from '#engine/hypervisor'
 import type { JobEngine } from '../port.ts'
 import type { TaskHandler } from '../tasks.ts'
 import { APPLY_NETWORK_TASK, applyNetworksJob, applyNetworkTask, type NetworkParts } from './apply-network.ts'
-import {
-  CARD_TYPE,
-  NETWORK_TYPE,
-  PUBLIC_ADDRESS_TYPE,
-  SECURITY_GROUP_TYPE,
-} from './network-records.ts'
+import { CARD_TYPE, NETWORK_TYPE, PUBLIC_ADDRESS_TYPE, SECURITY_GROUP_TYPE } from './network-records.ts'
 import { DELETE_NETWORK_RESOURCE_JOB, deleteNetworkResourceJob } from './network-uses.ts'
 
 /** For `delete-group`. */

@@ -1,14 +1,6 @@
 /** Networks, subnets, cards, public addresses and security groups as their records tell of them, read into plain values. */
 import { type Catalog, type CatalogTransaction, findResource, listResources, type ResourceRecord } from '#catalog'
-import {
-  type HostForward,
-  parseIpv4,
-  parsePrefix,
-  type Prefix,
-  readPeer,
-  readPorts,
-  type SecurityRule,
-} from '#domain'
+import { type HostForward, parseIpv4, parsePrefix, type Prefix, readPeer, readPorts, type SecurityRule } from '#domain'
 import { propertiesOf } from '../compute/disk-records.ts'
 
 export const NETWORK_TYPE = 'Microsoft.Network/virtualNetworks'

@@ -89,7 +89,12 @@ async function readGroups(trx: CatalogTransaction, keys: ReadonlySet<string>): P
   return groups
 }
 
-type Plugged = Readonly<{ cards: readonly Card[]; subnets: ReadonlyMap<string, Subnet>; groups: Groups; space: readonly Prefix[] }>
+type Plugged = Readonly<{
+  cards: readonly Card[]
+  subnets: ReadonlyMap<string, Subnet>
+  groups: Groups
+  space: readonly Prefix[]
+}>
 
 /** Gives the public addresses of the cards their ports of the host, and keeps them in their records. */
 async function giveForwards(

@@ -7,7 +7,11 @@ import { NETWORK_SETTINGS_KEY, type NetworkSettings } from '#jobs'
 import type { Home } from '../home.ts'
 import type { Config } from './schema.ts'
 
-export async function applyConfig(catalog: Catalog, home: Home, { imports, snapshots, networks }: Config): Promise<void> {
+export async function applyConfig(
+  catalog: Catalog,
+  home: Home,
+  { imports, snapshots, networks }: Config,
+): Promise<void> {
   const { address, firstPort, lastPort, hostLoopback } = networks
   const networkSettings: NetworkSettings = {
     address,

@@ -49,7 +49,11 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     }),
   }),
   networks: section('Virtual networks of machines.', {
-    address: text('127.0.0.1', 'What public addresses are: an address of this host, on which their ports listen.', anIpv4),
+    address: text(
+      '127.0.0.1',
+      'What public addresses are: an address of this host, on which their ports listen.',
+      anIpv4,
+    ),
     firstPort: whole(20_000, 'Ports of this host for public addresses, from here', { min: 1, max: 65_535 }),
     lastPort: whole(29_999, 'to here.', { min: 1, max: 65_535 }),
     hostLoopback: choice('no', 'yes: machines reach servers on this host’s loopback, at 198.18.0.2.', ['no', 'yes']),

@@ -40,7 +40,9 @@ export const INTERFACE_FIELDS: FieldTable = [
   { path: `${P}auxiliarySku`, use: 'refused', only: ['None'] },
   ...refused('', `${P}privateLinkService`, `${P}dscpConfiguration`, `${P}workloadType`, `${P}migrationPhase`),
   ...readOnly(
-    ...['virtualMachine', 'macAddress', 'primary', 'resourceGuid', 'provisioningState', 'hostedWorkloads'].map((n) => P + n),
+    ...['virtualMachine', 'macAddress', 'primary', 'resourceGuid', 'provisioningState', 'hostedWorkloads'].map(
+      (n) => P + n,
+    ),
     ...['tapConfigurations', 'privateEndpoint', 'vnetEncryptionSupported'].map((n) => P + n),
     `${P}defaultOutboundConnectivityEnabled`,
   ),

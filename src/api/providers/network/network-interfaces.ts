@@ -5,14 +5,7 @@
 import { type Random, randomUuid } from '#base'
 import { type CatalogTransaction, findResource, type ResourceRecord } from '#catalog'
 import { ArmError } from '#contract'
-import {
-  formatIpv4,
-  type Ipv4,
-  isNetworkRefusal,
-  nextAddress,
-  parseIpv4,
-  staticAddressFault,
-} from '#domain'
+import { formatIpv4, type Ipv4, isNetworkRefusal, nextAddress, parseIpv4, staticAddressFault } from '#domain'
 import {
   type Card,
   CARD_TYPE,
@@ -33,7 +26,14 @@ import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import type { ResourceView } from '../../arm/resource-view.ts'
 import { findOr404 } from '../compute/disk-view.ts'
-import { checkNetworkName, type Content, type ContentRequest, type NetworkKind, routesOf, viewOf } from './network-kind.ts'
+import {
+  checkNetworkName,
+  type Content,
+  type ContentRequest,
+  type NetworkKind,
+  routesOf,
+  viewOf,
+} from './network-kind.ts'
 import { linked, refuse } from './network-links.ts'
 import { CONFIGURATION_FIELDS, INTERFACE_FIELDS } from './network-interface-fields.ts'
 
@@ -44,9 +44,13 @@ function readConfiguration(body: unknown): Readonly<Record<string, unknown>> {
   const given = fieldAt(body, CONFIGURATIONS)
   const [only, ...more] = Array.isArray(given) ? (given as Readonly<Record<string, unknown>>[]) : []
   if (only === undefined)
-    throw new ArmError('InvalidRequestContent', 'A network interface needs an IP configuration.', { target: CONFIGURATIONS })
+    throw new ArmError('InvalidRequestContent', 'A network interface needs an IP configuration.', {
+      target: CONFIGURATIONS,
+    })
   if (more.length > 0)
-    throw new ArmError('UnsupportedField', 'A network interface has one IP configuration here.', { target: CONFIGURATIONS })
+    throw new ArmError('UnsupportedField', 'A network interface has one IP configuration here.', {
+      target: CONFIGURATIONS,
+    })
   checkFields(CONFIGURATION_FIELDS, only)
   return only
 }
@@ -82,7 +86,7 @@ function chooseAddress(
   if (isStatic && given !== undefined) {
     const address = parseIpv4(given)
     if (address === undefined)
-      throw new ArmError('InvalidParameter', `'${String(given)}' is no IPv4 address.`, { target })
+      throw new ArmError('InvalidParameter', `${JSON.stringify(given)} is no IPv4 address.`, { target })
     const fault = staticAddressFault(subnet.prefix, taken, address)
     if (fault !== undefined) throw refuse(fault, target)
     return { address, method: 'Static' }
@@ -119,10 +123,7 @@ function checkMove(before: Card | undefined, subnet: Subnet, address: Ipv4): voi
       `The machine of '${before.name}' is running; deallocate it before the card gets another address.`,
     )
   if (before.machine !== undefined && networkOfSubnet(before.subnet) !== networkOfSubnet(id))
-    throw new ArmError(
-      'OperationNotAllowed',
-      `'${before.name}' belongs to a machine and stays in its virtual network.`,
-    )
+    throw new ArmError('OperationNotAllowed', `'${before.name}' belongs to a machine and stays in its virtual network.`)
 }
 
 /** `52-54-00-…`, as Azure writes them; QEMU's own prefix. */
@@ -182,9 +183,7 @@ async function content(call: ArmCall, trx: CatalogTransaction, request: ContentR
 function show(record: ResourceRecord): ResourceView {
   const properties = propertiesOf(record)
   const list = Array.isArray(properties['ipConfigurations']) ? properties['ipConfigurations'] : []
-  const ipConfigurations = (list as Readonly<Record<string, unknown>>[]).map((one) =>
-    showConfiguration(record, one),
-  )
+  const ipConfigurations = (list as Readonly<Record<string, unknown>>[]).map((one) => showConfiguration(record, one))
   return viewOf(record, {
     enableAcceleratedNetworking: false,
     enableIPForwarding: false,
@@ -220,7 +219,7 @@ async function configurations(call: ArmCall): Promise<ArmReply> {
   const id = call.id.replace(/\/ipConfigurations(\/[^/]+)?$/, '')
   const record = await findResource(call.host.catalog, id)
   const view = record === undefined ? undefined : show(record)
-  const list = (view?.['properties'] as Readonly<{ ipConfigurations: readonly Readonly<{ name: string }>[] }> | undefined)
+  const list = view?.['properties'] as Readonly<{ ipConfigurations: readonly Readonly<{ name: string }>[] }> | undefined
   const wanted = call.params['configuration']?.toLowerCase()
   if (list === undefined) return ok((await findOr404(call)).body) // answers 404 in Azure's words
   if (wanted === undefined) return ok({ value: list.ipConfigurations })

@@ -25,9 +25,13 @@ export async function linked(call: ArmCall, trx: CatalogTransaction, link: Link)
   const record = await findResource(trx, id.key)
   call.authorize(`${link.type}/join/action`, record?.id ?? id.text)
   if (record === undefined)
-    throw new ArmError('InvalidResourceReference', `Resource ${id.text} referenced by resource ${call.id} was not found.`, {
-      target: link.target,
-    })
+    throw new ArmError(
+      'InvalidResourceReference',
+      `Resource ${id.text} referenced by resource ${call.id} was not found.`,
+      {
+        target: link.target,
+      },
+    )
   const parent = record.parentKey === undefined ? record : await findResource(trx, record.parentKey)
   if (parent?.location === link.location) return record
   throw new ArmError('InvalidResourceReference', `Resource ${id.text} is not in the region ${link.location}.`, {

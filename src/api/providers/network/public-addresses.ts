@@ -61,7 +61,8 @@ async function content(_call: ArmCall, _trx: CatalogTransaction, request: Conten
     throw new ArmError('PropertyChangeNotAllowed', 'The SKU of a public IP address cannot be changed.', {
       target: 'sku.name',
     })
-  const method = chosen(METHODS, fieldAt(body, `${P}publicIPAllocationMethod`)) ?? (name === 'Standard' ? 'Static' : 'Dynamic')
+  const method =
+    chosen(METHODS, fieldAt(body, `${P}publicIPAllocationMethod`)) ?? (name === 'Standard' ? 'Static' : 'Dynamic')
   if (name === 'Standard' && method !== 'Static')
     throw new ArmError('InvalidParameter', 'A Standard public IP address must be Static.', {
       target: `${P}publicIPAllocationMethod`,

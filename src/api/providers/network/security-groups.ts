@@ -114,7 +114,11 @@ function sameName(a: string, b: string): boolean {
 }
 
 /** Writes the group with other rules. */
-function changeRules(call: ArmCall, group: ResourceRecord, change: (rules: readonly StoredRule[]) => readonly StoredRule[]) {
+function changeRules(
+  call: ArmCall,
+  group: ResourceRecord,
+  change: (rules: readonly StoredRule[]) => readonly StoredRule[],
+) {
   return changeNetworks(call, {
     id: group.id,
     location: group.location ?? '',

@@ -1,13 +1,6 @@
 /** A security rule as it comes in: checked, and in the form in which it is kept and shown. */
 import { ArmError, type ArmErrorCode } from '#contract'
-import {
-  PRIORITY_MAX,
-  PRIORITY_MIN,
-  readPeer,
-  readPorts,
-  RULE_PROTOCOLS,
-  SERVICE_TAGS,
-} from '#domain'
+import { PRIORITY_MAX, PRIORITY_MIN, readPeer, readPorts, RULE_PROTOCOLS, SERVICE_TAGS } from '#domain'
 import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { checkNetworkName } from './network-kind.ts'
 
@@ -45,7 +38,10 @@ function invalid(code: ArmErrorCode, name: string, message: string, field: strin
 /** Values of a field that comes as one or as many. @throws ArmError when it comes as neither */
 function valuesOf(body: unknown, name: string, code: ArmErrorCode, one: string, many: string): string[] {
   const [single, list] = [fieldAt(body, `${P}${one}`), fieldAt(body, `${P}${many}`)]
-  const values = [...(single === undefined || single === '' ? [] : [single]), ...(Array.isArray(list) ? (list as unknown[]) : [])]
+  const values = [
+    ...(single === undefined || single === '' ? [] : [single]),
+    ...(Array.isArray(list) ? (list as unknown[]) : []),
+  ]
   if (values.length === 0) throw invalid(code, name, `${one} or ${many} is needed.`, one)
   return values.map(String)
 }
@@ -55,7 +51,12 @@ function checkPeers(body: unknown, name: string, side: 'source' | 'destination')
   const code = 'SecurityRuleInvalidAddressPrefix'
   for (const text of valuesOf(body, name, code, one, many))
     if (readPeer(text) === undefined)
-      throw invalid(code, name, `'${text}' is no IPv4 address, prefix, or service tag of here (${SERVICE_TAGS.join(', ')}).`, one)
+      throw invalid(
+        code,
+        name,
+        `'${text}' is no IPv4 address, prefix, or service tag of here (${SERVICE_TAGS.join(', ')}).`,
+        one,
+      )
   return asGiven(body, one, many)
 }
 
@@ -88,7 +89,12 @@ export function readRuleRequest(given: unknown, body: unknown): StoredRule {
   checkNetworkName(name)
   const priority = fieldAt(body, `${P}priority`)
   if (typeof priority !== 'number' || !Number.isInteger(priority) || priority < PRIORITY_MIN || priority > PRIORITY_MAX)
-    throw invalid('SecurityRuleInvalidPriority', name, `priority must be from ${PRIORITY_MIN} to ${PRIORITY_MAX}.`, 'priority')
+    throw invalid(
+      'SecurityRuleInvalidPriority',
+      name,
+      `priority must be from ${PRIORITY_MIN} to ${PRIORITY_MAX}.`,
+      'priority',
+    )
   const description = fieldAt(body, `${P}description`)
   return {
     name,

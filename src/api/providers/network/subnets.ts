@@ -40,10 +40,12 @@ export type WantedSubnet = Readonly<{ name: string; prefix: Prefix; body: unknow
 /** @throws ArmError */
 export function readWantedSubnet(name: unknown, body: unknown): WantedSubnet {
   checkFields(SUBNET_FIELDS, body)
-  if (typeof name !== 'string') throw new ArmError('InvalidRequestContent', 'A subnet has no name.', { target: 'subnets' })
+  if (typeof name !== 'string')
+    throw new ArmError('InvalidRequestContent', 'A subnet has no name.', { target: 'subnets' })
   checkNetworkName(name)
   const many = fieldAt(body, `${P}addressPrefixes`)
-  const [first, ...more] = Array.isArray(many) && many.length > 0 ? (many as unknown[]) : [fieldAt(body, `${P}addressPrefix`)]
+  const [first, ...more] =
+    Array.isArray(many) && many.length > 0 ? (many as unknown[]) : [fieldAt(body, `${P}addressPrefix`)]
   if (more.length > 0)
     throw new ArmError('UnsupportedField', `Subnet '${name}' has more than one address prefix; it may have one.`, {
       target: `${P}addressPrefixes`,

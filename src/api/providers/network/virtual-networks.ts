@@ -4,15 +4,7 @@ import { must, randomUuid } from '#base'
 import { type CatalogTransaction, findResource, listResources, type ResourceRecord } from '#catalog'
 import { ArmError } from '#contract'
 import { addressSpaceFault, formatPrefix, isNetworkRefusal, type Prefix, readPrefix, subnetFault } from '#domain'
-import {
-  type Card,
-  listCards,
-  NETWORK_TYPE,
-  networkBacking,
-  propertiesOf,
-  readSubnet,
-  SUBNET_TYPE,
-} from '#jobs'
+import { type Card, listCards, NETWORK_TYPE, networkBacking, propertiesOf, readSubnet, SUBNET_TYPE } from '#jobs'
 import type { ArmCall } from '../../arm/call.ts'
 import { fieldAt, storedFields } from '../../arm/field-table.ts'
 import { type Content, type ContentRequest, type NetworkKind, routesOf, viewOf } from './network-kind.ts'

@@ -82,7 +82,11 @@ export function possibleUids({ tools, machines }: NetworkUsers): number[] {
 }
 
 /** Runs a tool inside. @throws HypervisorError `network_failed` with its own words */
-export async function runInside(namespace: Namespace, words: readonly string[], input?: string): Promise<CommandResult> {
+export async function runInside(
+  namespace: Namespace,
+  words: readonly string[],
+  input?: string,
+): Promise<CommandResult> {
   const [program = '', ...args] = [...inNetwork(namespace), ...words]
   const options = { timeoutMs: TOOL_MS_MAX, ...(input !== undefined && { input }) }
   try {

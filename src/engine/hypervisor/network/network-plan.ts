@@ -161,6 +161,7 @@ export function readNetworkPlan(given: unknown): NetworkPlan {
     ...(isObject(uplink) && { uplink: { hostLoopback: uplink['hostLoopback'] === true } }),
   }
   const bridges = new Set(plan.segments.map(({ bridge }) => bridge))
-  for (const { bridge, tap } of plan.ports) if (!bridges.has(bridge)) throw invalid(`segment of the port ${tap}`, bridge)
+  for (const { bridge, tap } of plan.ports)
+    if (!bridges.has(bridge)) throw invalid(`segment of the port ${tap}`, bridge)
   return plan
 }

@@ -135,7 +135,10 @@ function untilReady(child: ChildProcess, ready: Readable): Promise<void> {
     }
     ready.once('data', end(resolve))
     child.once('error', (error) => end(() => reject(error))())
-    child.once('exit', end(() => reject(new Error('it ended at once'))))
+    child.once(
+      'exit',
+      end(() => reject(new Error('it ended at once'))),
+    )
   })
 }
 

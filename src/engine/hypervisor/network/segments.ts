@@ -55,7 +55,8 @@ function settingsOf({ segments }: NetworkPlan): string[] {
 }
 
 /** A kernel without IPv6 has none of its settings. */
-const SETTINGS = 'while [ $# -gt 1 ]; do if [ -e "/proc/sys/net/$1" ]; then echo "$2" > "/proc/sys/net/$1" || exit 1; fi; shift 2; done'
+const SETTINGS =
+  'while [ $# -gt 1 ]; do if [ -e "/proc/sys/net/$1" ]; then echo "$2" > "/proc/sys/net/$1" || exit 1; fi; shift 2; done'
 
 /** The bridges with their addresses and settings, and none that is not planned. */
 export async function makeSegments(namespace: Namespace, plan: NetworkPlan): Promise<void> {
@@ -76,7 +77,9 @@ export async function makePorts(namespace: Namespace, plan: NetworkPlan): Promis
   const links = await linksOf(namespace)
   const wanted = new Set(plan.ports.map(({ tap }) => tap))
   const routed = new Set(plan.segments.filter(({ isRouted }) => isRouted).map(({ bridge }) => bridge))
-  const lines = [...links.keys()].filter((name) => isTapName(name) && !wanted.has(name)).map((name) => `link del ${name}`)
+  const lines = [...links.keys()]
+    .filter((name) => isTapName(name) && !wanted.has(name))
+    .map((name) => `link del ${name}`)
   for (const { tap, bridge } of plan.ports) {
     if (!links.has(tap)) lines.push(`tuntap add dev ${tap} mode tap user ${machineUid(namespace)}`)
     if (links.get(tap)?.master !== bridge) lines.push(`link set ${tap} master ${bridge}`)
@@ -111,7 +114,11 @@ export async function applyRules(
   const host = hostAddresses.length === 0 ? [] : [`add element ip holdfast host { ${hostAddresses.join(', ')} }`]
   if (!RULE_TABLES.every((table) => plan.ruleset.includes(`table ${table} {`)))
     throw new HypervisorError('network_invalid', 'The ruleset of a network lacks one of its tables.')
-  await runInside(namespace, ['nft', '-f', '-'], [...fresh, plan.ruleset, ...turnToGateway(plan), ...host, ''].join('\n'))
+  await runInside(
+    namespace,
+    ['nft', '-f', '-'],
+    [...fresh, plan.ruleset, ...turnToGateway(plan), ...host, ''].join('\n'),
+  )
 }
 
 /** The tables that a ruleset consists of. `ip holdfast` has a set `host` of addresses, which is filled here. */
