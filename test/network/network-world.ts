@@ -237,7 +237,9 @@ export class NetworkWorld {
   /** What a tool says inside, as the network's root. */
   async inside(...words: readonly string[]): Promise<string> {
     const [program = '', ...args] = [...must(await insideNetwork(this.id), 'The network is there'), ...words]
-    const { stdout, stderr, exitCode } = await runCommand(program, args)
+    const { stdout, stderr, exitCode } = await runCommand(program, args, {
+      env: { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+    })
     assert.equal(exitCode, 0, stderr)
     return stdout.toString('utf8')
   }

@@ -16,7 +16,13 @@ import { errnoOf, type HoldfastError, isHoldfastError } from '#base'
 import { checkCommand, type CommandResult, runCommand } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { ProcessUser } from '../qemu/supervisor.ts'
-import { findNetworkProcesses, type NetworkProcess, networkFailed, startUntilReady } from './network-process.ts'
+import {
+  findNetworkProcesses,
+  type NetworkProcess,
+  networkFailed,
+  startUntilReady,
+  TOOL_PATH,
+} from './network-process.ts'
 
 /** Whom a network's tools and machines run as; undefined: as we do. */
 export type NetworkUsers = Readonly<{ tools: ProcessUser | undefined; machines: ProcessUser | undefined }>
@@ -88,7 +94,7 @@ export async function runInside(
   input?: string,
 ): Promise<CommandResult> {
   const [program = '', ...args] = [...inNetwork(namespace), ...words]
-  const options = { timeoutMs: TOOL_MS_MAX, ...(input !== undefined && { input }) }
+  const options = { timeoutMs: TOOL_MS_MAX, env: { PATH: TOOL_PATH }, ...(input !== undefined && { input }) }
   try {
     return await checkCommand(program, args, options)
   } catch (error) {
@@ -195,9 +201,11 @@ function remedy(): string {
   return 'Set the sysctl kernel.unprivileged_userns_clone to 1 where there is one, or run Holdfast as root.'
 }
 
-/** Whether the tools are there and the host allows namespaces, tried in one that is gone again at once. For `doctor`. */
-export async function whyNoNetworks(users: NetworkUsers): Promise<string | undefined> {
-  const words = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
-  const { exitCode, stderr } = await runCommand(words[0] ?? '', words.slice(1), { timeoutMs: TOOL_MS_MAX })
-  return exitCode === 0 ? undefined : `${stderr.trim()} ${remedy()}`
+/** What keeps this host from having namespaces, tried with one that is gone again at once; undefined when nothing does. */
+export async function whyNoNetworks(
+  users: NetworkUsers,
+): Promise<Readonly<{ said: string; remedy: string }> | undefined> {
+  const [program = '', ...args] = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
+  const { exitCode, stderr } = await runCommand(program, args, { timeoutMs: TOOL_MS_MAX })
+  return exitCode === 0 ? undefined : { said: stderr.trim(), remedy: remedy() }
 }
