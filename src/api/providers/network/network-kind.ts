@@ -98,11 +98,14 @@ export async function changeNetworks(
   change: NetworkChange,
 ): Promise<Readonly<{ headers: Readonly<Record<string, string>>; operation?: string }>> {
   const { catalog } = call.host
-  const networks = await runningNetworksOf(catalog, change.id)
-  if (networks.length === 0) {
-    await catalog.write((trx) => change.write(trx, 'Succeeded'))
-    return { headers: {} }
-  }
+  // Looked at in the transaction that writes: a machine that is started meanwhile has seen the change, or makes it one of a
+  // running network.
+  const networks = await catalog.write(async (trx) => {
+    const running = await runningNetworksOf(trx, change.id)
+    if (running.length === 0) await change.write(trx, 'Succeeded')
+    return running
+  })
+  if (networks.length === 0) return { headers: {} }
   const request = createHash('sha256').update(JSON.stringify(change.request)).digest('hex')
   const input: ApplyNetworksInput & Readonly<{ request: string }> = { id: change.id, networks, request }
   const { headers, id } = await beginOnce(call, {
