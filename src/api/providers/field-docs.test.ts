@@ -13,10 +13,12 @@ import { SECURITY_GROUP_FIELDS } from './network/security-groups.ts'
 import { RULE_FIELDS } from './network/security-rule-request.ts'
 import { NETWORK_FIELDS, SUBNET_FIELDS } from './network/virtual-network-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
+import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
+  ['docs/api/resource-groups.md', [RESOURCE_GROUP_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
   [
     'docs/api/networks.md',
