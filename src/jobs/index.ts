@@ -111,6 +111,7 @@ export {
   applyNetwork,
   hostNameOf,
   type NetworkParts,
+  type NetworkPlace,
   plugCards,
   unplugCards,
 } from './network/apply-network.ts'
@@ -141,4 +142,4 @@ export {
   type SubnetBacking,
 } from './network/network-records.ts'
 export { freeForwards, type NetworkUse, removeNetworkResource, whyInUse } from './network/network-uses.ts'
-export { networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
+export { addressOn, networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
