@@ -16,7 +16,7 @@ test('networks by @azure/arm-network', async (t) => {
   const client = new NetworkManagementClient(clients.credential, record.subscriptionId, {
     endpoint: record.endpoint,
     credentialScopes: [scope],
-  } as object)
+  })
   const mappers = await mappersOf('arm-network-with-mappers')
   const location = 'eastus'
   await clients.resources.resourceGroups.createOrUpdate(GROUP, { location })

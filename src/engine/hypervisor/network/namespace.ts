@@ -210,7 +210,7 @@ function remedy(): string {
 export async function whyNoNetworks(
   users: NetworkUsers,
 ): Promise<Readonly<{ said: string; remedy: string }> | undefined> {
-  const [program = '', ...args] = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
+  const [program, ...args] = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
   const { exitCode, stderr } = await runCommand(program, args, { timeoutMs: TOOL_MS_MAX })
   return exitCode === 0 ? undefined : { said: stderr.trim(), remedy: remedy() }
 }
