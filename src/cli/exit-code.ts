@@ -80,7 +80,18 @@ const CODES: Readonly<Record<string, number>> = {
   region_without_store: EXIT.notFound,
   region_without_pool: EXIT.notFound,
   disk_not_there: EXIT.notFound,
+  card_not_there: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
+
+  // Azure answers these with 400; nothing is wrong with the command.
+  InUseNetworkSecurityGroupCannotBeDeleted: EXIT.refused,
+  InUsePrefixCannotBeDeleted: EXIT.refused,
+  InUseSubnetCannotBeDeleted: EXIT.refused,
+  NicInUse: EXIT.refused,
+  PrivateIPAddressIsAllocated: EXIT.refused,
+  PublicIPAddressCannotBeDeleted: EXIT.refused,
+  PublicIPAddressInUse: EXIT.refused,
+  SubnetIsFull: EXIT.refused,
 
   system_error: EXIT.outside,
   link_answer_lost: EXIT.outside,
@@ -123,8 +134,10 @@ export function exitCodeOf(error: unknown): number {
 }
 
 export function exitCodeOfCode(code: string): number {
+  const known = CODES[code]
+  if (known !== undefined) return known
   if (code in ARM_STATUS_OF) return exitCodeOfStatus(ARM_STATUS_OF[code as ArmErrorCode])
-  return CODES[code] ?? ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
+  return ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
 }
 
 /** What the API refused, by its HTTP status. */

@@ -6,6 +6,7 @@ import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
+import { networkCommand } from './api/network.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -99,6 +100,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   groupCommand,
   diskCommand,
   snapshotCommand,
+  networkCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

@@ -17,6 +17,7 @@
  *   keys/                  secrets of this home, one file each: region-<name>.key opens a region's repository, access.key signs
  *                          URLs to disks. Copy them: without the first nobody can read the snapshots
  *   orders/                sealed orders of deployments that run; keys/orders/ their keys, removed first
+ *   networks/              virtual networks of this host: their plans, and the sockets of what keeps them
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'

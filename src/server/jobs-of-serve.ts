@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { type Clock, type Random, randomUuid, WRITER } from '#base'
 import type { ChangeSource } from '#catalog'
+import { NetworkHost } from '#engine/hypervisor'
 import {
   BACKUP_TASK,
   backupJob,
@@ -9,12 +10,15 @@ import {
   ByteServer,
   computeTasks,
   defineComputeJobs,
+  defineNetworkJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
   listRepositoryJob,
+  networkDeleteJobs,
+  networkTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
@@ -51,7 +55,11 @@ export function defineJobs(
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
   engine.define(
-    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
+    deleteGroupJob({
+      catalog,
+      source: changeSource,
+      deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...networkDeleteJobs]),
+    }),
   )
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
@@ -60,13 +68,29 @@ export function defineJobs(
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
   defineComputeJobs(engine, compute)
   defineSnapshotJobs(engine, compute)
+  defineNetworkJobs(engine, compute)
 }
 
-export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
+/** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
+export function openNetworks(home: Home, logger: Logger): NetworkHost {
+  const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
+  return new NetworkHost({ folder: join(home.folder, 'networks'), clock: systemClock, warn })
+}
+
+export function workerTasks(
+  home: Home,
+  logger: Logger,
+  networks: NetworkHost = openNetworks(home, logger),
+): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running)])
+  return new Map([
+    [BACKUP_TASK, backupTask(running)],
+    ...computeTasks(host),
+    ...snapshotTasks(running),
+    ...networkTasks(networks),
+  ])
 }
 
 /** Where the worker moves bytes for signed URLs. */

@@ -7,6 +7,11 @@ import { DISK_FIELDS } from './compute/disk-fields.ts'
 import { ACCESS_FIELDS } from './compute/grant-access.ts'
 import { ADOPT_MACHINE_FIELDS } from './compute/adopted-machines.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
+import { CONFIGURATION_FIELDS, INTERFACE_FIELDS } from './network/network-interface-fields.ts'
+import { PUBLIC_ADDRESS_FIELDS } from './network/public-addresses.ts'
+import { SECURITY_GROUP_FIELDS } from './network/security-groups.ts'
+import { RULE_FIELDS } from './network/security-rule-request.ts'
+import { NETWORK_FIELDS, SUBNET_FIELDS } from './network/virtual-network-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
 import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
@@ -15,6 +20,18 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
   ['docs/api/resource-groups.md', [RESOURCE_GROUP_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
+  [
+    'docs/api/networks.md',
+    [
+      NETWORK_FIELDS,
+      SUBNET_FIELDS,
+      INTERFACE_FIELDS,
+      CONFIGURATION_FIELDS,
+      PUBLIC_ADDRESS_FIELDS,
+      SECURITY_GROUP_FIELDS,
+      RULE_FIELDS,
+    ],
+  ],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]
 

@@ -27,8 +27,8 @@ export function workerCommand(): Command {
       runCommandHandler(options, async ({ output }) => {
         const home = await homeOf(options)
         const server = await import('#server')
-        const { configPath, hostFacts, joinServer, readConfigFile, readJoined, runWorker, workerLogger, workerTasks } =
-          server
+        const { configPath, hostFacts, joinServer, openNetworks, readConfigFile, readJoined } = server
+        const { runWorker, workerLogger, workerTasks } = server
         if (options.join !== undefined) {
           const { host, address, port } = await joinServer(home, await tokenFrom(options.join))
           output.note(`This is the host ${host} of the server at ${address}:${port} now.`)
@@ -36,10 +36,11 @@ export function workerCommand(): Command {
         const { systemClock: clock } = await import('#runtime')
         const logger = workerLogger(home)
         const { tasksAtOnce } = (await readConfigFile(configPath(home))).limits
-        const handlers = workerTasks(home, logger)
+        const networks = openNetworks(home, logger)
+        const handlers = workerTasks(home, logger, networks)
         const isElsewhere = (await readJoined(home)) !== undefined
         const line = isElsewhere ? { line: { clock, facts: hostFacts(home, clock, handlers.keys()) } } : {}
-        await runWorker({ home, logger, handlers, tasksAtOnce, ...line })
+        await runWorker({ home, logger, handlers, networks, tasksAtOnce, ...line })
       }),
     )
 }

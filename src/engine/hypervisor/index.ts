@@ -74,7 +74,7 @@ export { type Accelerator, buildCommandLine, diskBlockdev, type LaunchCapabiliti
 export { diskDeviceId, diskNodeName, lunOfDeviceId } from './qemu/device-address.ts'
 export { type InstantGate, type MachineChange, QemuHypervisor, type QemuHypervisorOptions } from './qemu/hypervisor.ts'
 export { type MachinePaths, machinePaths, type QemuRoots } from './qemu/machine-paths.ts'
-export { PROCESS_USER_NAME } from './qemu/process-user.ts'
+export { findProcessUser, PROCESS_USER_NAME } from './qemu/process-user.ts'
 export type { ProcessUser } from './qemu/supervisor.ts'
 export { isMachineName, machineFaults } from './qemu/validate.ts'
 export { CARD_MODELS, type CardModel } from './machine.ts'
@@ -82,6 +82,17 @@ export { describeNetworks } from './qemu/foreign-network.ts'
 export { devicePaths } from './qemu/object-tree.ts'
 export { describeRunning, type RunningDescription } from './qemu/describe-running.ts'
 export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
+export { NetworkHost, type NetworkHostOptions, type NetworkOutcome } from './network/network-host.ts'
+export {
+  type NetworkPlan,
+  type PlannedForward,
+  type PlannedPort,
+  type PlannedSegment,
+  readNetworkPlan,
+  UPLINK,
+} from './network/network-plan.ts'
+export { insideNetwork } from './network/entrance.ts'
+export { networkUsers, whyNoNetworks } from './network/namespace.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
 export { describeRunningDisk, growRunningDisk, type RunningDisk } from './qemu/grow-running.ts'

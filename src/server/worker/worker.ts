@@ -7,8 +7,9 @@
  */
 import { PROGRAM_VERSION } from '#base'
 import type { ListenAddress, Logger } from '#runtime'
-import { identityOf, processPace, RpcServer, tryProcessLock } from '#runtime'
-import type { TaskHandler } from '#jobs'
+import { identityOf, processPace, RpcServer, systemClock, tryProcessLock } from '#runtime'
+import type { NetworkHost } from '#engine/hypervisor'
+import { keepNetworks, type TaskHandler } from '#jobs'
 import { ServerError } from '../errors.ts'
 import type { Home } from '../home.ts'
 import { openByteServer } from '../jobs-of-serve.ts'
@@ -21,6 +22,8 @@ export type WorkerOptions = Readonly<{
   home: Home
   logger: Logger
   handlers: ReadonlyMap<string, TaskHandler>
+  /** Virtual networks that it keeps; without them none is looked after. */
+  networks?: NetworkHost
   /** Where it listens besides its unix socket. */
   alsoAt?: readonly ListenAddress[]
   /** Tasks at once; further ones wait. Default: no limit. */
@@ -57,13 +60,23 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     servers.push(await RpcServer.open({ address, role: 'worker', version, facts, methods }))
   }
   const bytes = await openByteServer(home, logger)
+  const leave = new AbortController()
+  const keeping = keeper(options, leave.signal)
   const line = options.line === undefined ? undefined : HostLine.begin({ ...options.line, home, logger })
   const stop = async (): Promise<void> => {
     await line?.leave()
+    leave.abort()
+    await keeping
     await tasks.stop()
     await bytes.close()
     for (const server of servers) await server.close()
     lock.release()
   }
   return { addresses: servers.map(({ address }) => address), retired, stop }
+}
+
+/** Looks after the virtual networks until told to leave; they stay. */
+async function keeper({ networks, logger }: WorkerOptions, signal: AbortSignal): Promise<void> {
+  const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
+  if (networks !== undefined) await keepNetworks(networks, systemClock, signal, warn)
 }
