@@ -22,6 +22,7 @@ export type {
   StepKind,
   StepStatus,
 } from './schema.ts'
+export { findHostLink, type HostLink, listHostLinks, putHostLink } from './host-links.ts'
 export { inspectCatalog, type CatalogInspection } from './inspect.ts'
 export {
   type CatalogCounts,
@@ -70,6 +71,7 @@ export {
   deleteStore,
   findRegion,
   findSetting,
+  listAllPools,
   listPools,
   listRegions,
   listStores,

@@ -232,13 +232,23 @@ export type RegionTable = {
   geography: string
   created_ms: number
 }
-export type PoolTable = { region: string; name: string; path: string; reserve_bytes: number; created_ms: number }
+export type PoolTable = {
+  region: string
+  name: string
+  path: string
+  /** A host elsewhere, of the same region; null: this one. */
+  host: string | null
+  reserve_bytes: number
+  created_ms: number
+}
 export type StoreTable = {
   region: string
   name: string
   location: string
   repository_id: string | null
   created_ms: number
+  /** 1: hosts elsewhere see the same folder at this path. */
+  shared: number
 }
 export type HostTable = {
   region: string
@@ -247,6 +257,22 @@ export type HostTable = {
   address: string
   limits: string
   created_ms: number
+}
+
+/** What a host elsewhere is let in by. */
+export type HostLinkTable = {
+  region: string
+  name: string
+  /** SHA-256 of the secret of its join token; null: no token holds. */
+  join_hash: string | null
+  join_expires_ms: number | null
+  /** SHA-256 of the public key that the token was used for. */
+  join_key: string | null
+  /** JSON: SHA-256 of the certificates that are let in. */
+  certificates: string
+  seen_ms: number | null
+  /** JSON: what its worker said of itself. */
+  facts: string
 }
 
 export type CatalogSchema = {
@@ -261,6 +287,7 @@ export type CatalogSchema = {
   pool: PoolTable
   store: StoreTable
   host: HostTable
+  host_link: HostLinkTable
   machine: MachineTable
   repository: RepositoryTable
   recovery_point: RecoveryPointTable

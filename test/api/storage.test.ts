@@ -9,6 +9,7 @@ import { findResource } from '#catalog'
 import { stampedBytes } from '#engine/block'
 import { systemClock } from '#runtime'
 import { type Answer, VERSION } from './api-world.ts'
+import { serviceSas } from './service-sas.ts'
 import { assertSameBytes, DiskWorld, type Failure, patchyDisk, qemuImg } from './disk-world.ts'
 
 type Headers = Record<string, string>
@@ -59,29 +60,8 @@ class BlobClient {
     return createHmac('sha256', Buffer.from(this.key, 'base64')).update(text).digest('base64')
   }
 
-  /** A service SAS of version 2021-08-06 ("Create a service SAS"). */
   sas(resource: string, kind: 'b' | 'c', permissions: string, expiryMs: number): string {
-    const expiry = new globalThis.Date(expiryMs).toISOString()
-    const text = [
-      permissions,
-      '',
-      expiry,
-      `/blob/${this.#account}${resource}`,
-      '',
-      '',
-      '',
-      '2021-08-06',
-      kind,
-      '',
-      '',
-      '',
-      '',
-      '',
-      '',
-      '',
-    ]
-    const sig = createHmac('sha256', Buffer.from(this.key, 'base64')).update(text.join('\n')).digest('base64')
-    return new URLSearchParams({ sp: permissions, se: expiry, sv: '2021-08-06', sr: kind, sig }).toString()
+    return serviceSas(this.key, { account: this.#account, resource, kind, permissions, expiryMs })
   }
 }
 
@@ -112,7 +92,7 @@ describe('A storage account', () => {
     await world.ask('PUT', `${world.api.subscription}/resourceGroups/rg2?${VERSION}`, { location: 'eastus' })
     const taken = await world.ask<Failure>('PUT', at('acct1').replace('rg1', 'rg2'), body)
     assert.deepEqual([taken.status, taken.body.error.code], [409, 'StorageAccountAlreadyTaken'])
-    for (const name of ['blob', 'subscriptions', 'ab', 'UPPER', 'with-hyphen'])
+    for (const name of ['blob', 'graph', 'subscriptions', 'ab', 'UPPER', 'with-hyphen'])
       assert.equal((await world.ask('PUT', at(name), body)).status, 400, name)
     const refused = await world.ask<Failure>('PUT', at('other1'), {
       ...body,

@@ -9,7 +9,7 @@ import { type ActivityEvent, findResource, recordActivity } from '#catalog'
 import { ArmError, checkApiVersion, groupId, RETRY_AFTER_SECONDS } from '#contract'
 import { isAllowed, mayEnter } from '#domain'
 import type { Logger } from '#runtime'
-import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
+import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, type Caller, type Method, targetOf } from './call.ts'
 import type { RequestSeen } from '../metrics.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
@@ -57,6 +57,7 @@ const ALLOWANCES: Readonly<Record<string, readonly [string, string]>> = {
   DELETE: ['x-ms-ratelimit-remaining-subscription-deletes', '14999'],
 }
 const ALLOWANCE_OF_WRITES = ['x-ms-ratelimit-remaining-subscription-writes', '1199'] as const
+const SCOPE = /^\/subscriptions\/([^/]+)(?:\/resourceGroups\/([^/]+))?/i
 const UUID_LIKE = /^[\w-]{1,64}$/
 
 class Call implements ArmCall {
@@ -75,7 +76,8 @@ class Call implements ArmCall {
   readonly #headers: ArmRequest['headers']
 
   constructor(request: ArmRequest, match: RouteMatch, host: ArmHost, caller: Caller, correlationId: string) {
-    const url = new URL(request.target, request.baseUrl)
+    // Put behind the base, not resolved against it: a path that begins with two slashes would name another host.
+    const url = new URL(`${request.baseUrl}${request.target}`)
     this.#query = new Map(Array.from(url.searchParams, ([name, value]) => [name.toLowerCase(), value]))
     this.#headers = request.headers
     this.host = host
@@ -132,9 +134,10 @@ function checkAccess(route: ArmRoute, call: ArmCall): void {
   )
 }
 
-/** What the path stands in must exist. */
+/** What the path stands in must exist; of a scope, its subscription and group. */
 async function checkScope({ host, params }: ArmCall): Promise<void> {
-  const { subscription, group } = params
+  const [, scopeSubscription, scopeGroup] = SCOPE.exec(params['scope'] ?? '') ?? []
+  const { subscription = scopeSubscription, group = scopeGroup } = params
   if (subscription !== undefined && subscription.toLowerCase() !== host.subscriptionId)
     throw new ArmError('SubscriptionNotFound', `The subscription '${subscription}' could not be found.`)
   if (subscription === undefined || group === undefined) return
@@ -256,7 +259,7 @@ export class Dispatcher {
       correlation: call.correlationId,
       caller: call.caller.principal.clientId,
       action: route.action,
-      resource: call.id,
+      resource: targetOf(call),
       status,
       httpStatus,
       operation,

@@ -7,6 +7,7 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   'aliases',
   'blob',
   'common',
+  'graph',
   'healthz',
   'locations',
   'metadata',

@@ -33,6 +33,11 @@ function refused(): BlobRefusal {
 
 type Opened = Readonly<{ record: ResourceRecord; access: 'Read' | 'Write'; etag: string }>
 
+/** Where a disk's bytes are; those of a snapshot are in its region's store, which this host reads. */
+export function hostOf(record: ResourceRecord): string | undefined {
+  return record.type === DISK_TYPE ? (record.backing as unknown as DiskBacking).host : undefined
+}
+
 export class DiskBlobs {
   readonly #host: ArmHost
   /** Ids of resources by their uniqueId; only a hint, for what it finds is looked up. */
@@ -133,7 +138,7 @@ export class DiskBlobs {
     const { bytes, streams } = this.#host.disks
     await streams.during(opened.record.key, async (ended) => {
       const signal = AbortSignal.any([ended, call.signal])
-      const body = await bytes.read(source, from, to, signal)
+      const body = await bytes.on(hostOf(opened.record)).read(source, from, to, signal)
       call.response.writeHead(isPart ? 206 : 200, headers)
       await pipeline(body, call.response, { signal })
     })
@@ -146,7 +151,7 @@ export class DiskBlobs {
     const sizeBytes = source.sizeBytes + VHD_FOOTER_BYTES
     checkConditions(call.header, opened.etag)
     const { from, to } = rangeOf(call.header, sizeBytes)
-    const found = await this.#host.disks.bytes.ranges(source)
+    const found = await this.#host.disks.bytes.on(hostOf(opened.record)).ranges(source)
     const list = found
       .map(([offset, length]) => [Math.max(offset, from), Math.min(offset + length, to)] as const)
       .filter(([start, end]) => end > start)
@@ -180,7 +185,7 @@ export class DiskBlobs {
     if (call.header('x-ms-blob-type') !== 'PageBlob') throw notSupported('an upload that is no page blob')
     if (Number(call.header('x-ms-blob-content-length')) !== sizeBytes)
       throw new BlobRefusal(400, 'InvalidHeaderValue', `The upload was announced with ${sizeBytes} bytes.`)
-    await this.#host.disks.bytes.clearPages(path, 0, sizeBytes)
+    await this.#host.disks.bytes.on(hostOf(opened.record)).clearPages(path, 0, sizeBytes)
     this.#written(call, opened)
   }
 
@@ -188,7 +193,8 @@ export class DiskBlobs {
     const { path, sizeBytes } = this.#uploadOf(opened)
     if (call.header('x-ms-content-crc64') !== undefined) throw notSupported('x-ms-content-crc64; send Content-MD5')
     const { from, to } = pageRangeOf(call.header, sizeBytes, PUT_BYTES_MAX)
-    const { bytes, streams } = this.#host.disks
+    const { streams } = this.#host.disks
+    const bytes = this.#host.disks.bytes.on(hostOf(opened.record))
     const kind = call.header('x-ms-page-write')?.toLowerCase()
     if (kind === 'clear') await bytes.clearPages(path, from, to)
     else if (kind !== 'update')

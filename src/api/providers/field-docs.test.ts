@@ -8,10 +8,12 @@ import { ACCESS_FIELDS } from './compute/grant-access.ts'
 import { ADOPT_MACHINE_FIELDS } from './compute/adopted-machines.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
+import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
+  ['docs/api/resource-groups.md', [RESOURCE_GROUP_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]

@@ -8,7 +8,7 @@
  * One child job for RESOURCES_PER_TASK resources, whose result is what it measured, so that results stay within a job's bounds.
  */
 import { stat } from 'node:fs/promises'
-import { errnoOf } from '#base'
+import { errnoOf, isHoldfastError } from '#base'
 import { type Catalog, listResources } from '#catalog'
 import type { DiskBacking, SnapshotBacking } from '#domain'
 import { measureUsage } from '#engine/repository'
@@ -30,7 +30,7 @@ export type MeasuredUsage = Readonly<{ measuredMs: number }>
 export type MeasuredShare = Readonly<{ resources: readonly ResourceUsage[] }>
 
 type Version = Readonly<{ id: string; point: string }>
-type Image = Readonly<{ id: string; file: string }>
+type Image = Readonly<{ id: string; file: string; host?: string }>
 
 const STAT_BLOCK_BYTES = 512
 /** About 250 bytes of result each. */
@@ -76,8 +76,8 @@ async function contentsOf(catalog: Catalog, region: string) {
     return version?.region === region ? [{ id, point: version.point }] : []
   })
   const images = disks.flatMap(({ id, location, backing }): Image[] => {
-    const { file } = backing as Partial<DiskBacking>
-    return location === region && file !== undefined ? [{ id, file }] : []
+    const { file, host } = backing as Partial<DiskBacking>
+    return location === region && file !== undefined ? [{ id, file, ...(host !== undefined && { host }) }] : []
   })
   return { versions, images }
 }
@@ -87,12 +87,15 @@ function parts<T>(all: readonly T[]): readonly (readonly T[])[] {
   return Array.from({ length: count }, (_, i) => all.slice(i * RESOURCES_PER_TASK, (i + 1) * RESOURCES_PER_TASK))
 }
 
-type Share = Readonly<{ region: string; versions: readonly Version[]; images: readonly Image[] }>
+/** `host`: whose images they are. */
+type Share = Readonly<{ region: string; host?: string; versions: readonly Version[]; images: readonly Image[] }>
 
 function sharesOf(region: string, versions: readonly Version[], images: readonly Image[]): Share[] {
   return [
     ...parts(versions).map((some) => ({ region, versions: some, images: [] })),
-    ...parts(images).map((some) => ({ region, versions: [], images: some })),
+    ...Array.from(Map.groupBy(images, ({ host }) => host)).flatMap(([host, own]) =>
+      parts(own).map((some) => ({ region, versions: [], images: some, ...(host !== undefined && { host }) })),
+    ),
   ]
 }
 
@@ -103,10 +106,16 @@ export function measureShareJob(given: Parts): JobDefinition<Share, MeasuredShar
     name: MEASURE_SHARE_JOB,
     version: 1,
     parse: (input) => recordOf(input, 'fields') as unknown as Share,
-    run: async (job, { region, versions, images }) => {
+    run: async (job, { region, versions, images, host }) => {
       const resources = await job.step('measure', async (step) => {
         const access = versions.length === 0 ? {} : (await regionRepository(repositories, region)).access
-        return (await tasks.run(step, MEASURE_USAGE_TASK, { ...access, versions, images })) as readonly ResourceUsage[]
+        try {
+          const measured = await tasks.run(step, MEASURE_USAGE_TASK, { ...access, versions, images }, host)
+          return measured as readonly ResourceUsage[]
+        } catch (error) {
+          if (isHoldfastError(error, 'host_away', 'host_unknown')) return [] // Not known: not shown either.
+          throw error
+        }
       })
       return { resources }
     },

@@ -5,9 +5,11 @@ import type { Clock, Random } from '#base'
 import { type Api, type ApiOptions, type ArmRoute, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
 import { ByteClient, type DeploymentDesk, type JobEngine, regionRepository } from '#jobs'
-import { createFileOnce, type Logger, replaceFile } from '#runtime'
+import { createFileOnce, dial, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
-import { bytesSocketPath, repositoryHost } from '../jobs-of-serve.ts'
+import { HostBytes } from '../hosts/host-bytes.ts'
+import type { Hosts } from '../hosts/hosts.ts'
+import { repositoryHost } from '../jobs-of-serve.ts'
 import { openTls, type TlsFiles } from './certificates.ts'
 import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
@@ -28,6 +30,8 @@ export type FaceParts = Readonly<{
   catalog: Catalog
   engine: JobEngine
   deployments: DeploymentDesk
+  /** Those elsewhere; default: none. */
+  hosts?: Pick<Hosts, 'bytes'>
   /** Resource types beside ours. */
   routes?: readonly ArmRoute[]
   clock: Clock
@@ -53,13 +57,13 @@ export type Face = Readonly<{
 const ACCESS_KEY_BYTES = 32
 
 /** The key that signs URLs is made once, and kept: URLs survive a restart. */
-async function openDiskHost({ home, catalog, clock, random }: FaceParts) {
+async function openDiskHost({ home, catalog, clock, random, hosts }: FaceParts) {
   const keysFolder = join(home.folder, 'keys')
   const keyPath = join(keysFolder, 'access.key')
   await createFileOnce(keyPath, [random.bytes(ACCESS_KEY_BYTES)])
   const host = repositoryHost(home, clock, random)
   return {
-    bytes: new ByteClient(bytesSocketPath(home)),
+    bytes: new HostBytes(new ByteClient(() => dial(home.socket('bytes'))), hosts),
     accessKey: await readFile(keyPath),
     keysFolder,
     streams: new OpenStreams(),

@@ -1,11 +1,9 @@
 /**
- * Regions and hosts over the server's socket.
+ * Regions over the server's socket.
  *
  *   region.add {name, displayName?, pair?, geography?}   → RegionView     region.list → RegionView[]
  *   region.show {name} → RegionDetail                                     region.remove {name}
  *   region.pair {name, pair?} → RegionView; without pair it has none any more
- *   host.add {region, name, driver} → HostView                   host.list {region?} → HostView[]
- *   host.show {region, name}                                              host.remove {region, name}
  *
  * A pair holds both ways. A region comes with the host `local`, which is this one.
  */
@@ -14,9 +12,8 @@ import {
   type CatalogTransaction,
   deleteHost,
   deleteRegion,
-  type Host,
   listHosts,
-  listPools,
+  listAllPools,
   listRegions,
   listStores,
   putHost,
@@ -27,8 +24,9 @@ import {
 import { normalizeLocation } from '#contract'
 import type { RpcMethods } from '#runtime'
 import { type AdminParts, fieldsOf, optionalTextOf, recordChange, textOf } from '../access/admin-call.ts'
+import { type HostView, hostViews } from './host-methods.ts'
 import { LOCAL_HOST, localHost } from './local-host.ts'
-import { exists, inUse, invalidPlace, notFound, regionNamed } from './place-errors.ts'
+import { exists, inUse, invalidPlace, regionNamed } from './place-errors.ts'
 import { type PoolView, poolViews, type StoreView, storeViews } from './space-methods.ts'
 
 export type RegionView = Readonly<{
@@ -36,14 +34,6 @@ export type RegionView = Readonly<{
   displayName: string
   pair: string | undefined
   geography: string
-  createdAt: string
-}>
-export type HostView = Readonly<{
-  region: string
-  name: string
-  driver: string
-  address: string
-  limits: Readonly<Record<string, number>>
   createdAt: string
 }>
 export type RegionDetail = RegionView &
@@ -56,14 +46,9 @@ export type RegionDetail = RegionView &
 
 const LOCATION = /^[a-z][a-z0-9]{0,59}$/
 const WORDS_LENGTH_MAX = 80
-const DRIVERS = ['qemu'] as const
 
 function regionView({ name, displayName, pair, geography, createdMs }: Region): RegionView {
   return { name, displayName, pair, geography, createdAt: isoTime(createdMs) }
-}
-
-function hostView({ createdMs, ...host }: Host): HostView {
-  return { ...host, createdAt: isoTime(createdMs) }
 }
 
 async function addRegion(parts: AdminParts, params: unknown): Promise<RegionView> {
@@ -123,14 +108,14 @@ async function showRegion(parts: AdminParts, params: unknown): Promise<RegionDet
     resources: (await usesOf(catalog, region.name)).length,
     pools: await poolViews(parts, region.name),
     stores: await storeViews(parts, region.name),
-    hosts: (await listHosts(catalog, region.name)).map(hostView),
+    hosts: await hostViews(parts, region.name),
   }
 }
 
 async function checkRegionUnused(trx: CatalogTransaction, region: string): Promise<void> {
   const uses = await usesOf(trx, region)
   if (uses[0] !== undefined) throw inUse('region', region, `${uses.length} resources are there, such as ${uses[0].id}`)
-  const [pool] = await listPools(trx, region)
+  const [pool] = await listAllPools(trx, region)
   if (pool !== undefined) throw inUse('region', region, `it has the pool ${pool.name}; remove that first`)
   const [store] = await listStores(trx, region)
   if (store !== undefined) throw inUse('region', region, `it has the store ${store.name}; remove that first`)
@@ -151,55 +136,6 @@ async function removeRegion(parts: AdminParts, params: unknown): Promise<RegionV
   return regionView(region)
 }
 
-async function addHost(parts: AdminParts, params: unknown): Promise<HostView> {
-  const fields = fieldsOf(params)
-  const [given, name, driver] = ['region', 'name', 'driver'].map((field) => textOf(fields, field)) as [
-    string,
-    string,
-    string,
-  ]
-  if (name !== LOCAL_HOST)
-    throw invalidPlace('host', name, `This Holdfast works on its own host only; that host is called "${LOCAL_HOST}".`)
-  if (!DRIVERS.some((known) => known === driver))
-    throw invalidPlace('driver', driver, `There is ${DRIVERS.join(', ')}.`)
-  const host = await parts.catalog.write(async (trx) => {
-    const region = regionNamed(await listRegions(trx), given)
-    if ((await listHosts(trx, region.name)).some((other) => other.name === name)) throw exists('host', name)
-    const host = localHost(region.name, parts.clock.nowMs())
-    await putHost(trx, host)
-    return host
-  })
-  await recordChange(parts, 'Holdfast.Places/hosts/write', `/regions/${host.region}/hosts/${name}`)
-  return hostView(host)
-}
-
-async function findHost(from: Parameters<typeof listHosts>[0], params: unknown): Promise<Host> {
-  const fields = fieldsOf(params)
-  const region = regionNamed(await listRegions(from), textOf(fields, 'region'))
-  const name = textOf(fields, 'name')
-  const found = (await listHosts(from, region.name)).find((host) => host.name === name)
-  if (found === undefined) throw notFound('host', `${region.name}/${name}`)
-  return found
-}
-
-async function removeHost(parts: AdminParts, params: unknown): Promise<HostView> {
-  const host = await parts.catalog.write(async (trx) => {
-    const found = await findHost(trx, params)
-    const user = (await usesOf(trx, found.region)).find(({ backing }) => backing.includes(JSON.stringify(found.name)))
-    if (user !== undefined) throw inUse('host', found.name, `${user.id} is there`)
-    await deleteHost(trx, found.region, found.name)
-    return found
-  })
-  await recordChange(parts, 'Holdfast.Places/hosts/delete', `/regions/${host.region}/hosts/${host.name}`)
-  return hostView(host)
-}
-
-async function listHostViews({ catalog }: AdminParts, params: unknown): Promise<HostView[]> {
-  const given = optionalTextOf(fieldsOf(params), 'region')
-  const region = given === undefined ? undefined : regionNamed(await listRegions(catalog), given).name
-  return (await listHosts(catalog, region)).map(hostView)
-}
-
 export function regionMethods(parts: AdminParts): RpcMethods {
   return {
     'region.add': (params) => addRegion(parts, params),
@@ -207,9 +143,5 @@ export function regionMethods(parts: AdminParts): RpcMethods {
     'region.show': (params) => showRegion(parts, params),
     'region.pair': (params) => pairRegion(parts, params),
     'region.remove': (params) => removeRegion(parts, params),
-    'host.add': (params) => addHost(parts, params),
-    'host.list': (params) => listHostViews(parts, params),
-    'host.show': async (params) => hostView(await findHost(parts.catalog, params)),
-    'host.remove': (params) => removeHost(parts, params),
   }
 }

@@ -11,7 +11,6 @@ import {
   findRegion,
   findResource,
   insertResource,
-  listPools,
   listResources,
   type ResourceRecord,
   updateResource,
@@ -32,6 +31,7 @@ import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce, operationRoutes, type OperationSpec } from '../../arm/operations.ts'
+import { choosePool } from './choose-pool.ts'
 import { DISK_FIELDS, DISK_SKUS } from './disk-fields.ts'
 import { type Origin, readOrigin } from './disk-origin.ts'
 import { checkPreconditions, findOr404, showDisk, showOneDisk, stateNow } from './disk-view.ts'
@@ -166,12 +166,12 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   await checkRegion(call, location)
   const tags = readTags(fieldAt(body, 'tags'))
   const origin = await readOrigin(call, body, location, wantedBytes(body))
-  const [pool] = await listPools(catalog, location)
-  if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool for disks.`)
+  const pool = await choosePool(catalog, { location, tags, origin: origin.origin })
   const file = (uniqueId: string): DiskBacking => ({
     file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
     format: 'qcow2',
     pool: pool.name,
+    ...(pool.host !== undefined && { host: `${location}/${pool.host}` }),
   })
   const spec = diskOperation(call, location, {
     action: `${DISK_TYPE}/write`,
@@ -231,7 +231,7 @@ function changed(body: unknown, now: ResourceRecord, isWhole: boolean): Pick<Par
 async function change(call: ArmCall, existing: ResourceRecord, body: unknown, isWhole: boolean): Promise<ArmReply> {
   const { catalog, clock } = call.host
   checkUnchanged(body, existing)
-  const grown = growth(sizeBytesOf(existing), wantedBytes(body))
+  const grown = growth(sizeBytesOf(existing), wantedBytes(body), isWhole)
   if (isRefusal(grown)) throw new ArmError('OperationNotAllowed', grown.message, { target: `${P}diskSizeGB` })
   const apply = async (
     trx: CatalogTransaction,

@@ -12,7 +12,15 @@ import {
 } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
-import { checkLimits, type DiskSource, diskSource, familyId, findSource, sourcesOf } from './snapshot-sources.ts'
+import {
+  checkLimits,
+  type DiskSource,
+  diskSource,
+  familyId,
+  findSource,
+  hostOfDisks,
+  sourcesOf,
+} from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -87,6 +95,7 @@ async function ofDisk(call: ArmCall, request: SnapshotRequest, disk: DiskSource,
   await checkLimits(host, disk)
   const input: CreateSnapshotsInput = {
     region: request.location,
+    ...hostOfDisks([disk]),
     snapshots: [{ id: call.id, diskId: disk.uniqueId }],
     sources: await sourcesOf(host, [disk]),
     incremental: request.isIncremental === true,

@@ -1,5 +1,5 @@
 /**
- * Serves one image over NBD with qemu-storage-daemon, for images that cannot be read or written in place. The daemon holds
+ * Serves one image over NBD with qemu-storage-daemon (or qemu-nbd), for images that cannot be read or written in place. The daemon holds
  * QEMU's image locks, so a machine cannot start on the image meanwhile.
  *
  * Its socket lies in a private folder. It ends with close(), and by itself (SIGTERM) when the thread that started it dies.
@@ -14,9 +14,10 @@ import { type Clock, GIB, messageOf } from '#base'
 import { systemClock } from '#runtime'
 import { BlockError } from '../errors.ts'
 import { type NbdClient, openNbd } from '../nbd/client.ts'
-import { blockdevOf, type OpenableImage, qemuImgError } from './qemu-img.ts'
+import { blockdevOf, jsonName, type OpenableImage, qemuImgError } from './qemu-img.ts'
 
 const EXPORT_NAME = 'disk'
+const CONNECTIONS_MAX = 32
 const ADDRESS_SPACE_BYTES_MAX = 8 * GIB
 const START_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 120_000
@@ -74,23 +75,8 @@ class Daemon {
   constructor(image: OpenableImage, socketPath: string, writable: boolean) {
     this.#image = image
     this.#socketPath = socketPath
-    const node = {
-      ...alone(blockdevOf(image)),
-      'node-name': 'disk0',
-      'read-only': !writable,
-      discard: 'unmap',
-    }
-    const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
-    const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': 32 }
-    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM', 'qemu-storage-daemon']
-    args.push(
-      '--blockdev',
-      JSON.stringify(node),
-      '--nbd-server',
-      optionText(listen),
-      '--export',
-      JSON.stringify(nbdExport),
-    )
+    const command = image.format === 'vpc' ? nbdCommand(image, socketPath) : daemonCommand(image, socketPath, writable)
+    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM', ...command]
     this.#child = spawn('prlimit', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
     this.#child.stderr.on('data', (data: Buffer) => {
       if (this.#stderr.length < STDERR_CHARS_MAX) this.#stderr += data.toString('utf8')
@@ -145,6 +131,25 @@ class Daemon {
     this.#child.kill('SIGKILL')
     await this.#exited
   }
+}
+
+function daemonCommand(image: OpenableImage, socketPath: string, writable: boolean): string[] {
+  const node = {
+    ...alone(blockdevOf(image)),
+    'node-name': 'disk0',
+    'read-only': !writable,
+    discard: 'unmap',
+  }
+  const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
+  const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': CONNECTIONS_MAX }
+  const exported = ['--nbd-server', optionText(listen), '--export', JSON.stringify(nbdExport)]
+  return ['qemu-storage-daemon', '--blockdev', JSON.stringify(node), ...exported]
+}
+
+/** VHD is read only, and by qemu-nbd: the daemon cannot be told how to count the disk's size (`force_size_calc`). */
+function nbdCommand(image: OpenableImage, socketPath: string): string[] {
+  const exported = [`--export-name=${EXPORT_NAME}`, `--shared=${CONNECTIONS_MAX}`, `--socket=${socketPath}`]
+  return ['qemu-nbd', '--read-only', '--persistent', ...exported, jsonName(image)]
 }
 
 /**
