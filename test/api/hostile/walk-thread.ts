@@ -22,5 +22,5 @@ if (!isMainThread) {
   const report = await walker.walk(KINDS, seed, from, count)
   walker.close()
   assert(parentPort !== null, 'A thread has a parent')
-  parentPort.postMessage(report)
+  parentPort.postMessage(report, [])
 }
