@@ -11,12 +11,16 @@ import type { BlobFace } from './blob/blob-face.ts'
 import { errorReply } from './arm/error-reply.ts'
 import { type GraphParts, graphRoutes } from './graph/routes.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
+import { linkRoutes } from './links/link-routes.ts'
+import type { LinkFace } from './links/link-face.ts'
+import type { LinkedBytes } from './links/linked-bytes.ts'
 import { cloudMetadata } from './metadata.ts'
 
 export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
   blobs: BlobFace
   tokens: TokenEndpoint
+  links: Readonly<{ face: LinkFace; bytes: LinkedBytes }>
   graph: GraphParts
   logger: Logger
   tenantId: string
@@ -52,7 +56,8 @@ function headersOf(request: FastifyRequest): Record<string, string | undefined> 
 
 async function dispatch(parts: ListenerParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const gone = new AbortController()
-  request.raw.once('close', () => {
+  // Of the answer: a request is closed as soon as its body has been read.
+  reply.raw.once('close', () => {
     if (!reply.raw.writableEnded) gone.abort()
   })
   const answer = await parts.dispatcher.answer({
@@ -124,12 +129,16 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     return reply.code(answer.status).send(answer.body)
   })
   app.addHook('onRequest', async (request, reply) => {
-    const taken = await parts.blobs.take(request.raw, reply.raw, () => void reply.hijack())
+    const hijack = (): void => void reply.hijack()
+    const taken =
+      (await parts.links.bytes.take(request.raw, reply.raw, hijack)) ||
+      (await parts.blobs.take(request.raw, reply.raw, hijack))
     return taken ? reply : undefined
   })
   openRoutes(app, parts)
   graphRoutes(app, parts.graph, baseUrlAt)
   healthRoutes(app, parts)
+  linkRoutes(app, parts.links.face, parts.logger)
   app.setNotFoundHandler((request, reply) => dispatch(parts, request, reply))
   return app
 }

@@ -35,6 +35,19 @@ export {
   type Usage,
   usesOf,
 } from './places.ts'
+export {
+  deleteLink,
+  findInvitation,
+  findLink,
+  insertInvitation,
+  type Link,
+  type LinkedRegion,
+  type LinkInvitation,
+  listLinks,
+  markLinkSeen,
+  putLink,
+  useInvitation,
+} from './links.ts'
 export { SCHEMA_NUMBER } from './migrations/list.ts'
 export { type ActivityEvent, type ActivityFilter, forgetActivity, listActivity, recordActivity } from './activity.ts'
 export {

@@ -259,6 +259,34 @@ export type HostTable = {
   created_ms: number
 }
 
+export type LinkTable = {
+  /** Of the other server: what it is known by. */
+  subscription: string
+  endpoint: string
+  /** PEM of the authority that its certificate is checked against. */
+  authority: string
+  /** JSON Web Key. */
+  public_key: string
+  /** GUID of the role that its principals have here at most. */
+  role: string
+  /** GUID of the role that ours have there at most. */
+  granted: string | null
+  /** JSON: its regions as it last told them. */
+  regions: string
+  state: 'joining' | 'linked'
+  created_ms: number
+  seen_ms: number | null
+}
+export type LinkInvitationTable = {
+  /** SHA-256 of a random secret. */
+  verifier: string
+  role: string
+  created_ms: number
+  expires_ms: number
+  /** Subscription of the server that came with it. */
+  used_by: string | null
+}
+
 /** What a host elsewhere is let in by. */
 export type HostLinkTable = {
   region: string
@@ -287,6 +315,8 @@ export type CatalogSchema = {
   pool: PoolTable
   store: StoreTable
   host: HostTable
+  link: LinkTable
+  link_invitation: LinkInvitationTable
   host_link: HostLinkTable
   machine: MachineTable
   repository: RepositoryTable

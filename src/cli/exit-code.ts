@@ -94,6 +94,8 @@ const CODES: Readonly<Record<string, number>> = {
   SubnetIsFull: EXIT.refused,
 
   system_error: EXIT.outside,
+  link_answer_lost: EXIT.outside,
+  link_unsettled: EXIT.outside,
   api_answer_invalid: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,

@@ -91,6 +91,7 @@ export {
   type CreateSnapshotsInput,
   SNAPSHOT_QUEUE,
 } from './compute/create-snapshots.ts'
+export { COPY_LINKED_SNAPSHOT_JOB, type CopyLinkedSnapshotInput } from './compute/copy-linked-snapshot.ts'
 export { defineSnapshotJobs, schedulePrune, snapshotDeleteJobs, snapshotTasks } from './compute/define-snapshots.ts'
 export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapshot.ts'
 export { milestoneFacts } from './compute/milestone-facts.ts'

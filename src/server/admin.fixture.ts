@@ -41,7 +41,12 @@ export class AdminWorld {
     this.hosts = hosts
     const parts: AdminParts = { home, catalog, clock, random: systemRandom, config, hosts }
     const access = { ...principalMethods(parts), ...certificateMethods(parts), ...roleMethods(parts) }
-    this.#methods = { ...access, ...regionMethods(parts), ...hostMethods(parts), ...spaceMethods(parts) }
+    this.#methods = {
+      ...access,
+      ...regionMethods(parts, () => undefined),
+      ...hostMethods(parts),
+      ...spaceMethods(parts),
+    }
   }
 
   static async make(): Promise<AdminWorld> {

@@ -9,6 +9,7 @@
 import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
+import type { LinkView } from '#api'
 import { isFinal } from '#domain'
 import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
@@ -31,6 +32,8 @@ import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
 import { hostMethods } from './places/host-methods.ts'
+import { linkMethods } from './places/link-methods.ts'
+import { LinkWatch } from './places/link-watch.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
 import { type Alarm, SpaceWatch } from './space-watch.ts'
@@ -75,6 +78,8 @@ export type Health = Readonly<{
   processes: readonly SupervisedState[]
   /** Pools and stores that are short of space or cannot be read. */
   alarms: readonly Alarm[]
+  /** Servers of other regions, as they were when they were last asked. */
+  links: readonly LinkView[]
 }>
 
 export type Served = ServeParts &
@@ -85,6 +90,7 @@ async function healthOf(
   catalog: Catalog,
   processes: readonly Supervised[],
   alarms: readonly Alarm[],
+  links: readonly LinkView[],
 ): Promise<Health> {
   const rows = await catalog.db
     .selectFrom('job')
@@ -98,6 +104,7 @@ async function healthOf(
     jobs: Object.fromEntries(rows.map(({ status, count }) => [status, count])),
     processes: processes.map(({ state }) => state),
     alarms,
+    links,
   }
 }
 
@@ -145,22 +152,31 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
   }
 }
 
+/** Looks after linked servers. @returns what ends that */
+function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
+  const watch = new LinkWatch({ links, clock, logger })
+  watch.begin()
+  return () => watch.leave()
+}
+
 function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
+  const opened = (): Face => {
+    const open = face()
+    if (open !== undefined) return open
+    throw new ServerError('face_not_open', 'The server does not listen for the API.', {
+      retry: 'later',
+      hint: 'It may be starting: ask again. Else see its log.',
+    })
+  }
   return {
     ...principalMethods(parts),
     ...certificateMethods(parts),
     ...roleMethods(parts),
-    ...regionMethods(parts),
+    ...regionMethods(parts, () => face()?.links),
     ...hostMethods(parts),
+    ...linkMethods(parts, () => opened().links),
     ...spaceMethods(parts),
-    face: () => {
-      const record = face()?.record
-      if (record !== undefined) return record
-      throw new ServerError('face_not_open', 'The server does not listen for the API.', {
-        retry: 'later',
-        hint: 'It may be starting: ask again. Else see its log.',
-      })
-    },
+    face: () => opened().record,
   }
 }
 
@@ -227,7 +243,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve, hosts })
     space.begin()
     undo.push(() => space.leave())
-    const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
+    const health = async (): Promise<Health> =>
+      healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
     const admin = adminMethods({ home, catalog, clock, random, config, hosts }, () => face)
     const rpc = await RpcServer.open({
       address: home.socket('serve'),
@@ -240,7 +257,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const opening = { home, catalog, engine, deployments, clock, random, logger, health, config, hosts }
     face = await openFaceOf(options, opening)
     const opened = face
-    if (opened !== undefined) undo.push(() => opened.close())
+    if (opened !== undefined) undo.push(() => opened.close(), watchLinks(opened, clock, logger))
     return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()

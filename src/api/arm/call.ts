@@ -6,10 +6,16 @@ import type { ByteService, JobEngine, RepositoryAccess } from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
 import type { SealedOrders } from '../identity/sealed-orders.ts'
 import type { Inside } from './inside.ts'
+import type { LinkedServers } from './linked-servers.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
-export type Caller = Readonly<{ principal: Principal; grants: readonly Grant[] }>
+export type Caller = Readonly<{
+  principal: Principal
+  grants: readonly Grant[]
+  /** Of one who logged in to a linked server: that server's subscription, and what the link allows here at most. */
+  link?: Readonly<{ subscription: string; within: readonly Grant[] }>
+}>
 
 /** What handlers work with. Never the engine itself: bytes and hypervisors are the jobs' business. */
 export type ArmHost = Readonly<{
@@ -23,6 +29,8 @@ export type ArmHost = Readonly<{
   disks: DiskHost
   /** The API asked from inside, in a caller's name. */
   inside: Inside
+  /** The servers of other regions. */
+  links: LinkedServers
   orders: SealedOrders
 }>
 
@@ -44,6 +52,10 @@ export interface ArmCall {
   readonly method: Method
   /** `https://host:port`, as the client wrote it. */
   readonly baseUrl: string
+  /** Where signed URLs to bytes begin: as `baseUrl`, or the way from there to this server. */
+  readonly bytesUrl: string
+  /** Where storage accounts of this server are found. */
+  readonly accountsUrl: string
   /** The whole URL, absolute. */
   readonly url: string
   /** Path parameters by the names in the route's pattern, decoded. */

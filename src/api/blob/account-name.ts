@@ -9,6 +9,8 @@ export const RESERVED_NAMES: ReadonlySet<string> = new Set([
   'common',
   'graph',
   'healthz',
+  'holdfast',
+  'linked',
   'locations',
   'metadata',
   'metrics',

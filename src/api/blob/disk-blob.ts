@@ -8,10 +8,10 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { KIB } from '#base'
 import { findResource, listResources, type ResourceRecord } from '#catalog'
-import { type DiskBacking, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
+import { type DiskBacking, type DiskGrant, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
 import { type ByteSource, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
 import type { ArmHost } from '../arm/call.ts'
-import { isSigned, openGrantOf } from './access-url.ts'
+import { isSigned, linkedGrantOf, openGrantOf } from './access-url.ts'
 import {
   answer,
   BlobRefusal,
@@ -68,10 +68,19 @@ export class DiskBlobs {
   async #open({ url }: BlobRequest): Promise<Opened> {
     const [, , uniqueId = '', grantId = ''] = url.pathname.split('/')
     const record = await this.#find(uniqueId)
-    const grant = record === undefined ? undefined : openGrantOf(record, this.#host.clock.nowMs())
+    const grant = record === undefined ? undefined : await this.#grantOf(record, grantId, url.searchParams)
     if (record === undefined || grant === undefined || grant.id !== grantId) throw refused()
     if (!isSigned(this.#host.disks.accessKey, uniqueId, grant, url.searchParams)) throw refused()
     return { record, access: grant.access, etag: `"0x${grant.id.replaceAll('-', '').slice(0, 16).toUpperCase()}"` }
+  }
+
+  /** That of the record, or that of a linked server's copying, which holds as long as the link does. */
+  async #grantOf(record: ResourceRecord, grantId: string, query: URLSearchParams): Promise<DiskGrant | undefined> {
+    const nowMs = this.#host.clock.nowMs()
+    const linked = linkedGrantOf(grantId, query)
+    if (linked === undefined) return openGrantOf(record, nowMs)
+    const isOpen = linked.expiresMs > nowMs && record.type !== DISK_TYPE
+    return isOpen && (await this.#host.links.ownerOf(linked.subscription)) !== undefined ? linked : undefined
   }
 
   async #find(uniqueId: string): Promise<ResourceRecord | undefined> {

@@ -1,23 +1,29 @@
 /** holdfast region: where things are. */
 import { Command } from 'commander'
-import type { RegionDetail, RegionView } from '#server'
+import type { LinkedRegionDetail, RegionDetail, RegionView } from '#server'
 import { runCommandHandler } from '../command.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { textTable } from '../text-table.ts'
+import { inviteCommand, linkCommand, ownerText, unlinkCommand } from './region-link.ts'
 import { freeText, placeText } from './space-text.ts'
 
 type AddOptions = HomeOptions & Readonly<{ displayName?: string; pair?: string; geography?: string }>
 
 export function regionCommand(): Command {
   return new Command('region')
-    .summary('regions: names of your own, each with pools, stores and hosts')
-    .description('Adds, shows and removes regions. A server must run: "holdfast serve".')
+    .summary('regions: names of your own, each with pools, stores and hosts; links to the servers of others')
+    .description(
+      'Adds, shows and removes regions, and links the servers of several. A server must run: "holdfast serve".',
+    )
     .addHelpText('after', '\nExamples:\n  holdfast region add cellar --pair attic\n  holdfast region list')
     .addCommand(addCommand())
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(pairCommand())
     .addCommand(removeCommand())
+    .addCommand(inviteCommand())
+    .addCommand(linkCommand())
+    .addCommand(unlinkCommand())
 }
 
 function addCommand(): Command {
@@ -46,14 +52,21 @@ function addCommand(): Command {
 function listCommand(): Command {
   return makeHomeCommand({
     usage: 'list',
-    summary: 'regions and their pairs',
+    summary: 'regions, their pairs, and whose they are',
+    description: 'Lists the regions of this server and of those linked with it, and whether those answer now.',
     examples: ['holdfast region list', 'holdfast region list --output json'],
   }).action((options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
         const regions = (await control.call('region.list')) as RegionView[]
-        const rows = regions.map(({ name, displayName, pair, geography }) => [name, displayName, pair ?? '', geography])
-        output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY'], rows))
+        const rows = regions.map((one) => [
+          one.name,
+          one.displayName,
+          one.pair ?? '',
+          one.geography,
+          ownerText(one.link),
+        ])
+        output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY', 'SERVER'], rows))
       }),
     ),
   )
@@ -67,14 +80,28 @@ function showCommand(): Command {
   }).action((name: string, options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
-        const region = (await control.call('region.show', { name })) as RegionDetail
+        const region = (await control.call('region.show', { name })) as RegionDetail | LinkedRegionDetail
         output.result(region, () => describe(region))
       }),
     ),
   )
 }
 
-function describe({ name, displayName, pair, geography, resources, pools, stores, hosts }: RegionDetail): string {
+function describe(region: RegionDetail | LinkedRegionDetail): string {
+  return 'pools' in region ? describeOwn(region) : describeLinked(region)
+}
+
+function describeLinked({ name, displayName, pair, geography, link }: LinkedRegionDetail): string {
+  const paired = pair === undefined ? 'It has no pair.' : `Its pair is ${pair}.`
+  const lines = [
+    `${name} (${displayName}, ${geography}): a region of ${ownerText(link)}. ${paired}`,
+    `Its resources are in the subscription ${link.subscription}; ours are ${link.granted ?? 'nothing'} there at most, theirs ${link.role} here.`,
+    ...(link.why === undefined ? [] : [link.why]),
+  ]
+  return lines.join('\n')
+}
+
+function describeOwn({ name, displayName, pair, geography, resources, pools, stores, hosts }: RegionDetail): string {
   const rows = [
     ...pools.map((pool) => ['pool', pool.name, placeText(pool.path, pool.host), freeText(pool.space)]),
     ...stores.map((store) => ['store', store.name, store.location, freeText(store.space)]),

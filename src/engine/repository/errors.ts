@@ -24,7 +24,7 @@ export const REPOSITORY_ERROR_CODES = [
   'key_wrong',
   'key_slot_not_found',
   'key_slot_last',
-  'key_slots_full',
+  'key_slot_limit',
   'key_slot_in_use',
   'pack_missing',
   'pack_corrupt',

@@ -99,7 +99,7 @@ test('A repository takes no slot that would not be looked at; more that somebody
   const store = new MemoryStore()
   const slots: KeySlot[] = []
   for (let i = 0; i < 64; i += 1) slots.push(await add(store, secret(`passphrase ${i}`)))
-  await assert.rejects(add(store, secret('one too many')), { code: 'key_slots_full' })
+  await assert.rejects(add(store, secret('one too many')), { code: 'key_slot_limit' })
   const [good] = slots
   for (let i = 0; i < 200; i += 1) {
     const id = String(i).padStart(16, '0')

@@ -78,7 +78,7 @@ function checkCredential(credential: Credential): void {
   })
 }
 
-/** Stores the master under a new slot that `credential` opens. @throws key_wrong, key_slots_full */
+/** Stores the master under a new slot that `credential` opens. @throws key_wrong, key_slot_limit */
 export async function addKeySlot(
   store: BlobStore,
   master: Uint8Array,
@@ -93,7 +93,7 @@ export async function addKeySlot(
 ): Promise<KeySlot> {
   checkCredential(options.credential)
   if ((await listKeySlots(store, options.repositoryId)).length >= SLOTS_MAX)
-    throw new RepositoryError('key_slots_full', `A repository has at most ${SLOTS_MAX} key slots.`, {
+    throw new RepositoryError('key_slot_limit', `A repository has at most ${SLOTS_MAX} key slots.`, {
       hint: 'Remove one that is not needed any more with "holdfast repo keys STORE remove".',
     })
   const cost = options.cost ?? KDF_COST_DEFAULT

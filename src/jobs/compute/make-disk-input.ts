@@ -13,6 +13,8 @@ export type DiskBytes =
   | Readonly<{ kind: 'upload'; path: string; uploadBytes: number }>
   /** A URL that stands in a file (it may hold a signature), of one of these hosts. */
   | Readonly<{ kind: 'url'; urlFile: string; hosts: readonly string[] }>
+  /** A snapshot of a linked server; its signed path stands in a file (linked-source.ts). */
+  | Readonly<{ kind: 'linked'; endpoint: string; authority: string; pathFile: string }>
   | Readonly<{ kind: 'version'; access: TaskAccess; point: string; disk: string }>
 
 export type MakeDiskInput = Readonly<{
@@ -59,6 +61,13 @@ function bytesOf(given: Record<string, unknown>): DiskBytes {
       }
     case 'url':
       return { kind, urlFile: absolutePathOf(given['urlFile'], 'urlFile'), hosts: textsOf(given['hosts'], 'hosts') }
+    case 'linked':
+      return {
+        kind,
+        endpoint: textOf(given['endpoint'], 'endpoint'),
+        authority: textOf(given['authority'], 'authority'),
+        pathFile: absolutePathOf(given['pathFile'], 'pathFile'),
+      }
     case 'version': {
       const access = readTaskAccess(recordOf(given['access'], 'access'))
       return { kind, access, point: textOf(given['point'], 'point'), disk: textOf(given['disk'], 'disk') }

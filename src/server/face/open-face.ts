@@ -2,7 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, type ApiOptions, type ArmRoute, openApi, OpenStreams } from '#api'
+import { type Api, type ApiOptions, type ArmRoute, type Links, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
 import { ByteClient, type DeploymentDesk, type JobEngine, regionRepository } from '#jobs'
 import { createFileOnce, dial, type Logger, replaceFile } from '#runtime'
@@ -12,6 +12,7 @@ import type { Hosts } from '../hosts/hosts.ts'
 import { repositoryHost } from '../jobs-of-serve.ts'
 import { openTls, type TlsFiles } from './certificates.ts'
 import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
+import { linkAddress } from './link-address.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
 export type FaceOptions = Readonly<{
@@ -49,6 +50,8 @@ export type FaceRecord = Identity &
 export type Face = Readonly<{
   record: FaceRecord
   administrator: Administrator
+  /** To the servers of other regions. */
+  links: Links
   /** Takes over a certificate that was renewed, by us when it is near its end, or by whoever brought it. @throws ServerError */
   renewCertificate: () => Promise<void>
   close: () => Promise<void>
@@ -100,6 +103,8 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     ...(parts.routes !== undefined && { routes: parts.routes }),
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
+    linkKeyPath: join(home.folder, 'keys', 'link-signing.json'),
+    linkAddress: (url) => linkAddress({ catalog, address, names, caPath: tls.caPath }, url),
     address,
     port,
     tls,
@@ -115,5 +120,5 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     clientSecretFile: administrator.secretPath,
   }
   await replaceFile(home.record('face'), [new TextEncoder().encode(JSON.stringify(record))])
-  return { record, administrator, renewCertificate, close: () => api.close() }
+  return { record, administrator, links: api.links, renewCertificate, close: () => api.close() }
 }

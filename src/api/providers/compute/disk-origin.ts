@@ -146,7 +146,7 @@ async function ofUri(call: ArmCall, body: unknown): Promise<DiskOrigin> {
   }
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw invalid('sourceUri', 'A disk is imported from a blob, a file: URL or an http or https URL.')
-  const blob = url.host === new URL(call.baseUrl).host ? await blobAt(call, url) : undefined
+  const blob = url.host === new URL(call.accountsUrl).host ? await blobAt(call, url) : undefined
   if (blob !== undefined) return ofBlob(call, body, blob)
   await checkImportUrl(call.host.catalog, url.href)
   return { kind: 'url', urlFile: await keepUrl(call, url) }

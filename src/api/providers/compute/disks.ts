@@ -30,6 +30,7 @@ import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok, targetOf } f
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes, type OperationSpec } from '../../arm/operations.ts'
 import { choosePool } from './choose-pool.ts'
 import { DISK_FIELDS, DISK_SKUS } from './disk-fields.ts'
@@ -155,9 +156,7 @@ export function checkDiskName(call: ArmCall): void {
 
 export async function checkRegion(call: ArmCall, location: string): Promise<void> {
   if ((await findRegion(call.host.catalog, location)) !== undefined) return
-  throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`, {
-    target: 'location',
-  })
+  throw await noRegionHere(call.host, location)
 }
 
 async function create(call: ArmCall, body: unknown): Promise<ArmReply> {

@@ -14,6 +14,7 @@ import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../..
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOperation, operationRoutes } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 
@@ -59,10 +60,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
   const { catalog, subscriptionId } = call.host
   const existing = await findResource(catalog, idOf(call))
   if (existing === undefined && (await findRegion(catalog, location)) === undefined)
-    throw new ArmError(
-      'LocationNotAvailableForResourceGroup',
-      `The location '${location}' is not a region of this server.`,
-    )
+    throw await noRegionHere(call.host, location, 'LocationNotAvailableForResourceGroup')
   if (existing?.state === 'Deleting')
     throw new ArmError('ResourceGroupBeingDeleted', `The resource group '${name}' is being deleted.`)
   if (existing !== undefined) checkStays(existing, location)

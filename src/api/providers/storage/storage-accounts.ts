@@ -62,7 +62,7 @@ export const STORAGE_FIELDS: FieldTable = [
 
 function show(call: ArmCall, record: ResourceRecord) {
   const view = showResource(record)
-  const primaryEndpoints = { blob: `${call.baseUrl}/${record.name}/` }
+  const primaryEndpoints = { blob: `${call.accountsUrl}/${record.name}/` }
   return { ...view, properties: { ...(view['properties'] as object), primaryEndpoints } }
 }
 
