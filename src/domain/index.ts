@@ -84,3 +84,25 @@ export {
   type SourceSnapshot,
   whyNotCopy,
 } from './compute/snapshot.ts'
+export { DATA_DISKS_MAX, type DataDiskEntry, type DataDiskPlan, freeLun, planDataDisks } from './compute/data-disks.ts'
+export {
+  MACHINE_COMMANDS,
+  MACHINE_POWER_MOVES,
+  MACHINE_POWERS,
+  MACHINE_PROVISIONINGS,
+  type MachineCommand,
+  type MachinePowerState,
+  type MachineProvisioning,
+  type MachineRunEnd,
+  type MachineStatusLine,
+  machineStatusLines,
+  mayPowerBecome,
+  noticeEnd,
+  type NoticedEnd,
+  type OwnMachineBacking,
+  powerMove,
+  restartDelayMs,
+  ruleCommand,
+  settledPower,
+} from './compute/machine.ts'
+export { findMachineSize, type HostRoom, MACHINE_SIZES, type MachineSize, whyNoRoom } from './compute/sizes.ts'

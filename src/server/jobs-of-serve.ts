@@ -9,15 +9,22 @@ import {
   ByteServer,
   computeTasks,
   defineComputeJobs,
+  defineMachineJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
+  HostMachines,
   listRepositoryJob,
+  machineDeleteJobs,
+  MACHINE_ORDERS,
+  machineTasks,
+  openMachineHost,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
+  SealedOrders,
   scheduleSweep,
   snapshotDeleteJobs,
   snapshotTasks,
@@ -50,9 +57,8 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  engine.define(
-    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
-  )
+  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...machineDeleteJobs])
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
   const host = repositoryHost(home, systemClock, systemRandom)
@@ -60,13 +66,20 @@ export function defineJobs(
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
   defineComputeJobs(engine, compute)
   defineSnapshotJobs(engine, compute)
+  const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
+  defineMachineJobs(engine, { ...compute, orders })
 }
 
 export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running)])
+  return new Map([
+    [BACKUP_TASK, backupTask(running)],
+    ...computeTasks(host),
+    ...snapshotTasks(running),
+    ...machineTasks(openMachineHost(running)),
+  ])
 }
 
 /** Where the worker moves bytes for signed URLs. */
@@ -78,7 +91,8 @@ export function bytesSocketPath(home: Home): string {
 
 export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> {
   const host = repositoryHost(home, systemClock, systemRandom)
-  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger })
+  const machines = new HostMachines(openMachineHost({ ...host, stateFolder: home.folder }))
+  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger, machines })
 }
 
 /** Schedules of the server's own. */
