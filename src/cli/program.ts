@@ -6,6 +6,7 @@ import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
+import { machineCommand } from './api/machine.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -96,6 +97,7 @@ const SERVER_COMMANDS: readonly (() => Command)[] = [
 /** What they do goes over the API, as `az` would; of a server here or elsewhere. */
 const API_COMMANDS: readonly (() => Command)[] = [
   groupCommand,
+  machineCommand,
   diskCommand,
   snapshotCommand,
   usageCommand,

@@ -78,7 +78,6 @@ export const MACHINE_COMMANDS = [
   'restart',
   'generalize',
   'runCommand',
-  'redeploy',
 ] as const
 export type MachineCommand = (typeof MACHINE_COMMANDS)[number]
 
@@ -93,7 +92,6 @@ const RULES: Readonly<Record<MachineCommand, Readonly<Record<'running' | 'stoppe
   restart: { running: 'go', stopped: NEEDS_RUNNING, deallocated: NEEDS_RUNNING },
   generalize: { running: NEEDS_REST, stopped: 'go', deallocated: 'go' },
   runCommand: { running: 'go', stopped: NEEDS_RUNNING, deallocated: NEEDS_RUNNING },
-  redeploy: { running: 'go', stopped: 'go', deallocated: 'go' },
 }
 
 /** The state in which a machine rests, for one whose operation was given up. */
@@ -113,7 +111,7 @@ export function ruleCommand(
   command: MachineCommand,
   machine: Pick<OwnMachineBacking, 'power' | 'generalized'>,
 ): 'go' | 'done' | Refusal {
-  const boots = command === 'start' || command === 'restart' || command === 'redeploy'
+  const boots = command === 'start' || command === 'restart'
   if (machine.generalized && boots)
     return {
       message:
