@@ -31,6 +31,7 @@ import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
 import { type Rate, RateLimit } from './rate-limit.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { networkRoutes } from './providers/network/network-routes.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
 import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
@@ -92,6 +93,7 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...machineRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
+    ...networkRoutes,
     ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]

@@ -7,6 +7,7 @@ import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
 import { machineCommand } from './api/machine.ts'
+import { networkCommand } from './api/network.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -100,6 +101,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   machineCommand,
   diskCommand,
   snapshotCommand,
+  networkCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

@@ -128,3 +128,40 @@ export {
   type MachineBacking,
   type MachinePower,
 } from './compute/adopt-machine.ts'
+export {
+  APPLY_NETWORKS_JOB,
+  type ApplyNetworksInput,
+  applyNetwork,
+  hostNameOf,
+  type NetworkParts,
+  plugCards,
+  unplugCards,
+} from './network/apply-network.ts'
+export { defineNetworkJobs, keepNetworks, networkDeleteJobs, networkTasks } from './network/define-networks.ts'
+export {
+  addressSpaceOf,
+  type Card,
+  CARD_TYPE,
+  type CardBacking,
+  findCard,
+  forwardsOf,
+  listCards,
+  listSubnets,
+  NETWORK_SETTINGS_KEY,
+  NETWORK_TYPE,
+  type NetworkBacking,
+  networkBacking,
+  networkOfSubnet,
+  type NetworkSettings,
+  PUBLIC_ADDRESS_TYPE,
+  readCard,
+  readRule,
+  readSubnet,
+  rulesOf,
+  SECURITY_GROUP_TYPE,
+  type Subnet,
+  SUBNET_TYPE,
+  type SubnetBacking,
+} from './network/network-records.ts'
+export { freeForwards, type NetworkUse, removeNetworkResource, whyInUse } from './network/network-uses.ts'
+export { networkOf, networkSettings, planNetwork } from './network/plan-network.ts'

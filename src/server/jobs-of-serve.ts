@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { type Clock, type Random, randomUuid, WRITER } from '#base'
 import type { ChangeSource } from '#catalog'
+import { NetworkHost } from '#engine/hypervisor'
 import {
   BACKUP_TASK,
   backupJob,
@@ -10,6 +11,7 @@ import {
   computeTasks,
   defineComputeJobs,
   defineMachineJobs,
+  defineNetworkJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
@@ -21,6 +23,8 @@ import {
   MACHINE_ORDERS,
   machineTasks,
   openMachineHost,
+  networkDeleteJobs,
+  networkTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
@@ -57,7 +61,7 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...machineDeleteJobs])
+  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...machineDeleteJobs, ...networkDeleteJobs])
   engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
@@ -68,9 +72,20 @@ export function defineJobs(
   defineSnapshotJobs(engine, compute)
   const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
   defineMachineJobs(engine, { ...compute, orders })
+  defineNetworkJobs(engine, compute)
 }
 
-export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
+/** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
+export function openNetworks(home: Home, logger: Logger): NetworkHost {
+  const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
+  return new NetworkHost({ folder: join(home.folder, 'networks'), clock: systemClock, warn })
+}
+
+export function workerTasks(
+  home: Home,
+  logger: Logger,
+  networks: NetworkHost = openNetworks(home, logger),
+): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
@@ -79,6 +94,7 @@ export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, Tas
     ...computeTasks(host),
     ...snapshotTasks(running),
     ...machineTasks(openMachineHost(running)),
+    ...networkTasks(networks),
   ])
 }
 

@@ -85,6 +85,17 @@ export { describeNetworks } from './qemu/foreign-network.ts'
 export { devicePaths } from './qemu/object-tree.ts'
 export { describeRunning, type RunningDescription } from './qemu/describe-running.ts'
 export { addTap, makeBubble, namespaceOf, removeBubble, type Tap } from './qemu/bubble.ts'
+export { NetworkHost, type NetworkHostOptions, type NetworkOutcome } from './network/network-host.ts'
+export {
+  type NetworkPlan,
+  type PlannedForward,
+  type PlannedPort,
+  type PlannedSegment,
+  readNetworkPlan,
+  UPLINK,
+} from './network/network-plan.ts'
+export { insideNetwork } from './network/entrance.ts'
+export { networkUsers, whyNoNetworks } from './network/namespace.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
 export { type SeedFiles } from './seed/seed-image.ts'

@@ -5,7 +5,7 @@ import { availableParallelism, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { GIB, MIB } from '#base'
 import { type Catalog, putSetting } from '#catalog'
-import { ROOM_SETTINGS } from '#jobs'
+import { NETWORK_SETTINGS_KEY, type NetworkSettings, ROOM_SETTINGS } from '#jobs'
 import type { Home } from '../home.ts'
 import type { Config } from './schema.ts'
 
@@ -28,9 +28,16 @@ export function roomOf(
 export async function applyConfig(
   catalog: Catalog,
   home: Home,
-  { imports, snapshots, machines }: Config,
+  { imports, snapshots, machines, networks }: Config,
 ): Promise<void> {
   const room = roomOf(machines, { memoryBytes: totalmem(), processors: availableParallelism() })
+  const { address, firstPort, lastPort, hostLoopback } = networks
+  const networkSettings: NetworkSettings = {
+    address,
+    portFirst: firstPort,
+    portLast: lastPort,
+    hostLoopback: hostLoopback === 'yes',
+  }
   const settings: Readonly<Record<string, string>> = {
     'import-folders': JSON.stringify([join(home.folder, 'import'), ...imports.folders]),
     'import-hosts': JSON.stringify(imports.hosts),
@@ -39,6 +46,7 @@ export async function applyConfig(
     'snapshots-per-disk': String(snapshots.perDisk),
     [ROOM_SETTINGS.memoryMib]: String(room.memoryMib),
     [ROOM_SETTINGS.cpus]: String(room.cpus),
+    [NETWORK_SETTINGS_KEY]: JSON.stringify(networkSettings),
   }
   await catalog.write(async (trx) => {
     for (const [name, value] of Object.entries(settings)) await putSetting(trx, name, value)

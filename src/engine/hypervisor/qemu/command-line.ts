@@ -128,6 +128,7 @@ function backendOf(network: Exclude<MachineNetwork, { kind: 'none' }>, id: strin
         hostfwd: network.forwards.map((f) => ({ str: `${f.protocol}:127.0.0.1:${f.hostPort}-:${f.guestPort}` })),
       }
     case 'tap':
+    case 'segment':
       return { type: 'tap', id, ifname: network.interface, script: 'no', downscript: 'no' }
     case 'link': {
       const end = (name: string): JsonObject => ({ type: 'unix', path: `${links}/${network.link}-${name}` })
