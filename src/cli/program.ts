@@ -6,6 +6,8 @@ import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
+import { guestCommand } from './api/guest.ts'
+import { imageCommand } from './api/image.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -98,6 +100,8 @@ const API_COMMANDS: readonly (() => Command)[] = [
   groupCommand,
   diskCommand,
   snapshotCommand,
+  imageCommand,
+  guestCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

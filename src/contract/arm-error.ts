@@ -44,6 +44,7 @@ export const ARM_STATUS_OF = {
   OperationNotAllowed: 409,
   OperationNotFound: 404,
   OperationPreempted: 409,
+  PlatformImageNotFound: 404,
   PreconditionFailed: 412,
   PropertyChangeNotAllowed: 400,
   RequestBodyTooLarge: 413,

@@ -54,6 +54,7 @@ export {
   DISK_STATES,
   DISK_TRANSITIONS,
   type DiskBacking,
+  type DiskBase,
   diskBytesOfUpload,
   type DiskGrant,
   diskMove,
@@ -84,3 +85,16 @@ export {
   type SourceSnapshot,
   whyNotCopy,
 } from './compute/snapshot.ts'
+export {
+  baseName,
+  type BasesSeen,
+  diskOfImage,
+  type ImageBacking,
+  type ImageDisk,
+  type ImageLun,
+  type ImageSourceMachine,
+  OS_STATES,
+  type OsState,
+  planBaseRemoval,
+  whyNoImage,
+} from './compute/image.ts'

@@ -9,15 +9,19 @@ import {
   ByteServer,
   computeTasks,
   defineComputeJobs,
+  defineImageJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
+  imageDeleteJobs,
+  imageTasks,
   listRepositoryJob,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
+  scheduleBaseSweep,
   scheduleSweep,
   snapshotDeleteJobs,
   snapshotTasks,
@@ -50,9 +54,8 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  engine.define(
-    deleteGroupJob({ catalog, source: changeSource, deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs]) }),
-  )
+  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...imageDeleteJobs])
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
   const host = repositoryHost(home, systemClock, systemRandom)
@@ -60,13 +63,14 @@ export function defineJobs(
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
   defineComputeJobs(engine, compute)
   defineSnapshotJobs(engine, compute)
+  defineImageJobs(engine, compute)
 }
 
 export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...snapshotTasks(running)])
+  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...imageTasks(host), ...snapshotTasks(running)])
 }
 
 /** Where the worker moves bytes for signed URLs. */
@@ -84,5 +88,6 @@ export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> 
 /** Schedules of the server's own. */
 export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
   await scheduleSweep(engine, RESOURCE_QUEUE)
+  await scheduleBaseSweep(engine, RESOURCE_QUEUE)
   await schedulePrune(engine, RESOURCE_QUEUE)
 }

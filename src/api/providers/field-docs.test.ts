@@ -6,12 +6,17 @@ import { ADOPT_FIELDS } from './compute/adopt-disk.ts'
 import { DISK_FIELDS } from './compute/disk-fields.ts'
 import { ACCESS_FIELDS } from './compute/grant-access.ts'
 import { ADOPT_MACHINE_FIELDS } from './compute/adopted-machines.ts'
+import { DATA_DISK_FIELDS, IMAGE_FIELDS } from './compute/images/image-fields.ts'
+import { PLATFORM_IMAGE_FIELDS } from './compute/images/platform-images.ts'
+import { COLLECTION_FIELDS, RESTORE_POINT_FIELDS } from './compute/restore-points/restore-point-fields.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
+  ['docs/api/images.md', [IMAGE_FIELDS, DATA_DISK_FIELDS, PLATFORM_IMAGE_FIELDS]],
+  ['docs/api/restore-points.md', [COLLECTION_FIELDS, RESTORE_POINT_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]

@@ -13,12 +13,14 @@ import {
   insertResource,
   listPools,
   listResources,
+  type Pool,
   type ResourceRecord,
   updateResource,
 } from '#catalog'
 import { ArmError, groupId, pageOf, readLocation, readTags, sameId, type Tags } from '#contract'
 import { bytesOfGb, type DiskBacking, growth, isRefusal, sizeGb, whyNotDelete } from '#domain'
 import {
+  baseOf,
   CREATE_DISK_JOB,
   DELETE_DISK_JOB,
   DISK_TYPE,
@@ -123,6 +125,9 @@ export async function announceDisk(call: ArmCall, trx: CatalogTransaction, disk:
     },
   }
   const source = changeSourceOf(host)
+  const { image } = origin
+  if (image !== undefined && (await findResource(trx, image))?.state !== 'Succeeded')
+    throw new ArmError('OperationNotAllowed', `The image '${image}' is not there any more, or is being deleted.`)
   const existing = await findResource(trx, id)
   if (existing !== undefined && existing.state !== 'Failed')
     throw new ArmError('AnotherOperationInProgress', `'${id}' has been made by another request meanwhile.`)
@@ -160,6 +165,16 @@ export async function checkRegion(call: ArmCall, location: string): Promise<void
   })
 }
 
+/** Of a disk that lies in the pool; one from an image names its base from the beginning, so that this stays. */
+export function newBacking(pool: Pool, uniqueId: string, { origin, image }: Origin): DiskBacking {
+  return {
+    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
+    format: 'qcow2',
+    pool: pool.name,
+    ...(origin.kind === 'base' && { base: baseOf(pool.path, origin.version, image) }),
+  }
+}
+
 async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   const { catalog } = call.host
   const location = readLocation(fieldAt(body, 'location'))
@@ -168,11 +183,7 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   const origin = await readOrigin(call, body, location, wantedBytes(body))
   const [pool] = await listPools(catalog, location)
   if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool for disks.`)
-  const file = (uniqueId: string): DiskBacking => ({
-    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
-    format: 'qcow2',
-    pool: pool.name,
-  })
+  const file = (uniqueId: string): DiskBacking => newBacking(pool, uniqueId, origin)
   const spec = diskOperation(call, location, {
     action: `${DISK_TYPE}/write`,
     job: CREATE_DISK_JOB,
