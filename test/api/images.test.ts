@@ -1,7 +1,7 @@
 /** Images of disks and snapshots, disks that share their data, and everything that is done with a disk, over a base. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { stat, writeFile } from 'node:fs/promises'
+import { readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
@@ -21,6 +21,15 @@ async function write(file: string, offset: number, bytes: Buffer): Promise<void>
   const pattern = `${file}.pattern`
   await writeFile(pattern, bytes)
   await run('qemu-io', ['-f', 'qcow2', '-c', `write -s ${pattern} ${offset} ${bytes.length}`, file])
+}
+
+/** The first bytes of a disk. */
+async function headOf(file: string, bytes: number): Promise<Buffer> {
+  const out = `${file}.head`
+  await qemuImg('dd', '-f', 'qcow2', '-O', 'raw', 'bs=512', `count=${bytes / 512}`, `if=${file}`, `of=${out}`)
+  const head = await readFile(out)
+  await rm(out)
+  return head
 }
 
 describe('An image', () => {
@@ -78,18 +87,23 @@ describe('An image', () => {
   })
 
   it('is shared by its disks, and what one writes no other sees', async () => {
-    const second = await world.disk('second', 'img', { diskSizeGB: 1 })
+    const second = await world.disk('second', 'img')
+    const larger = await world.disk('larger', 'img', { diskSizeGB: 1 })
     assert.equal((await world.bases()).length, 2, 'no second base')
     const { base } = await world.diskBacking('second')
     assert.equal((await stat(base?.file ?? '')).mode & 0o222, 0, 'nobody may write to a base')
     const mine = stampedBytes({ disk: 9, version: 2 }, 64 * KIB, 64 * KIB)
     await write(second, 64 * KIB, mine)
-    await write(second, 512 * MIB, mine)
-    const expected = Buffer.alloc(GIB)
-    os.copy(expected)
+    await write(larger, 32 * MIB, mine)
+    const expected = Buffer.from(os)
     mine.copy(expected, 64 * KIB)
-    mine.copy(expected, 512 * MIB)
-    assertSameBytes(await world.disks.bytes('second'), expected, 'the larger one that was written to')
+    assertSameBytes(await world.disks.bytes('second'), expected, 'the one that was written to')
+    const behind = Buffer.alloc(40 * MIB)
+    os.copy(behind)
+    mine.copy(behind, 32 * MIB)
+    assertSameBytes(await headOf(larger, behind.length), behind, 'the larger one, behind the image’s end')
+    assert.equal((await world.disks.disk('larger')).properties.diskSizeBytes, GIB)
+    await world.deleteDisk('larger')
     assertSameBytes(await world.disks.bytes('first'), os, 'the other one')
     assertSameBytes(await world.disks.bytes('first-data'), data, 'the data disk')
   })
@@ -152,10 +166,10 @@ describe('An image', () => {
     assert.equal(upload.status, 409, upload.text)
 
     await world.disks.succeed(
-      await world.disks.ask('PATCH', world.disks.at('first'), { properties: { diskSizeGB: 1 } }),
+      await world.disks.ask('PATCH', world.disks.at('first'), { properties: { diskSizeGB: 2 } }),
     )
-    assert.equal((await world.disks.disk('first')).properties.diskSizeBytes, GIB)
-    assertSameBytes((await world.disks.bytes('first')).subarray(0, OS_BYTES), expected, 'the grown disk')
+    assert.equal((await world.disks.disk('first')).properties.diskSizeBytes, 2 * GIB)
+    assertSameBytes(await headOf(file, OS_BYTES), expected, 'the grown disk')
   })
 
   it('is made of a snapshot by naming its version once more, and lives without it', async () => {

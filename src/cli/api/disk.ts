@@ -102,7 +102,9 @@ async function sourceOf(context: ApiContext, source: string, options: GroupOptio
 async function originOf(context: ApiContext, options: CreateOptions): Promise<ResourceJson | undefined> {
   const { source, image } = options
   if (source !== undefined) return sourceOf(context, source, options)
-  return image === undefined ? undefined : context.client.get(await idOf(context, image, IMAGE_TYPE, options))
+  if (image === undefined) return undefined
+  // An id may be that of a platform image, too.
+  return context.client.get(image.startsWith('/') ? image : await idOf(context, image, IMAGE_TYPE, options))
 }
 
 function creationDataOf(source: ResourceJson | undefined, { image, lun }: CreateOptions): unknown {
