@@ -70,7 +70,12 @@ export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, Tas
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
-  return new Map([[BACKUP_TASK, backupTask(running)], ...computeTasks(host), ...imageTasks(host), ...snapshotTasks(running)])
+  return new Map([
+    [BACKUP_TASK, backupTask(running)],
+    ...computeTasks(host),
+    ...imageTasks(host),
+    ...snapshotTasks(running),
+  ])
 }
 
 /** Where the worker moves bytes for signed URLs. */

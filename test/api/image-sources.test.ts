@@ -136,7 +136,12 @@ describe('An image of a blob', () => {
         /same lun/,
       ],
       [
-        { storageProfile: { osDisk: { osType: 'Linux', osState: 'Generalized', ...blob }, dataDisks: [{ lun: 64, ...blob }] } },
+        {
+          storageProfile: {
+            osDisk: { osType: 'Linux', osState: 'Generalized', ...blob },
+            dataDisks: [{ lun: 64, ...blob }],
+          },
+        },
         /from 0 to 63/,
       ],
     ]

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { findResource } from '#catalog'
-import type { DiskBacking, ImageBacking } from '#domain'
+import type { DiskBacking } from '#domain'
 import { type Answer, followed, VERSION } from './api-world.ts'
 import { type Done, DiskWorld } from './disk-world.ts'
 
@@ -85,10 +85,6 @@ export class ImageWorld {
       await this.disks.put(name, { creationData: { createOption: 'FromImage', imageReference }, ...size }),
     )
     return this.disks.file(name)
-  }
-
-  async imageBacking(name: string): Promise<ImageBacking> {
-    return ((await findResource(this.disks.api.catalog, this.id(name)))?.backing ?? {}) as ImageBacking
   }
 
   async diskBacking(name: string): Promise<DiskBacking> {

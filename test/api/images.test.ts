@@ -174,7 +174,9 @@ describe('An image', () => {
 
   it('is made of a snapshot by naming its version once more, and lives without it', async () => {
     const snapshot = `${world.disks.group}/providers/Microsoft.Compute/snapshots/s1`
-    const image = await world.made(await world.of('of-snapshot', { snapshot: { id: snapshot }, osState: 'Specialized' }))
+    const image = await world.made(
+      await world.of('of-snapshot', { snapshot: { id: snapshot }, osState: 'Specialized' }),
+    )
     assert.equal(image.properties.storageProfile.osDisk['osState'], 'Specialized')
     const gone = await followed<{ status: string }>(
       world.disks.ask,
@@ -247,7 +249,11 @@ describe('An image', () => {
     const { catalog } = world.disks.api
     await catalog.write((trx) => trx.deleteFrom('resource').where('name', 'in', ['swept', 'over']).execute())
     assert.equal(await sweep(), 0)
-    assertSameBytes((await imageBytes(file, 'qcow2', `${file}.out`)).subarray(0, OS_BYTES), os, 'the overlay reads as it did')
+    assertSameBytes(
+      (await imageBytes(file, 'qcow2', `${file}.out`)).subarray(0, OS_BYTES),
+      os,
+      'the overlay reads as it did',
+    )
     await run('rm', [file])
     assert.equal(await sweep(), 1)
     assert.ok(!(await world.bases()).includes(base?.file.split('/').at(-1) ?? ''))
@@ -286,7 +292,9 @@ describe('An image', () => {
       assert.deepEqual([answer.status, error.code], [409, 'OperationNotAllowed'], answer.text)
       assert.match(error.message, said)
     }
-    await catalog.write((trx) => updateResource(trx, id, { backing: { power: 'deallocated', generalized: true } }, source))
+    await catalog.write((trx) =>
+      updateResource(trx, id, { backing: { power: 'deallocated', generalized: true } }, source),
+    )
     const image = await world.made(await put())
     assert.deepEqual(image.properties.sourceVirtualMachine, { id })
     assert.deepEqual(image.properties.storageProfile.osDisk['caching'], 'ReadWrite')

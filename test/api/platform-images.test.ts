@@ -26,8 +26,7 @@ test('Platform images', async (t) => {
     const properties = { sourceUri: pathToFileURL(path).href, osType: 'Linux', alias: 'Micro', ...more }
     return ask('PUT', `${versions}/${version}?${VERSION}`, { properties })
   }
-  const aliases = async (): Promise<Aliases> =>
-    (await api.raw<Aliases>({ method: 'GET', path: '/aliases.json' })).body
+  const aliases = async (): Promise<Aliases> => (await api.raw<Aliases>({ method: 'GET', path: '/aliases.json' })).body
 
   await t.test('nothing is offered by a fresh server, and the alias document says so to anybody', async () => {
     assert.deepEqual((await aliases()).outputs.aliases.value, { Linux: {}, Windows: {} })
@@ -54,8 +53,7 @@ test('Platform images', async (t) => {
     assert.equal(refused.status, 403, refused.text)
     const outside = await ask('PUT', `${versions}/2.0.0?${VERSION}`, { properties })
     assert.equal((await world.end(outside)).status, 'Failed', 'a file outside of the import folders')
-    for (const bad of ['1.0', 'latest', '1.0.0.0'])
-      assert.equal((await offer(bad, bytes(1))).status, 400, bad)
+    for (const bad of ['1.0', 'latest', '1.0.0.0']) assert.equal((await offer(bad, bytes(1))).status, 400, bad)
   })
 
   await t.test('it is listed level by level, as bare lists, and known by its word', async () => {

@@ -6,7 +6,7 @@ import { KIB, SECTOR_BYTES } from '#base'
 import type { DiskBacking } from '#domain'
 import { BlankMachine } from '../hypervisor/blank-machine.ts'
 import { type Answer, followed, VERSION } from './api-world.ts'
-import { assertSameBytes, imageBytes } from './disk-world.ts'
+import { assertSameBytes, type Done, imageBytes, outputOf } from './disk-world.ts'
 import { type Failure, type Operation, SnapshotWorld } from './snapshot-world.ts'
 
 type Reference = { id: string }
@@ -73,7 +73,10 @@ class PointWorld {
   }
 
   collect(name: string, source: string, location = 'eastus'): Promise<Answer<Record<string, unknown>>> {
-    return this.own.ask('PUT', `${this.collection(name)}?${VERSION}`, { location, properties: { source: { id: source } } })
+    return this.own.ask('PUT', `${this.collection(name)}?${VERSION}`, {
+      location,
+      properties: { source: { id: source } },
+    })
   }
 
   put(collection: string, name: string, properties: Record<string, unknown> = {}): Promise<Answer<Point>> {
@@ -140,7 +143,10 @@ test('Restore points', async (t) => {
         [await world.collect('c1', world.collection('other')), 400],
       ] as const)
         assert.equal(answer.status, status, answer.text)
-      const list = await ask<{ value: Reference[] }>('GET', `${own.group}/${COMPUTE}/restorePointCollections?${VERSION}`)
+      const list = await ask<{ value: Reference[] }>(
+        'GET',
+        `${own.group}/${COMPUTE}/restorePointCollections?${VERSION}`,
+      )
       assert.deepEqual(
         list.body.value.map(({ id }) => id),
         [world.collection('c1')],
@@ -158,9 +164,14 @@ test('Restore points', async (t) => {
       first = (await world.get('c1', 'p1', '&$expand=instanceView')).body
       assert.equal(first.properties.consistencyMode, 'CrashConsistent', 'there is no agent')
       const { osDisk, dataDisks } = first.properties.sourceMetadata.storageProfile
-      assert.deepEqual([osDisk?.name, dataDisks.map(({ lun, name }) => [lun, name])], ['m1_OsDisk', [[1, 'm1_DataDisk_1']]])
       assert.deepEqual(
-        first.properties.instanceView?.diskRestorePoints.map(({ replicationStatus }) => replicationStatus.completionPercent),
+        [osDisk?.name, dataDisks.map(({ lun, name }) => [lun, name])],
+        ['m1_OsDisk', [[1, 'm1_DataDisk_1']]],
+      )
+      assert.deepEqual(
+        first.properties.instanceView?.diskRestorePoints.map(
+          ({ replicationStatus }) => replicationStatus.completionPercent,
+        ),
         [100, 100],
       )
       const ids = [osDisk, ...dataDisks].map((disk) => disk?.diskRestorePoint.id ?? '')
@@ -206,7 +217,10 @@ test('Restore points', async (t) => {
       assert.equal(copy.properties.timeCreated, first.properties.timeCreated)
       assert.equal(copy.properties.sourceRestorePoint?.id, first.id)
       const { osDisk } = copy.properties.sourceMetadata.storageProfile
-      assert.ok(osDisk !== undefined && osDisk.diskRestorePoint.id.startsWith(`${copy.id}/`), 'the copy names its own disks')
+      assert.ok(
+        osDisk !== undefined && osDisk.diskRestorePoint.id.startsWith(`${copy.id}/`),
+        'the copy names its own disks',
+      )
       assertSameBytes(
         await world.restored('r-west', osDisk.diskRestorePoint.id, 'westus'),
         firstBytes[0] ?? Buffer.alloc(0),
@@ -225,7 +239,7 @@ test('Restore points', async (t) => {
       const begun = await ask('POST', `${id}/beginGetAccess?${VERSION}`, wanted)
       assert.equal(begun.status, 202, begun.text)
       const done = (await followed<Operation>(ask, begun)).body
-      const { accessSAS } = done.properties?.output as { accessSAS: string }
+      const { accessSAS } = outputOf(done as Done)
       const read = await own.world.raw({ method: 'GET', path: accessSAS })
       const expected = firstBytes[0] ?? Buffer.alloc(0)
       assertSameBytes(read.bytes.subarray(0, expected.length), expected, 'by URL')
@@ -238,22 +252,25 @@ test('Restore points', async (t) => {
       assert.equal(write.status, 409, write.text)
     })
 
-    await t.test('deleting a point leaves the others whole; deleting the collection gives all versions up', async () => {
-      const gone = await followed<Operation>(ask, await ask('DELETE', `${first.id}?${VERSION}`))
-      assert.equal(gone.body.status, 'Succeeded', gone.text)
-      assert.equal((await world.get('c1', 'p1')).status, 404)
-      assert.equal((await ask('GET', `${first.id}/diskRestorePoints?${VERSION}`)).status, 404)
-      const os = second.properties.sourceMetadata.storageProfile.osDisk?.diskRestorePoint.id ?? ''
-      assertSameBytes(await world.restored('r3', os), secondBytes[0] ?? Buffer.alloc(0), 'the second after the first')
-      const collection = await followed<Operation>(ask, await ask('DELETE', `${world.collection('c1')}?${VERSION}`))
-      assert.equal(collection.body.status, 'Succeeded', collection.text)
-      const left = await own.inRegion('eastus', async (repository) => {
-        await repository.log.refresh()
-        return repository.points().length
-      })
-      assert.equal(left, 0)
-      assert.equal((await world.get('west', 'p1')).status, 200, 'the copy needs neither')
-    })
+    await t.test(
+      'deleting a point leaves the others whole; deleting the collection gives all versions up',
+      async () => {
+        const gone = await followed<Operation>(ask, await ask('DELETE', `${first.id}?${VERSION}`))
+        assert.equal(gone.body.status, 'Succeeded', gone.text)
+        assert.equal((await world.get('c1', 'p1')).status, 404)
+        assert.equal((await ask('GET', `${first.id}/diskRestorePoints?${VERSION}`)).status, 404)
+        const os = second.properties.sourceMetadata.storageProfile.osDisk?.diskRestorePoint.id ?? ''
+        assertSameBytes(await world.restored('r3', os), secondBytes[0] ?? Buffer.alloc(0), 'the second after the first')
+        const collection = await followed<Operation>(ask, await ask('DELETE', `${world.collection('c1')}?${VERSION}`))
+        assert.equal(collection.body.status, 'Succeeded', collection.text)
+        const left = await own.inRegion('eastus', async (repository) => {
+          await repository.log.refresh()
+          return repository.points().length
+        })
+        assert.equal(left, 0)
+        assert.equal((await world.get('west', 'p1')).status, 200, 'the copy needs neither')
+      },
+    )
   } finally {
     await machine.remove()
   }

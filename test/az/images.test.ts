@@ -83,7 +83,10 @@ test('az: images', { skip: azMissing() }, async (t) => {
       await az.run('disk', 'delete', ...at('disk1'), '--yes')
       await az.run('snapshot', 'delete', ...at('snap1'))
       const { id } = await az.run<Image>('image', 'show', ...at('img1'))
-      for (const [name, lun] of [['os1', undefined], ['data1', 0]] as const) {
+      for (const [name, lun] of [
+        ['os1', undefined],
+        ['data1', 0],
+      ] as const) {
         const creationData = {
           createOption: 'FromImage',
           imageReference: { id, ...(lun !== undefined && { lun }) },
@@ -125,9 +128,20 @@ test('az: images', { skip: azMissing() }, async (t) => {
   await flow(
     'restore points: all disks of a machine, one left out, copied to another region, restored, deleted',
     async () => {
-      const body = await az.file('adopt.json', JSON.stringify({ location: 'eastus', qmp: join(machine.folder, 'instant.qmp') }))
+      const body = await az.file(
+        'adopt.json',
+        JSON.stringify({ location: 'eastus', qmp: join(machine.folder, 'instant.qmp') }),
+      )
       const endpoint = record.endpoint.replace(/\/$/, '')
-      await az.run('rest', '--method', 'post', '--url', `${endpoint}${vm}/adopt?api-version=2024-07-01`, '--body', `@${body}`)
+      await az.run(
+        'rest',
+        '--method',
+        'post',
+        '--url',
+        `${endpoint}${vm}/adopt?api-version=2024-07-01`,
+        '--body',
+        `@${body}`,
+      )
       const collection = ['-g', 'rg1', '--collection-name']
       const make = (name: string, source: string, location: string): Promise<unknown> =>
         az.run('restore-point', 'collection', 'create', ...collection, name, '--source-id', source, '-l', location)
@@ -136,19 +150,43 @@ test('az: images', { skip: azMissing() }, async (t) => {
       assert.deepEqual([point.provisioningState, point.consistencyMode], ['Succeeded', 'CrashConsistent'])
       assert.equal(point.sourceMetadata.storageProfile.dataDisks.length, 1)
       const data = `${world.subscription}/resourceGroups/rg1/providers/${DISKS}/m1_DataDisk_1`
-      const one = await az.run<Point>('restore-point', 'create', ...collection, 'c1', '-n', 'p2', '--exclude-disks', data)
+      const one = await az.run<Point>(
+        'restore-point',
+        'create',
+        ...collection,
+        'c1',
+        '-n',
+        'p2',
+        '--exclude-disks',
+        data,
+      )
       assert.deepEqual(one.sourceMetadata.storageProfile.dataDisks, [])
       const shown = await az.run<{ restorePoints: unknown[] }>(
-        'restore-point', 'collection', 'show', ...collection, 'c1', '--restore-points',
+        'restore-point',
+        'collection',
+        'show',
+        ...collection,
+        'c1',
+        '--restore-points',
       )
       assert.equal(shown.restorePoints.length, 2)
       const c1 = `${world.subscription}/resourceGroups/rg1/providers/${POINTS}/c1`
       await make('west', c1, 'westus')
       const copy = await az.run<Point>(
-        'restore-point', 'create', ...collection, 'west', '-n', 'p1', '--source-restore-point', point.id,
+        'restore-point',
+        'create',
+        ...collection,
+        'west',
+        '-n',
+        'p1',
+        '--source-restore-point',
+        point.id,
       )
       const disk = copy.sourceMetadata.storageProfile.osDisk.diskRestorePoint.id
-      const restore = { location: 'westus', properties: { creationData: { createOption: 'Restore', sourceResourceId: disk } } }
+      const restore = {
+        location: 'westus',
+        properties: { creationData: { createOption: 'Restore', sourceResourceId: disk } },
+      }
       const file = await az.file('restore.json', JSON.stringify(restore))
       const url = `${endpoint}${world.subscription}/resourceGroups/rg1/providers/${DISKS}/restored?api-version=2023-04-02`
       await az.run('rest', '--method', 'put', '--url', url, '--body', `@${file}`)

@@ -33,7 +33,10 @@ test('QEMU finds no error in an overlay of any size, and its backing as we named
   for (const [i, sizeBytes] of [BASE_BYTES, BASE_BYTES + 512, 4 * MIB, 1024 * MIB, 64 * TIB].entries()) {
     const path = join(folder, `over-${i}.qcow2`)
     await createQcow2Overlay(path, sizeBytes, { path: backing, format: 'qcow2' })
-    const info = JSON.parse(await run('qemu-img', 'info', '-f', 'qcow2', '--output=json', path)) as Record<string, unknown>
+    const info = JSON.parse(await run('qemu-img', 'info', '-f', 'qcow2', '--output=json', path)) as Record<
+      string,
+      unknown
+    >
     assert.deepEqual(
       [info['virtual-size'], info['backing-filename'], info['backing-filename-format']],
       [sizeBytes, backing, 'qcow2'],
@@ -72,7 +75,10 @@ test('it is inspected only where its backing is allowed, and never written over 
   const path = join(folder, 'over.qcow2')
   await createQcow2Overlay(path, BASE_BYTES, { path: backing, format: 'qcow2' })
   assert.equal(await codeOf(inspectImage(path, 'qcow2')), 'image_backing_refused')
-  assert.equal(await codeOf(inspectImage(path, 'qcow2', { allowBackingIn: [join(folder, 'no')] })), 'image_backing_refused')
+  assert.equal(
+    await codeOf(inspectImage(path, 'qcow2', { allowBackingIn: [join(folder, 'no')] })),
+    'image_backing_refused',
+  )
   const info = await inspectImage(path, 'qcow2', { allowBackingIn: [folder] })
   assert.equal(info.backing?.path, backing)
   assert.equal(await codeOf(createQcow2Overlay(path, BASE_BYTES, { path: backing, format: 'qcow2' })), 'target_exists')

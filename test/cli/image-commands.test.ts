@@ -30,7 +30,10 @@ test('An image is made of disks, shown, and outlived by the disks that are made 
   const made = await home.run<Resource>('image', 'create', 'img', '-g', 'web', '--source', 'os', '--data', '3=data')
   assert.deepEqual([made.name, made.location, made.properties['provisioningState']], ['img', 'eastus', 'Succeeded'])
   const table = await text('image', 'list', '-g', 'web')
-  assert.match(table, /NAME +GROUP +LOCATION +SYSTEM +KIND +DISKS +MADE OF +STATE\n.*img +web +eastus +Linux +Generalized +2 +os +Succeeded/)
+  assert.match(
+    table,
+    /NAME +GROUP +LOCATION +SYSTEM +KIND +DISKS +MADE OF +STATE\n.*img +web +eastus +Linux +Generalized +2 +os +Succeeded/,
+  )
   assert.match(await text('image', 'show', 'img', '-g', 'web'), /Data disks +LUN 3: data/)
   await text('disk', 'create', 'd1', '-g', 'web', '--image', 'img', '--lun', '3')
   await text('disk', 'delete', '--yes', '-g', 'web', 'data')

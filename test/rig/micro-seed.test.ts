@@ -1,38 +1,18 @@
 /** The micro guest reads its seed once for each instance: it becomes who the seed says, and is nobody it was before. */
 import assert from 'node:assert/strict'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { checkCommand } from '#runtime'
 import { makeOverlay, startMicroGuest } from './micro-guest.ts'
 import { microImage } from './micro-image.ts'
-
-const KEY = 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHoldfastHoldfastHoldfastHoldfastHoldfa me@here'
-const HASH = '$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1'
+import { SEED_HASH, SEED_KEY, seedImage } from './seed.ts'
 
 let folder = ''
 before(async () => {
   folder = await mkdtemp(join(tmpdir(), 'hf-seed-'))
 })
 after(() => rm(folder, { recursive: true, force: true }))
-
-/** As Holdfast writes it: JSON, an image labelled cidata. */
-async function seed(name: string, userData: string): Promise<string> {
-  const files = {
-    'meta-data': `${JSON.stringify({ 'instance-id': `id-${name}`, 'local-hostname': name })}\n`,
-    'vendor-data': `#cloud-config\n${JSON.stringify({
-      hostname: name,
-      users: [{ name: 'admin', groups: ['adm'], lock_passwd: false, passwd: HASH, ssh_authorized_keys: [KEY, `${KEY}2`] }],
-    })}\n`,
-    'user-data': userData,
-  }
-  for (const [file, text] of Object.entries(files)) await writeFile(join(folder, file), text)
-  const image = join(folder, `${name}.iso`)
-  const paths = Object.keys(files).map((file) => join(folder, file))
-  await checkCommand('genisoimage', ['-quiet', '-output', image, '-volid', 'cidata', '-joliet', '-rock', ...paths])
-  return image
-}
 
 function boot(osDisk: string, image?: string) {
   const node = { driver: 'raw', 'node-name': 'seed0', 'read-only': true, file: { driver: 'file', filename: image } }
@@ -57,13 +37,13 @@ test('a machine from the micro image has its own name, ids, keys and user, once'
   })
   let first: Identity
   {
-    await using guest = await boot(disk, await seed('web1', script))
+    await using guest = await boot(disk, await seedImage(folder, 'web1', script))
     first = await identity(guest)
     assert.equal(first.host, 'web1')
     assert.match(first.machine, /^[0-9a-f]{32}$/)
     assert.match(first.hostKey, /^ssh-ed25519 /)
-    assert.equal(await guest.run('cat /home/admin/.ssh/authorized_keys'), `${KEY}\n${KEY}2\n`)
-    assert.ok((await guest.run('cat /etc/shadow')).includes(`admin:${HASH}:`))
+    assert.equal(await guest.run('cat /home/admin/.ssh/authorized_keys'), `${SEED_KEY}\n${SEED_KEY}2\n`)
+    assert.ok((await guest.run('cat /etc/shadow')).includes(`admin:${SEED_HASH}:`))
     assert.equal((await guest.run('stat -c %a /etc/shadow /home/admin/.ssh/authorized_keys')).trim(), '600\n600')
     assert.equal(await guest.run('cat /var/lib/seed/user-data'), script)
     assert.equal((await guest.run('wc -l < /root/ran')).trim(), '1')
@@ -79,7 +59,7 @@ test('a machine from the micro image has its own name, ids, keys and user, once'
     await guest.shutdown()
   }
   {
-    await using guest = await boot(disk, await seed('web2', '#cloud-config\n{}\n'))
+    await using guest = await boot(disk, await seedImage(folder, 'web2', '#cloud-config\n{}\n'))
     const second = await identity(guest)
     assert.equal(second.host, 'web2')
     assert.notEqual(second.machine, first.machine)

@@ -39,8 +39,14 @@ test('SDK: images and restore points', async (t) => {
     assert.deepEqual((await images.update(GROUP, 'img', { tags: { by: 'me' } })).tags, { by: 'me' })
     const again = await images.createOrUpdate(GROUP, 'img', await images.get(GROUP, 'img'))
     assert.equal(again.id, made.id)
-    assert.deepEqual((await all(images.list())).map(({ name }) => name), ['img'])
-    assert.deepEqual((await all(images.listByResourceGroup(GROUP))).map(({ name }) => name), ['img'])
+    assert.deepEqual(
+      (await all(images.list())).map(({ name }) => name),
+      ['img'],
+    )
+    assert.deepEqual(
+      (await all(images.listByResourceGroup(GROUP))).map(({ name }) => name),
+      ['img'],
+    )
   })
 
   await t.test('a disk from it has its bytes, also when image and source are gone', async () => {

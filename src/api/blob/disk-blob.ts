@@ -9,14 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { KIB } from '#base'
 import { findResource, listResources, type ResourceRecord } from '#catalog'
 import { type DiskBacking, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
-import {
-  type ByteSource,
-  DISK_RESTORE_POINT_TYPE,
-  DISK_TYPE,
-  propertiesOf,
-  sizeBytesOf,
-  SNAPSHOT_TYPE,
-} from '#jobs'
+import { type ByteSource, DISK_RESTORE_POINT_TYPE, DISK_TYPE, propertiesOf, sizeBytesOf, SNAPSHOT_TYPE } from '#jobs'
 import type { ArmHost } from '../arm/call.ts'
 import { isSigned, openGrantOf } from './access-url.ts'
 import {

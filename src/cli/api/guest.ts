@@ -10,7 +10,7 @@ import { copyFile, mkdir, rm } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Argument, Command, Option } from 'commander'
-import { checkCommand, usualHome } from '#runtime'
+import { checkCommand, systemClock, usualHome } from '#runtime'
 import { textTable } from '../text-table.ts'
 import { type ApiContext, follow, makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
 import type { ResourceJson } from './resource-json.ts'
@@ -29,7 +29,9 @@ type BuildOptions = WaitOptions & Readonly<{ location?: string; size?: string; g
 export function guestCommand(): Command {
   return new Command('guest')
     .summary('first images, built from Debian packages')
-    .description('Builds small guests on this host and offers them as platform images, without the internet’s galleries.')
+    .description(
+      'Builds small guests on this host and offers them as platform images, without the internet’s galleries.',
+    )
     .addHelpText('after', '\nExamples:\n  holdfast guest build micro\n  az vm create -g web -n vm1 --image Micro')
     .addCommand(buildCommand())
     .addCommand(listCommand())
@@ -78,7 +80,7 @@ async function build(context: ApiContext, kind: KindName, options: BuildOptions)
   await copyFile(image, file, constants.COPYFILE_FICLONE)
   try {
     const sku = options.generation === 'V2' ? 'gen2' : 'gen1'
-    const version = versionNow(globalThis.Date.now())
+    const version = versionNow(systemClock.nowMs())
     const path = platformPath(await client.subscription(), region, kind, sku, version)
     const alias = options.generation === 'V2' ? `${KINDS[kind].alias}Gen2` : KINDS[kind].alias
     const properties = {

@@ -101,7 +101,10 @@ async function open(wanted: ByteSource, host: RepositoryHost): Promise<OpenSourc
 type Opened = Omit<OpenSource, 'footer'>
 
 async function openDisk(bytes: ByteSource['bytes'] & { kind: 'disk' }): Promise<Opened> {
-  const { client, close } = await exportImage(bytes.path, bytes.format, { connections: 2, ...allowedBacking(bytes.path) })
+  const { client, close } = await exportImage(bytes.path, bytes.format, {
+    connections: 2,
+    ...allowedBacking(bytes.path),
+  })
   return { source: client, close }
 }
 

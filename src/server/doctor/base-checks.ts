@@ -45,7 +45,8 @@ async function findingOf(check: string, pool: string): Promise<Finding[]> {
   for (const overlay of overlays) if (!(await isThere(overlay.base))) lacking.push(overlay)
   const bases = new Set(overlays.map(({ base }) => base)).size
   const [first] = lacking
-  if (first === undefined) return [well(check, `${overlays.length} disks from images find the ${bases} bases they rest on.`)]
+  if (first === undefined)
+    return [well(check, `${overlays.length} disks from images find the ${bases} bases they rest on.`)]
   const says = `${lacking.length} disks cannot be read: what they rest on is gone, such as ${basename(first.base)} of ${basename(first.disk)}.`
   const remedy = `Put the file back into ${dirname(first.base)} from a copy of the pool; or restore the disks from their snapshots.`
   return [failed(check, says, remedy)]

@@ -70,7 +70,11 @@ export const DISK_FIELDS: FieldTable = [
     use: 'honoured',
     note: 'FromImage: an image of the region, or a platform image; the disk shares its data',
   },
-  { path: `${C}imageReference.lun`, use: 'honoured', note: 'a data disk of the image; its OS disk when it is not given' },
+  {
+    path: `${C}imageReference.lun`,
+    use: 'honoured',
+    note: 'a data disk of the image; its OS disk when it is not given',
+  },
   { path: `${C}imageReference.sharedGalleryImageId`, use: 'refused', note: 'There are no galleries.' },
   { path: `${C}imageReference.communityGalleryImageId`, use: 'refused', note: 'There are no galleries.' },
   { path: `${C}galleryImageReference`, use: 'refused', note: 'There are no galleries.' },

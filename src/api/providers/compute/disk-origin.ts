@@ -73,7 +73,10 @@ export async function readOrigin(
       refuseOthers(body, ['sourceUri'])
       return { origin: await ofUri(call, body), sizeBytes: wantedBytes, inherited: {} }
     default:
-      throw invalid('createOption', 'creationData.createOption is required: Empty, Copy, FromImage, Import, Upload or Restore.')
+      throw invalid(
+        'createOption',
+        'creationData.createOption is required: Empty, Copy, FromImage, Import, Upload or Restore.',
+      )
   }
 }
 

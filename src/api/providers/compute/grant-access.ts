@@ -60,8 +60,7 @@ function checkGrant(record: ResourceRecord, access: 'Read' | 'Write', nowMs: num
     throw new ArmError('OperationNotAllowed', `The network policy of '${record.name}' allows no access by URL.`)
   if (record.type !== DISK_TYPE) {
     if (access === 'Write') throw new ArmError('OperationNotAllowed', 'Only a disk is ever written to.')
-    if (record.backing['version'] === undefined)
-      throw new ArmError('Conflict', `'${record.name}' is not durable yet.`)
+    if (record.backing['version'] === undefined) throw new ArmError('Conflict', `'${record.name}' is not durable yet.`)
     return 'ActiveSAS'
   }
   const state = stateUnderGrant(stateNow(record, nowMs), access)

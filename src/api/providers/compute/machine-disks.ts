@@ -9,7 +9,10 @@ import { fieldAt } from '../../arm/field-table.ts'
 export type MachineDiskRow = Readonly<{ lun: ImageLun; shown: unknown; record: ResourceRecord }>
 
 /** Of machines that Holdfast runs and adopted ones alike. A disk that has no row is left out. */
-export async function disksOfMachine({ host }: Pick<ArmCall, 'host'>, machine: ResourceRecord): Promise<MachineDiskRow[]> {
+export async function disksOfMachine(
+  { host }: Pick<ArmCall, 'host'>,
+  machine: ResourceRecord,
+): Promise<MachineDiskRow[]> {
   const profile = propertiesOf(machine)['storageProfile']
   const data = fieldAt(profile, 'dataDisks')
   const all: readonly (readonly [ImageLun, unknown])[] = [

@@ -86,7 +86,10 @@ test('using() makes it when who began was cancelled, and fails alone when it can
   assert.ok(one.status === 'rejected' || one.value === 'first', 'it may have been made before')
   assert.deepEqual(other, { status: 'fulfilled', value: 'second' })
   const none = { ...base, file: `${base.file.slice(0, -6)}x.qcow2`, version: { ...version, disk: 'none' } }
-  await assert.rejects(bases.using(none, how, () => Promise.resolve()), { code: 'disk_not_there' })
+  await assert.rejects(
+    bases.using(none, how, () => Promise.resolve()),
+    { code: 'disk_not_there' },
+  )
 })
 
 test('remove() takes no base that is being used or that an overlay names, and takes it afterwards', async () => {

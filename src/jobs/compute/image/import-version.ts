@@ -110,11 +110,7 @@ async function store(
     }
     const point = { machine: input.history, takenAtMs: clock.nowMs(), consistency: 'crash' as const, disks: [disk] }
     const notes = [madeByNote(key.job)]
-    return await backUp(
-      repository,
-      { ...point, notes },
-      { store: descriptor, clock, random, writer, signal, progress },
-    )
+    return await backUp(repository, { ...point, notes }, { store: descriptor, clock, random, writer, signal, progress })
   } finally {
     await served.close()
   }

@@ -68,9 +68,7 @@ async function overlayOn(input: DiskFromImageInput, epoch: number): Promise<numb
       facts: { wantedBytes: sizeBytes, sourceBytes: virtualSizeBytes },
     })
   await checkRoom(pool, OVERLAY_BYTES)
-  await throughDraft(file, epoch, (draft) =>
-    createQcow2Overlay(draft, sizeBytes, { path: base.file, format: 'qcow2' }),
-  )
+  await throughDraft(file, epoch, (draft) => createQcow2Overlay(draft, sizeBytes, { path: base.file, format: 'qcow2' }))
   return sizeBytes
 }
 

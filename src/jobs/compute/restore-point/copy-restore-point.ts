@@ -56,8 +56,7 @@ export function copyRestorePointJob(parts: SnapshotJobParts): JobDefinition<Copy
           const wanted = { from: from.access, to: to.access, point: version.point, diskId: version.disk, history }
           const copied = await job.step(
             `copy ${i}`,
-            async (step) =>
-              (await tasks.run(step, COPY_VERSION_TASK, { ...wanted, as: String(i) })) as TakenVersion,
+            async (step) => (await tasks.run(step, COPY_VERSION_TASK, { ...wanted, as: String(i) })) as TakenVersion,
             { retry: WORKER_RETRY },
           )
           made.push(copied)

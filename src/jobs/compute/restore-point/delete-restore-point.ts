@@ -29,9 +29,13 @@ async function look({ catalog }: SnapshotJobParts, id: string): Promise<readonly
   if (row === undefined) return null
   const users = await unfinishedOf(catalog, id)
   if (users.length > 0 || row.state === 'Creating')
-    throw new JobsError('snapshot_in_use', `The restore point ${id} is needed by ${users.join(', ') || 'its making'}.`, {
-      retry: 'later',
-    })
+    throw new JobsError(
+      'snapshot_in_use',
+      `The restore point ${id} is needed by ${users.join(', ') || 'its making'}.`,
+      {
+        retry: 'later',
+      },
+    )
   const disks = await listResources(catalog, { parent: id })
   return disks.flatMap(({ backing }) => (backing as SnapshotBacking).version ?? [])
 }

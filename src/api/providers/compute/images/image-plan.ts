@@ -80,7 +80,12 @@ function agreed<T extends string>(given: T | undefined, source: unknown, target:
   return given ?? known ?? otherwise
 }
 
-type Shape = Readonly<{ generation: 'V1' | 'V2'; osType: 'Linux' | 'Windows'; osState: OsState; zoneResilient: boolean }>
+type Shape = Readonly<{
+  generation: 'V1' | 'V2'
+  osType: 'Linux' | 'Windows'
+  osState: OsState
+  zoneResilient: boolean
+}>
 
 function shownProperties(found: readonly Found[], shape: Shape, machine: ResourceRecord | undefined): Fields {
   const os = found.find(({ lun }) => lun === 'os')

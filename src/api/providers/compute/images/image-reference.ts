@@ -4,7 +4,7 @@
  */
 import { findResource, listResources, type ResourceRecord } from '#catalog'
 import { ArmError, sameId } from '#contract'
-import { diskOfImage, type ImageBacking, type ImageDisk, isRefusal } from '#domain'
+import { diskOfImage, type ImageDisk, isRefusal } from '#domain'
 import { IMAGE_TYPE, PLATFORM_IMAGE_TYPE } from '#jobs'
 import type { ArmCall } from '../../../arm/call.ts'
 import { fieldAt } from '../../../arm/field-table.ts'
@@ -18,7 +18,13 @@ type Urn = Readonly<{ location: string; publisher: string; offer: string; sku: s
 function urnOf(reference: unknown, location: string): Urn | undefined {
   const id = fieldAt(reference, 'id')
   const [, place, publisher, offer, sku, version] = (typeof id === 'string' && PLATFORM_ID.exec(id)) || []
-  if (place !== undefined && publisher !== undefined && offer !== undefined && sku !== undefined && version !== undefined)
+  if (
+    place !== undefined &&
+    publisher !== undefined &&
+    offer !== undefined &&
+    sku !== undefined &&
+    version !== undefined
+  )
     return { location: place, publisher, offer, sku, version }
   const words = ['publisher', 'offer', 'sku', 'version'].map((name) => fieldAt(reference, name))
   if (words.every((word) => typeof word === 'string'))
@@ -68,17 +74,24 @@ export async function imageOfReference(
 ): Promise<ResourceRecord> {
   const image = await findImage(call, reference, location, target)
   if (image.state !== 'Succeeded')
-    throw new ArmError('Conflict', `The image '${image.id}' is ${image.state}; disks are made from it once it has succeeded.`)
+    throw new ArmError(
+      'Conflict',
+      `The image '${image.id}' is ${image.state}; disks are made from it once it has succeeded.`,
+    )
   if (image.location === location) return image
-  throw new ArmError('InvalidParameter', `The image '${image.id}' is in '${image.location ?? ''}', not in '${location}'.`, {
-    target,
-  })
+  throw new ArmError(
+    'InvalidParameter',
+    `The image '${image.id}' is in '${image.location ?? ''}', not in '${location}'.`,
+    {
+      target,
+    },
+  )
 }
 
 /** One disk of an image. @param lun undefined: the OS disk @throws ArmError `InvalidParameter` */
 export function diskInImage(image: ResourceRecord, lun: unknown, target: string): ImageDisk {
   const wanted = lun === undefined || lun === null ? undefined : Number(lun)
-  const found = diskOfImage(image.backing as ImageBacking, wanted)
+  const found = diskOfImage(image.backing, wanted)
   if (!isRefusal(found)) return found
   throw new ArmError('InvalidParameter', `'${image.id}': ${found.message}`, { target })
 }

@@ -53,8 +53,7 @@ function sourceIn(disk: unknown, target: string): DiskWish['source'] {
   const given = [managed, snapshot, blob].filter((one) => one !== undefined)
   if (given.length !== 1)
     throw invalid(target, `${target} needs one source: managedDisk.id, snapshot.id or blobUri; it has ${given.length}.`)
-  if (managed !== undefined)
-    return { kind: 'disk', id: parseIdOfType(managed, DISK_TYPE, `${target}.managedDisk.id`) }
+  if (managed !== undefined) return { kind: 'disk', id: parseIdOfType(managed, DISK_TYPE, `${target}.managedDisk.id`) }
   if (snapshot !== undefined)
     return { kind: 'snapshot', id: parseIdOfType(snapshot, SNAPSHOT_TYPE, `${target}.snapshot.id`) }
   return { kind: 'blob', url: urlOf(blob, `${target}.blobUri`) }

@@ -15,14 +15,7 @@ import {
   updateResource,
 } from '#catalog'
 import { ArmError, groupId, pageOf, readTags } from '#contract'
-import {
-  CREATE_IMAGE_JOB,
-  DELETE_IMAGE_JOB,
-  disksBeingMadeOf,
-  IMAGE_TYPE,
-  propertiesOf,
-  RESOURCE_QUEUE,
-} from '#jobs'
+import { CREATE_IMAGE_JOB, DELETE_IMAGE_JOB, disksBeingMadeOf, IMAGE_TYPE, propertiesOf, RESOURCE_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
 import { checkFields, fieldAt } from '../../../arm/field-table.ts'
@@ -51,7 +44,11 @@ async function list(call: ArmCall): Promise<ArmReply> {
   return ok(pageOf(readable.map(showResource), call.url, call.query('$skipToken')))
 }
 
-function operation(call: ArmCall, location: string, spec: Pick<OperationSpec, 'action' | 'job' | 'input' | 'reply' | 'announce'>): OperationSpec {
+function operation(
+  call: ArmCall,
+  location: string,
+  spec: Pick<OperationSpec, 'action' | 'job' | 'input' | 'reply' | 'announce'>,
+): OperationSpec {
   return {
     kind: 'operations',
     provider: 'Microsoft.Compute',
@@ -116,8 +113,7 @@ function checkUnchanged(record: ResourceRecord, request: ImageRequest): void {
     throw unchangeable('properties.hyperVGeneration')
   const machine = fieldAt(properties, 'sourceVirtualMachine.id')
   if (request.machine !== undefined) {
-    if (request.machine.key !== String(machine).toLowerCase())
-      throw unchangeable('properties.sourceVirtualMachine.id')
+    if (request.machine.key !== String(machine).toLowerCase()) throw unchangeable('properties.sourceVirtualMachine.id')
     return
   }
   const profile = properties['storageProfile']

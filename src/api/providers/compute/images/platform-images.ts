@@ -54,7 +54,12 @@ export const PLATFORM_IMAGE_FIELDS: FieldTable = [
   { path: 'location', use: 'read-only', note: 'that of the path' },
   { path: `${P}sourceUri`, use: 'honoured', note: 'a file: URL of an import folder' },
   { path: `${P}osType`, use: 'honoured', only: ['Linux', 'Windows'] },
-  { path: `${P}osState`, use: 'honoured', only: ['Generalized', 'Specialized'], note: 'Generalized when it is not given' },
+  {
+    path: `${P}osState`,
+    use: 'honoured',
+    only: ['Generalized', 'Specialized'],
+    note: 'Generalized when it is not given',
+  },
   { path: `${P}hyperVGeneration`, use: 'honoured', only: ['V1', 'V2'], note: 'V1 when it is not given' },
   { path: `${P}alias`, use: 'honoured', note: 'the word of the alias document that stands for its newest version' },
 ]

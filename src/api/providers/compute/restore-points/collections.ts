@@ -13,14 +13,7 @@ import {
 } from '#catalog'
 import { ArmError, groupId, pageOf, parseResourceId, readLocation, readTags, type ResourceId, sameId } from '#contract'
 import { randomUuid } from '#base'
-import {
-  COLLECTION_TYPE,
-  DELETE_COLLECTION_JOB,
-  MACHINE_TYPE,
-  propertiesOf,
-  RESOURCE_QUEUE,
-  unfinishedOf,
-} from '#jobs'
+import { COLLECTION_TYPE, DELETE_COLLECTION_JOB, MACHINE_TYPE, propertiesOf, RESOURCE_QUEUE, unfinishedOf } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
 import { checkFields, fieldAt } from '../../../arm/field-table.ts'
@@ -135,7 +128,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
   const before = fieldAt(propertiesOf(existing), 'source.id')
   if (location !== existing.location)
     throw new ArmError('PropertyChangeNotAllowed', 'A collection stays in its location.', { target: 'location' })
-  if (source !== undefined && !sameId(String(source), String(before)))
+  if (source !== undefined && (typeof source !== 'string' || !sameId(source, String(before))))
     throw new ArmError('PropertyChangeNotAllowed', 'The source of a collection does not change.', { target: SOURCE })
   return change(call, existing, fieldAt(body, 'tags'))
 }

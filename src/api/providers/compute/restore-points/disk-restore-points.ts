@@ -15,7 +15,12 @@ const ONE = `${ALL}/{name}`
 /** Azure's has no state of a disk, and no tags or place of its own. */
 function show(record: ResourceRecord): ResourceView {
   const { id, name, type, properties } = showResource(record)
-  const { diskState: _state, diskSizeBytes: _bytes, diskSizeGB: _size, ...shown } = properties as Record<string, unknown>
+  const {
+    diskState: _state,
+    diskSizeBytes: _bytes,
+    diskSizeGB: _size,
+    ...shown
+  } = properties as Record<string, unknown>
   return { id, name, type, properties: shown }
 }
 

@@ -57,7 +57,8 @@ function diskPointName(pointId: string, diskName: string, diskId: string): strin
 function levelIn(body: unknown): CreateSnapshotsInput['consistency'] {
   const given = fieldAt(body, 'properties.consistencyMode')
   if (given === undefined) return 'application'
-  return LEVELS[String(given).toLowerCase() as keyof typeof LEVELS] ?? 'application'
+  const word = typeof given === 'string' ? given.toLowerCase() : ''
+  return LEVELS[word as keyof typeof LEVELS] ?? 'application'
 }
 
 function excludedIn(body: unknown): Map<string, string> {
@@ -99,7 +100,11 @@ const SHOWN_OF_MACHINE = ['vmId', 'hardwareProfile', 'diagnosticsProfile', 'lice
 const SHOWN_OF_DISK = ['name', 'osType', 'lun', 'caching', 'diskSizeGB', 'managedDisk', 'writeAcceleratorEnabled']
 
 /** The machine as it was, without what is secret. */
-function metadataOf(machine: ResourceRecord, disks: readonly MachineDiskRow[], idOf: (disk: ResourceRecord) => string): Fields {
+function metadataOf(
+  machine: ResourceRecord,
+  disks: readonly MachineDiskRow[],
+  idOf: (disk: ResourceRecord) => string,
+): Fields {
   const properties = propertiesOf(machine)
   const profile = ({ shown, record }: MachineDiskRow): Fields => ({
     ...Object.fromEntries(
@@ -127,7 +132,12 @@ function metadataOf(machine: ResourceRecord, disks: readonly MachineDiskRow[], i
   }
 }
 
-async function ofMachine(call: ArmCall, body: unknown, collection: ResourceRecord, machineId: string): Promise<PlannedPoint> {
+async function ofMachine(
+  call: ArmCall,
+  body: unknown,
+  collection: ResourceRecord,
+  machineId: string,
+): Promise<PlannedPoint> {
   const { host, id } = call
   if (fieldAt(body, FROM) !== undefined)
     throw invalid(FROM, 'Points are copied into a collection whose source is another collection.')
@@ -178,7 +188,12 @@ function withIds(value: unknown, copies: ReadonlyMap<string, string>): unknown {
   )
 }
 
-async function ofPoint(call: ArmCall, body: unknown, collection: ResourceRecord, sourceId: string): Promise<PlannedPoint> {
+async function ofPoint(
+  call: ArmCall,
+  body: unknown,
+  collection: ResourceRecord,
+  sourceId: string,
+): Promise<PlannedPoint> {
   const { host, id } = call
   const given = fieldAt(body, FROM)
   if (given === undefined)

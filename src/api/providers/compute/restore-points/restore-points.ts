@@ -78,7 +78,10 @@ async function get(call: ArmCall): Promise<ArmReply> {
 async function findCollection(call: ArmCall): Promise<ResourceRecord> {
   const record = await findResource(call.host.catalog, collectionId(call))
   if (record === undefined)
-    throw new ArmError('ResourceNotFound', `The Resource '${COLLECTION_TYPE}/${call.param('collection')}' was not found.`)
+    throw new ArmError(
+      'ResourceNotFound',
+      `The Resource '${COLLECTION_TYPE}/${call.param('collection')}' was not found.`,
+    )
   if (record.state === 'Succeeded') return record
   throw new ArmError('Conflict', `The collection '${record.name}' is ${record.state}.`)
 }
@@ -95,7 +98,10 @@ async function announce(
   if (existing !== undefined && existing.state !== 'Failed')
     throw new ArmError('AnotherOperationInProgress', `'${id}' was made by another request meanwhile.`)
   if ((await findResource(trx, collection.id))?.state !== 'Succeeded')
-    throw new ArmError('OperationNotAllowed', `The collection '${collection.id}' is not there any more, or is being deleted.`)
+    throw new ArmError(
+      'OperationNotAllowed',
+      `The collection '${collection.id}' is not there any more, or is being deleted.`,
+    )
   for (const sourceId of plan.sourceIds)
     if ((await findResource(trx, sourceId))?.state !== 'Succeeded')
       throw new ArmError('OperationNotAllowed', `The source '${sourceId}' is not there any more, or is being changed.`)
@@ -131,7 +137,10 @@ async function announce(
 async function checkCount(call: ArmCall, collection: ResourceRecord): Promise<void> {
   const points = await listResources(call.host.catalog, { parent: collection.id })
   if (points.length < POINTS_MAX) return
-  throw new ArmError('OperationNotAllowed', `The collection has ${POINTS_MAX} restore points already; delete some first.`)
+  throw new ArmError(
+    'OperationNotAllowed',
+    `The collection has ${POINTS_MAX} restore points already; delete some first.`,
+  )
 }
 
 async function put(call: ArmCall): Promise<ArmReply> {
