@@ -2,8 +2,9 @@
  * Runs a group of tests with node:test and passes its verdict on.
  *   unit   tests beside the source and of the tools: no guest, no server of others, seconds each
  *   sim    seeded simulation, smoke size (HOLDFAST_SIM_SEEDS for more)
- *   parts  tests under test/ that need QEMU and its tools: one file after the other, each with its time
- *   az     tests under test/az, with the official command line (test/az/install-az); also one after the other
+ *   parts  tests under test/ that need QEMU and its tools, each file with its time: two at once, but those that boot guests
+ *          one after the other (test-lanes.ts)
+ *   az     tests under test/az, with the official command line (test/az/install-az); also two at once
  *
  *   run-tests.ts GROUP [FILE...]
  *
@@ -11,8 +12,11 @@
  * fails is run once more by itself when all others are done; if it then passes it is told as FLAKY, with its first failure
  * left in the output, and does not fail the run. A file that hangs is ended after FILE_MS_MAX and counts as failed.
  */
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { globSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { lanesOf } from './test-lanes.ts'
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   unit: ['src/**/*.test.ts', 'tools/**/*.test.ts'],
@@ -20,44 +24,61 @@ const GROUPS: Readonly<Record<string, readonly string[]>> = {
   parts: ['test/**/*.test.ts'],
   az: ['test/az/**/*.test.ts'],
 }
-const ONE_BY_ONE = new Set(['parts', 'az'])
+const FILE_BY_FILE = new Set(['parts', 'az'])
+const TOGETHER = 2
 const FILE_MS_MAX = 15 * 60_000
+const OUTPUT_MS_MAX = 5_000
 
 type Counts = Readonly<{ passed: number; failed: number; skipped: number }>
 type Ran = Readonly<{ ok: boolean; counts: Counts; seconds: number }>
 
-function nodeTest(
-  files: readonly string[],
-  concurrency: number,
-  stdio: 'inherit' | 'pipe',
-): ReturnType<typeof spawnSync> {
+function testArguments(files: readonly string[], concurrency: number): string[] {
   const reporter = ['--test-reporter=./tools/test-summary.ts', '--test-reporter-destination=stdout']
-  const args = ['--test', `--test-concurrency=${concurrency}`, ...reporter, ...files]
-  const output = stdio === 'inherit' ? ('inherit' as const) : (['ignore', 'pipe', 'inherit'] as const)
-  return spawnSync(process.execPath, args, { stdio: output as 'inherit', timeout: FILE_MS_MAX, killSignal: 'SIGKILL' })
+  return ['--test', `--test-concurrency=${concurrency}`, ...reporter, ...files]
 }
 
-function runFile(file: string): Ran {
+async function runFile(file: string): Promise<Ran> {
   const startMs = performance.now()
-  const result = nodeTest([file], 1, 'pipe')
-  const text = String(result.stdout ?? '')
-  const counts = /(\d+) passed, (\d+) failed, (\d+) skipped/.exec(text)
+  const child = spawn(process.execPath, testArguments([file], 1), {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    timeout: FILE_MS_MAX,
+    killSignal: 'SIGKILL',
+  })
+  let output = ''
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part))
+  const read = once(child.stdout, 'close')
+  const [status] = (await once(child, 'exit')) as [number | null]
+  await Promise.race([read, sleep(OUTPUT_MS_MAX, undefined, { ref: false })]) // a process left behind may hold the pipe
+  child.stdout.destroy()
+  const counts = /(\d+) passed, (\d+) failed, (\d+) skipped/.exec(output)
   const [passed = 0, failed = 0, skipped = 0] = (counts ?? []).slice(1).map(Number)
   const seconds = Math.round((performance.now() - startMs) / 1000)
-  const ok = result.status === 0
-  const verdict = ok ? `${passed} passed` : result.status === null ? `ended after ${seconds} s` : `${failed} failed`
+  const ok = status === 0
+  const verdict = ok ? `${passed} passed` : status === null ? `ended after ${seconds} s` : `${failed} failed`
   process.stdout.write(`${file}: ${verdict}, ${seconds} s\n`)
-  if (!ok || skipped > 0) process.stdout.write(`${text.replace(/\n\d+ passed, \d+ failed, \d+ skipped\n/, '')}\n`)
-  else process.stdout.write(text.replaceAll(/^(?!\| ).*\n/gm, '')) // tables, such as the kill matrix
+  if (!ok || skipped > 0) process.stdout.write(`${output.replace(/\n\d+ passed, \d+ failed, \d+ skipped\n/, '')}\n`)
+  else process.stdout.write(output.replaceAll(/^(?!\| ).*\n/gm, '')) // tables, such as the kill matrix
   return { ok, counts: { passed, failed: ok ? 0 : Math.max(1, failed), skipped }, seconds }
 }
 
-function runOneByOne(files: readonly string[]): boolean {
-  const results = new Map(files.map((file) => [file, runFile(file)]))
+/** Runs the files, `atOnce` of them at a time, and adds what came of each. */
+async function runLane(files: readonly string[], atOnce: number, results: Map<string, Ran>): Promise<void> {
+  const waiting = [...files]
+  const takeTurns = async (): Promise<void> => {
+    for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) results.set(file, await runFile(file))
+  }
+  await Promise.all(Array.from({ length: atOnce }, takeTurns))
+}
+
+async function runFileByFile(files: readonly string[]): Promise<boolean> {
+  const results = new Map<string, Ran>()
+  const { together, alone } = lanesOf(files)
+  await runLane(together, TOGETHER, results)
+  await runLane(alone, 1, results)
   const again = [...results].filter(([, { ok }]) => !ok).map(([file]) => file)
   for (const file of again) {
     process.stdout.write(`\nOnce more, by itself: `)
-    const second = runFile(file)
+    const second = await runFile(file)
     if (second.ok) process.stdout.write(`FLAKY ${file}: it failed in the run and passed by itself\n`)
     results.set(file, second)
   }
@@ -74,5 +95,7 @@ if (patterns === undefined)
 const found = patterns.flatMap((pattern) => globSync(pattern)).sort()
 const files = named.length > 0 ? named : found.filter((file) => (group === 'az') === file.startsWith('test/az/'))
 if (files.length === 0) throw new Error(`The test group "${group}" holds no file.`)
-const ok = ONE_BY_ONE.has(group) ? runOneByOne(files) : nodeTest(files, 2, 'inherit').status === 0
+const ok = FILE_BY_FILE.has(group)
+  ? await runFileByFile(files)
+  : spawnSync(process.execPath, testArguments(files, TOGETHER), { stdio: 'inherit', timeout: FILE_MS_MAX }).status === 0
 process.exitCode = ok ? 0 : 1

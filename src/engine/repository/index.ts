@@ -60,7 +60,7 @@ export {
   threadReader,
 } from './repository.ts'
 export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
-export { checkPack, checkPackWithKey, type PackCheck, PackMemory, type PackRef, salvageChunks } from './pack-reader.ts'
+export { checkPack, checkPackWithKey, type PackCheck, type PackRef, readPack, salvageChunks } from './pack-reader.ts'
 export { Scratch } from './scratch.ts'
 export { readConfig } from './config.ts'
 export { checkpointKey, encodeCheckpoint, openCheckpoint } from './log/checkpoint.ts'

@@ -17,7 +17,7 @@ import {
   packKeyOf,
   packNameOf,
 } from './pack-format.ts'
-import { checkPackWithKey, readPackTable } from './pack-reader.ts'
+import { checkPackWithKey, readPack, readPackTable } from './pack-reader.ts'
 import { MemoryStore } from './stores/memory-store.ts'
 
 const random = new SeededRandom(11)
@@ -87,12 +87,16 @@ test('Every single changed byte of a pack is found, and names no chunk that is s
   const ref = { name, lengthBytes: bytes.length }
   const store = new MemoryStore()
   await store.put(packKeyOf(name), [bytes])
-  assert.deepEqual(await checkPackWithKey(store, keys, ref), { intact: true, session: 42, badChunks: [] })
+  assert.deepEqual(checkPackWithKey(keys, ref, await readPack(store, ref)), {
+    intact: true,
+    session: 42,
+    badChunks: [],
+  })
   for (let at = 0; at < bytes.length; at += 3) {
     const changed = bytes.slice()
     changed[at] = (changed[at] ?? 0) ^ 0x40
     store.overwrite(packKeyOf(name), changed)
-    const check = await checkPackWithKey(store, keys, ref)
+    const check = checkPackWithKey(keys, ref, await readPack(store, ref))
     assert.equal(check.intact, false, `byte ${at}`)
     const hit = chunks.filter(({ offset, sealedBytes }) => at >= offset && at < offset + sealedBytes)
     const isChunk = hit.length > 0
@@ -112,7 +116,7 @@ test('A pack cut at any length is corrupt, never a raw exception', async () => {
     const store = new MemoryStore()
     await store.put(packKeyOf(name), [bytes.subarray(0, length)])
     await assert.rejects(readPackTable(store, keys, ref), { code: 'pack_corrupt' })
-    assert.equal((await checkPackWithKey(store, keys, ref)).intact, false)
+    assert.equal(checkPackWithKey(keys, ref, await readPack(store, ref)).intact, false)
   }
 })
 

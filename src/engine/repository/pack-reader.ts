@@ -149,15 +149,10 @@ export type PackCheck = Readonly<{
   badChunks: readonly ChunkId[] | 'all'
 }>
 
-/** Memory for looking at one pack after the other. */
-export class PackMemory {
-  readonly pack = new Scratch()
-  readonly chunk = new Scratch()
-}
-
-async function readWhole(store: BlobStore, ref: PackRef, memory?: PackMemory): Promise<Uint8Array> {
+/** All bytes of a pack; with `memory` they are valid until it is used again. @throws pack_missing */
+export async function readPack(store: BlobStore, ref: PackRef, memory?: Scratch): Promise<Uint8Array> {
   try {
-    return await store.get(packKeyOf(ref.name), memory?.pack.room(ref.lengthBytes))
+    return await store.get(packKeyOf(ref.name), memory?.room(ref.lengthBytes))
   } catch (cause) {
     if (!isHoldfastError(cause, 'blob_not_found')) throw cause
     throw packMissing(ref.name, cause)
@@ -168,26 +163,19 @@ function matchesName(ref: PackRef, bytes: Uint8Array): boolean {
   return bytes.length === ref.lengthBytes && toHex(sha256(bytes)) === ref.name
 }
 
-/** Compares the stored bytes of a pack with its name. Needs no key. @throws pack_missing */
-export async function checkPack(store: BlobStore, ref: PackRef, memory = new PackMemory()): Promise<PackCheck> {
-  const bytes = await readWhole(store, ref, memory)
+/** Compares the stored bytes of a pack with its name. Needs no key. */
+export function checkPack(ref: PackRef, bytes: Uint8Array): PackCheck {
   const intact = matchesName(ref, bytes)
   return { intact, session: decodeHeader(bytes)?.session, badChunks: intact ? [] : 'all' }
 }
 
-/** As checkPack, and opens every chunk and compares it with its own name. @throws pack_missing */
-export async function checkPackWithKey(
-  store: BlobStore,
-  keys: KeyRing,
-  ref: PackRef,
-  memory = new PackMemory(),
-): Promise<PackCheck> {
-  const bytes = await readWhole(store, ref, memory)
+/** As checkPack, and opens every chunk, in `memory`, and compares it with its own name. */
+export function checkPackWithKey(keys: KeyRing, ref: PackRef, bytes: Uint8Array, memory = new Scratch()): PackCheck {
   const header = decodeHeader(bytes)
   const foreign = header === undefined || Buffer.compare(header.repositoryId, keys.repositoryId) !== 0
   const intact = matchesName(ref, bytes) && !foreign
   // What was appended to a pack hurts no reader: it reads what the log says is there.
-  const badChunks = badChunksIn(keys, ref, bytes.subarray(0, ref.lengthBytes), memory.chunk)
+  const badChunks = badChunksIn(keys, ref, bytes.subarray(0, ref.lengthBytes), memory)
   return { intact: intact && badChunks.length === 0, session: header?.session, badChunks }
 }
 
@@ -234,7 +222,7 @@ export async function* salvageChunks(
     stored: Pick<PackedChunk, 'codec' | 'plainBytes' | 'kind'> & Readonly<{ bytes: Uint8Array }>
   }>
 > {
-  const bytes = await readWhole(store, ref)
+  const bytes = await readPack(store, ref)
   const table = openTable(keys, ref.name, bytes.length, bytes)
   if (table === 'tail too short') return
   const key = keys.packKey(table.salt)

@@ -20,6 +20,8 @@ export type TaskKind = keyof TaskKinds
 /** Runs one task after the other. `close` gives back descriptors and connections, whatever happened before. */
 export interface TaskRunner<K extends TaskKind> {
   run(task: TaskKinds[K]['task']): Promise<TaskKinds[K]['result']>
+  /** Told of a task that waits for its turn; what it needs may be read meanwhile. Never throws: `run` does. */
+  foresee?(task: TaskKinds[K]['task']): void
   close(): Promise<void>
 }
 

@@ -34,6 +34,7 @@ async function serve(): Promise<void> {
     if (request.task === 'close') port.close()
   }
   port.on('message', (request: ThreadRequest) => {
+    if (request.task !== 'close') runner.foresee?.(request.task as never)
     last = last.then(() => take(request))
   })
   reply({ id: 0, ok: true, result: undefined })

@@ -1,13 +1,17 @@
-/** Verifying packs in one thread: by their names alone, or chunk by chunk with the key. */
-import { isHoldfastError, toHex } from '#base'
+/**
+ * Verifying packs in one thread: by their names alone, or chunk by chunk with the key. The next pack is read while one is
+ * looked at, so that neither the store nor the processor waits for the other; two packs are in memory.
+ */
+import { assert, isHoldfastError, toHex } from '#base'
 import {
   type BlobStore,
   checkPack,
   checkPackWithKey,
   KeyRing,
   openStore,
-  PackMemory,
   type PackRef,
+  readPack,
+  Scratch,
   type StoreDescriptor,
 } from '#engine/repository'
 import { isOpened } from './backup-runner.ts'
@@ -28,11 +32,15 @@ export type VerifyResult = Readonly<{
   badChunks: readonly string[] | 'all'
 }>
 
+type Reading = Readonly<{ bytes: Promise<Uint8Array>; memory: Scratch }>
+
 class VerifyRunner implements TaskRunner<'verify'> {
   readonly #store: BlobStore
   readonly #owned: boolean
   readonly #keys: KeyRing | undefined
-  readonly #memory = new PackMemory()
+  readonly #chunkMemory = new Scratch()
+  readonly #free = [new Scratch(), new Scratch()]
+  readonly #readings = new Map<string, Reading>()
 
   constructor(store: BlobStore, owned: boolean, keys: KeyRing | undefined) {
     this.#store = store
@@ -40,23 +48,44 @@ class VerifyRunner implements TaskRunner<'verify'> {
     this.#keys = keys
   }
 
+  foresee(ref: VerifyTask): void {
+    if (this.#free.length > 0 && !this.#readings.has(ref.name)) this.#read(ref)
+  }
+
   async run(ref: VerifyTask): Promise<VerifyResult> {
+    const reading = this.#readings.get(ref.name) ?? this.#read(ref)
     try {
-      const check =
-        this.#keys === undefined
-          ? await checkPack(this.#store, ref, this.#memory)
-          : await checkPackWithKey(this.#store, this.#keys, ref, this.#memory)
-      const { intact, session } = check
-      return {
-        pack: ref.name,
-        state: intact ? 'intact' : 'corrupt',
-        checkedBytes: ref.lengthBytes,
-        badChunks: check.badChunks === 'all' ? 'all' : check.badChunks.map(toHex),
-        ...(session === undefined ? {} : { session }),
-      }
+      return this.#check(ref, await reading.bytes)
     } catch (error) {
       if (!isHoldfastError(error, 'pack_missing')) throw error
       return { pack: ref.name, state: 'missing', checkedBytes: 0, badChunks: 'all' }
+    } finally {
+      this.#readings.delete(ref.name)
+      this.#free.push(reading.memory)
+    }
+  }
+
+  #read(ref: VerifyTask): Reading {
+    const memory = this.#free.pop()
+    assert(memory !== undefined, 'One pack is looked at, at most one more is read')
+    const bytes = readPack(this.#store, ref, memory)
+    bytes.catch(() => {
+      // Told when its turn comes, in `run`; a runner that is closed before has nobody left to tell.
+    })
+    const reading = { bytes, memory }
+    this.#readings.set(ref.name, reading)
+    return reading
+  }
+
+  #check(ref: VerifyTask, bytes: Uint8Array): VerifyResult {
+    const { intact, session, badChunks } =
+      this.#keys === undefined ? checkPack(ref, bytes) : checkPackWithKey(this.#keys, ref, bytes, this.#chunkMemory)
+    return {
+      pack: ref.name,
+      state: intact ? 'intact' : 'corrupt',
+      checkedBytes: ref.lengthBytes,
+      badChunks: badChunks === 'all' ? 'all' : badChunks.map(toHex),
+      ...(session === undefined ? {} : { session }),
     }
   }
 
