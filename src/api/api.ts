@@ -27,6 +27,12 @@ import { adoptRoutes } from './providers/compute/adopt-disk.ts'
 import { diskRoutes } from './providers/compute/disks.ts'
 import { accessRoutes } from './providers/compute/grant-access.ts'
 import { machineRoutes } from './providers/compute/machines/machines.ts'
+import { collectionRoutes } from './providers/compute/restore-points/collections.ts'
+import { diskRestorePointRoutes } from './providers/compute/restore-points/disk-restore-points.ts'
+import { restorePointRoutes } from './providers/compute/restore-points/restore-points.ts'
+import { aliasDocument } from './providers/compute/images/alias-document.ts'
+import { platformImageRoutes } from './providers/compute/images/platform-images.ts'
+import { imageRoutes } from './providers/compute/images/images.ts'
 import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
 import { type Rate, RateLimit } from './rate-limit.ts'
@@ -91,6 +97,11 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...storageRoutes,
     ...snapshotRoutes,
     ...machineRoutes,
+    ...imageRoutes,
+    ...platformImageRoutes,
+    ...collectionRoutes,
+    ...restorePointRoutes,
+    ...diskRestorePointRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
     ...networkRoutes,
@@ -158,6 +169,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     graph: { catalog: host.catalog, authenticate },
     logger,
     tenantId: host.tenantId,
+    aliases: () => aliasDocument(host.catalog),
     tls: options.tls,
     health: options.health,
     ...(metrics !== undefined && { metrics: () => metrics.text() }),

@@ -8,6 +8,8 @@ import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
 import { machineCommand } from './api/machine.ts'
 import { networkCommand } from './api/network.ts'
+import { guestCommand } from './api/guest.ts'
+import { imageCommand } from './api/image.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -102,6 +104,8 @@ const API_COMMANDS: readonly (() => Command)[] = [
   diskCommand,
   snapshotCommand,
   networkCommand,
+  imageCommand,
+  guestCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

@@ -54,6 +54,7 @@ export {
   DISK_STATES,
   DISK_TRANSITIONS,
   type DiskBacking,
+  type DiskBase,
   diskBytesOfUpload,
   type DiskGrant,
   diskMove,
@@ -149,3 +150,16 @@ export {
 } from './network/security-rules.ts'
 export { assignHostPorts, forwardedPorts, type GuestPort, type HostForward, USUAL_PORTS } from './network/forwards.ts'
 export { makeRuleset, type RulesetCard, type RulesetForward, type RulesetInput } from './network/ruleset.ts'
+export {
+  baseName,
+  type BasesSeen,
+  diskOfImage,
+  type ImageBacking,
+  type ImageDisk,
+  type ImageLun,
+  type ImageSourceMachine,
+  OS_STATES,
+  type OsState,
+  planBaseRemoval,
+  whyNoImage,
+} from './compute/image.ts'

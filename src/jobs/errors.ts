@@ -19,6 +19,7 @@ export const JOBS_ERROR_CODES = [
   'group_not_empty',
   'snapshot_instant_lost',
   'snapshot_in_use',
+  'image_in_demand',
   'region_without_store',
   'region_without_pool',
   'region_key_missing',

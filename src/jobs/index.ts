@@ -165,3 +165,18 @@ export {
 } from './network/network-records.ts'
 export { freeForwards, type NetworkUse, removeNetworkResource, whyInUse } from './network/network-uses.ts'
 export { networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
+export { baseOf } from './compute/image/base-place.ts'
+export { CREATE_IMAGE_JOB, type CreateImageInput, type ImageOrigin } from './compute/image/create-image.ts'
+export { defineImageJobs, imageDeleteJobs, imageTasks, scheduleBaseSweep } from './compute/image/define-images.ts'
+export { DELETE_IMAGE_JOB } from './compute/image/delete-image.ts'
+export { disksBeingMadeOf, IMAGE_TYPE, PLATFORM_IMAGE_TYPE } from './compute/image/image-rows.ts'
+export { type DiskFromImageInput, MAKE_DISK_FROM_IMAGE_TASK } from './compute/image/make-disk-from-image.ts'
+export { SWEEP_BASES_JOB } from './compute/image/sweep-bases.ts'
+export { COPY_RESTORE_POINT_JOB, type CopyRestorePointInput } from './compute/restore-point/copy-restore-point.ts'
+export { DELETE_COLLECTION_JOB, DELETE_RESTORE_POINT_JOB } from './compute/restore-point/delete-restore-point.ts'
+export {
+  COLLECTION_TYPE,
+  DISK_RESTORE_POINT_TYPE,
+  RESTORE_POINT_TYPE,
+  unfinishedOf,
+} from './compute/restore-point/restore-point-rows.ts'

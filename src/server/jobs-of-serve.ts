@@ -12,12 +12,15 @@ import {
   defineComputeJobs,
   defineMachineJobs,
   defineNetworkJobs,
+  defineImageJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
   HostMachines,
+  imageDeleteJobs,
+  imageTasks,
   listRepositoryJob,
   machineDeleteJobs,
   MACHINE_ORDERS,
@@ -29,6 +32,7 @@ import {
   type RepositoryHost,
   schedulePrune,
   SealedOrders,
+  scheduleBaseSweep,
   scheduleSweep,
   snapshotDeleteJobs,
   snapshotTasks,
@@ -61,7 +65,13 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...machineDeleteJobs, ...networkDeleteJobs])
+  const deleteJobs = new Map([
+    ...diskDeleteJobs,
+    ...snapshotDeleteJobs,
+    ...imageDeleteJobs,
+    ...machineDeleteJobs,
+    ...networkDeleteJobs,
+  ])
   engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
@@ -73,6 +83,7 @@ export function defineJobs(
   const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
   defineMachineJobs(engine, { ...compute, orders })
   defineNetworkJobs(engine, compute)
+  defineImageJobs(engine, compute)
 }
 
 /** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
@@ -95,6 +106,7 @@ export function workerTasks(
     ...snapshotTasks(running),
     ...machineTasks(openMachineHost(running)),
     ...networkTasks(networks),
+    ...imageTasks(host),
   ])
 }
 
@@ -114,5 +126,6 @@ export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> 
 /** Schedules of the server's own. */
 export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
   await scheduleSweep(engine, RESOURCE_QUEUE)
+  await scheduleBaseSweep(engine, RESOURCE_QUEUE)
   await schedulePrune(engine, RESOURCE_QUEUE)
 }

@@ -15,6 +15,7 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   catalog_unavailable: 'ServiceUnavailable',
   snapshot_instant_lost: 'SnapshotInstantLost',
   snapshot_in_use: 'OperationNotAllowed',
+  image_in_demand: 'OperationNotAllowed',
   point_locked: 'OperationNotAllowed',
   disk_in_use: 'OperationNotAllowed',
   disk_unsupported: 'NotSupported',

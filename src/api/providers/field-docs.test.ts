@@ -15,6 +15,9 @@ import {
   RUN_COMMAND_FIELDS,
   SSH_KEY_FIELDS,
 } from './compute/machines/machine-fields.ts'
+import { DATA_DISK_FIELDS as IMAGE_DATA_DISK_FIELDS, IMAGE_FIELDS } from './compute/images/image-fields.ts'
+import { PLATFORM_IMAGE_FIELDS } from './compute/images/platform-images.ts'
+import { COLLECTION_FIELDS, RESTORE_POINT_FIELDS } from './compute/restore-points/restore-point-fields.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
@@ -33,6 +36,8 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
       RUN_COMMAND_FIELDS,
     ],
   ],
+  ['docs/api/images.md', [IMAGE_FIELDS, IMAGE_DATA_DISK_FIELDS, PLATFORM_IMAGE_FIELDS]],
+  ['docs/api/restore-points.md', [COLLECTION_FIELDS, RESTORE_POINT_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]

@@ -18,6 +18,7 @@ import {
   propertiesOf,
   sizeProperties,
 } from './disk-records.ts'
+import { releaseBase } from './image/sweep-bases.ts'
 import {
   GROW_DISK_TASK,
   INSPECT_DISK_TASK,
@@ -160,17 +161,21 @@ function openGrant(grant: DiskGrant | undefined, nowMs: number): boolean {
   return grant !== undefined && grant.expiresMs > nowMs
 }
 
+/** `base`: what it rests on, which goes too when nothing else does. */
+type FilesOfDisk = Readonly<{ files: readonly string[]; base: string | null }>
+
 /** Files that go with the disk; an adopted one stays. @throws JobsError when the disk may not go */
-async function filesToRemove(parts: ComputeParts, id: string): Promise<string[] | null> {
+async function filesToRemove(parts: ComputeParts, id: string): Promise<FilesOfDisk | null> {
   const record = await findResource(parts.catalog, id)
   if (record === undefined) return null
-  const { file, pool, upload, grant } = backingOf(record)
+  const { file, pool, upload, grant, base } = backingOf(record)
   const state = diskStateOf(record)
   const closed = state === 'ActiveSAS' && !openGrant(grant, parts.source.nowMs())
   const { managedBy } = record.body
   const why = whyNotDelete(closed ? 'Unattached' : state, typeof managedBy === 'string' ? managedBy : undefined)
   if (isRefusal(why)) throw new JobsError('disk_in_demand', `The disk ${id} cannot be deleted. ${why.message}`)
-  return [...(pool === undefined ? [] : [file]), ...(upload === undefined ? [] : [upload])]
+  const files = [...(pool === undefined ? [] : [file]), ...(upload === undefined ? [] : [upload])]
+  return { files, base: base?.file ?? null }
 }
 
 /** Also what `delete-group` starts: done when there is no such disk. */
@@ -190,13 +195,15 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
         await catalog.write((trx) => changeDisk(trx, id, { ...state, backing: { stateBefore: undefined } }, source))
       })
       await waitForSnapshots(job, parts, id)
-      const files = await job.step('plan', () => filesToRemove(parts, id))
-      if (files === null) return null
+      const found = await job.step('plan files', () => filesToRemove(parts, id))
+      if (found === null) return null
+      const { files, base } = found
       if (files.length > 0)
         await job.step('remove the files', (step) => tasks.run(step, REMOVE_DISK_TASK, { files }), {
           retry: WORKER_RETRY,
         })
       await job.step('forget it', () => catalog.write((trx) => deleteResource(trx, id)))
+      if (base !== null) await releaseBase(job, parts, { file: base }, 'release its base')
       return null
     },
   }

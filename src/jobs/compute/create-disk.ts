@@ -16,10 +16,11 @@ import { type Catalog, type ChangeSource, findSetting, listPools } from '#catalo
 import type { VersionRef } from '#domain'
 import { JobsError } from '../errors.ts'
 import type { JobDefinition } from '../port.ts'
-import { recordOf, type RepositoryHost } from '../repository-access.ts'
+import { recordOf, type RepositoryAccess, type RepositoryHost } from '../repository-access.ts'
 import type { TaskRunner } from '../tasks.ts'
 import { backingOf, changeDisk, findDisk, sizeProperties } from './disk-records.ts'
 import { REMOVE_DISK_TASK } from './disk-tasks.ts'
+import { type DiskFromImageInput, MAKE_DISK_FROM_IMAGE_TASK } from './image/make-disk-from-image.ts'
 import { type MadeDisk, MAKE_DISK_TASK } from './make-disk.ts'
 import type { DiskBytes, MakeDiskInput } from './make-disk-input.ts'
 import type { PoolPlace } from './pool-room.ts'
@@ -46,11 +47,16 @@ export type DiskOrigin =
   | Readonly<{ kind: 'upload'; uploadBytes: number }>
   | Readonly<{ kind: 'disk'; id: string }>
   | Readonly<{ kind: 'version'; version: VersionRef }>
+  /** A version that an image names: the disk is an overlay on its base, which the record names. */
+  | Readonly<{ kind: 'base'; version: VersionRef }>
   /** A file of the administrator's import folders. */
   | Readonly<{ kind: 'file'; path: string }>
   /** A blob of a storage account, and the account's folder. */
   | Readonly<{ kind: 'blob'; path: string; folder: string }>
   | Readonly<{ kind: 'url'; urlFile: string }>
+
+/** Those that `make-disk` makes: files of their own. */
+type MadeOrigin = Exclude<DiskOrigin, { kind: 'base' }>
 
 export type CreateDiskInput = Readonly<{ id: string; sizeBytes: number | null; origin: DiskOrigin }>
 
@@ -78,7 +84,7 @@ export async function poolOf(catalog: Catalog, region: string, file: string): Pr
   })
 }
 
-async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput): Promise<DiskBytes> {
+async function bytesOf(parts: ComputeParts, origin: MadeOrigin): Promise<DiskBytes> {
   const { catalog, folder } = parts
   switch (origin.kind) {
     case 'empty':
@@ -89,9 +95,8 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput): Promis
       return { kind: 'disk', path: file, format }
     }
     case 'version': {
-      const { region, point, disk } = origin.version
-      const { access } = await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region)
-      return { kind: 'version', access, point, disk }
+      const { point, disk } = origin.version
+      return { kind: 'version', access: await versionAccess(parts, origin.version), point, disk }
     }
     case 'file': {
       const folders = await listSetting(catalog, 'import-folders', [join(folder, 'import')])
@@ -106,11 +111,24 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput): Promis
   }
 }
 
-async function plan(parts: ComputeParts, input: CreateDiskInput): Promise<MakeDiskInput> {
+async function versionAccess({ folder, ...parts }: ComputeParts, { region }: VersionRef): Promise<RepositoryAccess> {
+  return (await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region)).access
+}
+
+async function planOverlay(parts: ComputeParts, input: CreateDiskInput): Promise<DiskFromImageInput> {
+  const record = await findDisk(parts.catalog, input.id)
+  const { file, base } = backingOf(record)
+  if (base === undefined) throw new JobsError('job_input_invalid', `The record of ${input.id} names no base.`)
+  const pool = await poolOf(parts.catalog, record.location ?? '', file)
+  const access = await versionAccess(parts, base.version)
+  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, base, access }
+}
+
+async function plan(parts: ComputeParts, input: CreateDiskInput, origin: MadeOrigin): Promise<MakeDiskInput> {
   const record = await findDisk(parts.catalog, input.id)
   const { file } = backingOf(record)
   const pool = await poolOf(parts.catalog, record.location ?? '', file)
-  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, bytes: await bytesOf(parts, input) }
+  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, bytes: await bytesOf(parts, origin) }
 }
 
 export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInput, null> {
@@ -125,7 +143,11 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Failed' }, source))
         if (origin.kind === 'url') await rm(origin.urlFile, { force: true })
       })
-      const planned = await job.step('plan', () => plan(parts, input))
+      const planned =
+        origin.kind === 'base'
+          ? await job.step('plan the overlay', () => planOverlay(parts, input))
+          : await job.step('plan', () => plan(parts, input, origin))
+      const task = origin.kind === 'base' ? MAKE_DISK_FROM_IMAGE_TASK : MAKE_DISK_TASK
       const upload = `${planned.file.replace(/\.qcow2$/, '')}.upload`
       job.cleanup('give up', async (step) => {
         await tasks.run(step, REMOVE_DISK_TASK, {
@@ -142,7 +164,7 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
               },
               { retry: WORKER_RETRY },
             )
-          : await job.step('make', async (step) => (await tasks.run(step, MAKE_DISK_TASK, planned)) as MadeDisk, {
+          : await job.step('make', async (step) => (await tasks.run(step, task, planned)) as MadeDisk, {
               retry: WORKER_RETRY,
             })
       await job.step('record', async () => {

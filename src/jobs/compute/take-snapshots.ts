@@ -72,7 +72,7 @@ function readInput(given: unknown): TakeSnapshotsInput {
   return { ...(input as unknown as TakeSnapshotsInput), ...readRepositoryAccess(input) }
 }
 
-function versionOf(point: PointRecord, { diskId }: DiskToKeep): TakenVersion {
+export function versionOf(point: PointRecord, { diskId }: Pick<DiskToKeep, 'diskId'>): TakenVersion {
   const [disk] = point.disks
   if (disk === undefined) throw inputInvalid('disk of the point')
   const { virtualSizeBytes, usedBytes, readBytes, storedBytes, mode } = disk

@@ -13,12 +13,14 @@ import {
   insertResource,
   listPools,
   listResources,
+  type Pool,
   type ResourceRecord,
   updateResource,
 } from '#catalog'
 import { ArmError, groupId, pageOf, readLocation, readTags, sameId, type Tags } from '#contract'
 import { bytesOfGb, type DiskBacking, type DiskState, growth, isRefusal, sizeGb, whyNotDelete } from '#domain'
 import {
+  baseOf,
   CREATE_DISK_JOB,
   DELETE_DISK_JOB,
   DISK_TYPE,
@@ -132,6 +134,9 @@ export async function announceDiskAs(
     },
   }
   const source = changeSourceOf(host)
+  const { image } = origin
+  if (image !== undefined && (await findResource(trx, image))?.state !== 'Succeeded')
+    throw new ArmError('OperationNotAllowed', `The image '${image}' is not there any more, or is being deleted.`)
   const existing = await findResource(trx, id)
   if (existing !== undefined && existing.state !== 'Failed')
     throw new ArmError('AnotherOperationInProgress', `'${id}' has been made by another request meanwhile.`)
@@ -167,12 +172,22 @@ export async function checkRegion(call: ArmCall, location: string): Promise<void
   })
 }
 
+/** Of a disk that lies in the pool; one from an image names its base from the beginning, so that this stays. */
+export function newBacking(pool: Pool, uniqueId: string, { origin, image }: Origin): DiskBacking {
+  return {
+    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
+    format: 'qcow2',
+    pool: pool.name,
+    ...(origin.kind === 'base' && { base: baseOf(pool.path, origin.version, image) }),
+  }
+}
+
 async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   const location = readLocation(fieldAt(body, 'location'))
   await checkRegion(call, location)
   const tags = readTags(fieldAt(body, 'tags'))
   const origin = await readOrigin(call, body, location, wantedBytes(body))
-  const file = await filesOf(call.host, location)
+  const file = await filesOf(call.host, location, origin)
   const spec = diskOperation(call, location, {
     action: `${DISK_TYPE}/write`,
     job: CREATE_DISK_JOB,
@@ -183,15 +198,11 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   return accepted(call, spec)
 }
 
-/** Where the files of new disks of the region are. @throws ArmError `AllocationFailed` */
-export async function filesOf({ catalog }: ArmHost, location: string): Promise<NewDisk['file']> {
+/** What stands behind a new disk of the region. @throws ArmError `AllocationFailed` */
+export async function filesOf({ catalog }: ArmHost, location: string, origin: Origin): Promise<NewDisk['file']> {
   const [pool] = await listPools(catalog, location)
   if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool for disks.`)
-  return (uniqueId) => ({
-    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
-    format: 'qcow2',
-    pool: pool.name,
-  })
+  return (uniqueId) => newBacking(pool, uniqueId, origin)
 }
 
 /** Begins the operation and answers 202 with the resource as it is announced. */

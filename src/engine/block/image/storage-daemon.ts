@@ -1,5 +1,5 @@
 /**
- * Serves one image over NBD with qemu-storage-daemon, for images that cannot be read or written in place. The daemon holds
+ * Serves one image over NBD with qemu-storage-daemon (a VHD with qemu-nbd), for images that cannot be read or written in place. The daemon holds
  * QEMU's image locks, so a machine cannot start on the image meanwhile.
  *
  * Its socket lies in a private folder. It ends with close(), and by itself (SIGTERM) when the thread that started it dies.
@@ -17,6 +17,7 @@ import { type NbdClient, openNbd } from '../nbd/client.ts'
 import { blockdevOf, type OpenableImage, qemuImgError } from './qemu-img.ts'
 
 const EXPORT_NAME = 'disk'
+const CONNECTIONS_MAX = 32
 const ADDRESS_SPACE_BYTES_MAX = 8 * GIB
 const START_TIMEOUT_MS = 15_000
 const STOP_TIMEOUT_MS = 120_000
@@ -74,23 +75,8 @@ class Daemon {
   constructor(image: OpenableImage, socketPath: string, writable: boolean) {
     this.#image = image
     this.#socketPath = socketPath
-    const node = {
-      ...alone(blockdevOf(image)),
-      'node-name': 'disk0',
-      'read-only': !writable,
-      discard: 'unmap',
-    }
-    const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
-    const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': 32 }
-    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM', 'qemu-storage-daemon']
-    args.push(
-      '--blockdev',
-      JSON.stringify(node),
-      '--nbd-server',
-      optionText(listen),
-      '--export',
-      JSON.stringify(nbdExport),
-    )
+    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM']
+    args.push(...(image.format === 'vpc' ? vhdServer(image, socketPath) : imageServer(image, socketPath, writable)))
     this.#child = spawn('prlimit', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
     this.#child.stderr.on('data', (data: Buffer) => {
       if (this.#stderr.length < STDERR_CHARS_MAX) this.#stderr += data.toString('utf8')
@@ -145,6 +131,26 @@ class Daemon {
     this.#child.kill('SIGKILL')
     await this.#exited
   }
+}
+
+function imageServer(image: OpenableImage, socketPath: string, writable: boolean): string[] {
+  const node = { ...alone(blockdevOf(image)), 'node-name': 'disk0', 'read-only': !writable, discard: 'unmap' }
+  const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
+  const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': CONNECTIONS_MAX }
+  const blockdev = ['--blockdev', JSON.stringify(node), '--nbd-server', optionText(listen)]
+  return ['qemu-storage-daemon', ...blockdev, '--export', JSON.stringify(nbdExport)]
+}
+
+/**
+ * A VHD that is not flat is only read, and by qemu-nbd: which size it has depends on an option that the storage daemon does
+ * not take (`force_size_calc`). Without it QEMU believes the geometry of VHDs that Virtual PC and VirtualBox made, which may
+ * be less than they hold.
+ */
+function vhdServer(image: OpenableImage, socketPath: string): string[] {
+  const quoted = (text: string): string => text.replaceAll(',', ',,')
+  const options = `driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=${quoted(image.path)}`
+  const shared = ['--read-only', '--persistent', `--shared=${CONNECTIONS_MAX}`, `--socket=${socketPath}`]
+  return ['qemu-nbd', ...shared, `--export-name=${EXPORT_NAME}`, '--image-opts', options]
 }
 
 /**

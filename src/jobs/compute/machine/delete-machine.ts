@@ -11,9 +11,11 @@ import { deleteResource, findResource } from '#catalog'
 import type { JobDefinition } from '../../port.ts'
 import { RESOURCE_QUEUE } from '../../resources/delete-group.ts'
 import { DELETE_DISK_JOB, waitForSnapshots } from '../change-disk.ts'
+import { unplugCards } from '../../network/apply-network.ts'
+import { DELETE_NETWORK_RESOURCE_JOB } from '../../network/network-uses.ts'
 import { WORKER_RETRY } from '../create-disk.ts'
 import { type MachineIdInput, type MachineJobParts, readIdInput, recordRest, settling } from './machine-job.ts'
-import { disksOfMachine, ownMachineOf, releaseDisk } from './machine-records.ts'
+import { disksOfMachine, nicsOfMachine, ownMachineOf, releaseDisk, releaseNic } from './machine-records.ts'
 import { FORGET_MACHINE_TASK } from './machine-tasks.ts'
 
 export const DELETE_MACHINE_JOB = 'delete-machine'
@@ -23,6 +25,7 @@ type Plan = Readonly<{
   machine: string | null
   seed: string | null
   disks: readonly Readonly<{ id: string; goes: boolean }>[]
+  nics: readonly Readonly<{ id: string; goes: boolean }>[]
 }>
 
 async function plan({ catalog }: MachineJobParts, id: string): Promise<Plan | null> {
@@ -33,7 +36,8 @@ async function plan({ catalog }: MachineJobParts, id: string): Promise<Plan | nu
     id: disk,
     goes: own !== undefined && deleteOption === 'Delete',
   }))
-  return { machine: own?.machine ?? null, seed: own?.seed ?? null, disks }
+  const nics = nicsOfMachine(record).map(({ id: nic, deleteOption }) => ({ id: nic, goes: deleteOption === 'Delete' }))
+  return { machine: own?.machine ?? null, seed: own?.seed ?? null, disks, nics }
 }
 
 export function deleteMachineJob(parts: MachineJobParts): JobDefinition<MachineIdInput, null> {
@@ -46,20 +50,24 @@ export function deleteMachineJob(parts: MachineJobParts): JobDefinition<MachineI
       settling(job, parts, id, async () => {
         const planned = await job.step('plan', () => plan(parts, id))
         if (planned === null) return null
-        const { machine, seed, disks } = planned
+        const { machine, seed, disks, nics } = planned
         for (const [at, disk] of disks.entries()) await waitForSnapshots(job, parts, disk.id, `of disk ${at} `)
         if (machine !== null) {
           const forget = { name: machine }
           await job.step('end it', (step) => tasks.run(step, FORGET_MACHINE_TASK, forget), { retry: WORKER_RETRY })
+          await unplugCards(job, parts, { name: 'networks', cards: nics.map((nic) => nic.id) })
           await job.step('record its end', () => recordRest(parts, id, 'stopped', { wanted: 'off' }))
         }
         await job.step('let go of its disks', () =>
           catalog.write(async (trx) => {
             for (const disk of disks) await releaseDisk(trx, disk.id, source)
+            for (const nic of nics) await releaseNic(trx, nic.id, source)
           }),
         )
         for (const disk of disks.filter(({ goes }) => goes))
           await job.child(`delete ${disk.id}`, DELETE_DISK_JOB, { id: disk.id }, { queue: RESOURCE_QUEUE })
+        for (const nic of nics.filter(({ goes }) => goes))
+          await job.child(`delete ${nic.id}`, DELETE_NETWORK_RESOURCE_JOB, { id: nic.id }, { queue: RESOURCE_QUEUE })
         await job.step('forget it', async () => {
           if (seed !== null) await orders.remove(seed)
           await catalog.write((trx) => deleteResource(trx, id))

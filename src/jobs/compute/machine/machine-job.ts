@@ -19,6 +19,8 @@ import {
   type BackingChange,
   changeMachine,
   findOwnMachine,
+  hostNameFor,
+  nicsOfMachine,
   ownMachineOf,
   setDisks,
   sizeOfMachine,
@@ -31,7 +33,9 @@ import {
   STOP_MACHINE_TASK,
   type StopMachineInput,
 } from './machine-tasks.ts'
+import type { MachineNetwork } from '#engine/hypervisor'
 import { findResource, type ResourceRecord } from '#catalog'
+import { plugCards, unplugCards } from '../../network/apply-network.ts'
 
 /** Folder of the home in which orders of machines are sealed. */
 export const MACHINE_ORDERS = 'machine-orders'
@@ -86,12 +90,17 @@ async function admit(parts: MachineJobParts, id: string): Promise<Admission> {
   })
 }
 
-async function startOnWorker(parts: MachineJobParts, step: StepContext, id: string): Promise<StartedMachine> {
+async function startOnWorker(
+  parts: MachineJobParts,
+  step: StepContext,
+  id: string,
+  networks: readonly MachineNetwork[],
+): Promise<StartedMachine> {
   const { catalog, tasks, orders } = parts
   const { record, own } = await findOwnMachine(catalog, id)
   const seed = own.seed === undefined ? undefined : await orders.get(own.seed)
   const input: StartMachineInput = {
-    machine: await wantedMachine(catalog, record, own),
+    machine: await wantedMachine(catalog, record, own, networks),
     ...(seed !== undefined && { seed }),
   }
   return (await tasks.run(step, START_MACHINE_TASK, input)) as StartedMachine
@@ -109,6 +118,13 @@ async function recordStart(parts: MachineJobParts, id: string, started: StartedM
   if (own.seed !== undefined) await orders.remove(own.seed)
 }
 
+type Cards = Readonly<{ cards: readonly string[]; machine: string }>
+
+async function cardsOf({ catalog }: MachineJobParts, id: string): Promise<Cards> {
+  const { record } = await findOwnMachine(catalog, id)
+  return { cards: nicsOfMachine(record).map((nic) => nic.id), machine: hostNameFor(record) }
+}
+
 /**
  * Starts the machine, or finds it running. False when the host has no room for it: it is then as it was, and says why.
  * @param label names the steps, which are unique in a job
@@ -121,7 +137,11 @@ export async function startSteps(
 ): Promise<Admission> {
   const admission = await job.step(`${label}take its room`, () => admit(parts, id))
   if (!admission.admitted) return admission
-  const started = await job.step(`${label}start`, (step) => startOnWorker(parts, step, id), { retry: WORKER_RETRY })
+  const cards = await job.step(`${label}which cards it has`, () => cardsOf(parts, id))
+  const networks = await plugCards(job, parts, { name: `${label}networks`, ...cards })
+  const started = await job.step(`${label}start`, (step) => startOnWorker(parts, step, id, networks), {
+    retry: WORKER_RETRY,
+  })
   await job.step(`${label}record the start`, () => recordStart(parts, id, started))
   return admission
 }
@@ -145,6 +165,8 @@ export async function stopSteps(
     },
     { retry: WORKER_RETRY },
   )
+  const { cards } = await job.step(`${label}which cards it had`, () => cardsOf(parts, id))
+  await unplugCards(job, parts, { name: `${label}networks`, cards })
 }
 
 /** What a machine is when it does not run any more. */

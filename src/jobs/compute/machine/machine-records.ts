@@ -1,5 +1,4 @@
 /** Machines that Holdfast runs, as jobs read and change their records, and what their host is to make of them. */
-import { createHash } from 'node:crypto'
 import {
   type Catalog,
   type CatalogTransaction,
@@ -129,17 +128,11 @@ export async function wantedDisk(from: Catalog | CatalogTransaction, ref: Machin
   }
 }
 
-/** A network of its own for each card, which reaches nothing. */
-function networkOf({ id }: MachineNicRef): MachineNetwork {
-  const hex = createHash('sha256').update(id.toLowerCase()).digest('hex')
-  const mac = `52:54:00:${hex.slice(0, 2)}:${hex.slice(2, 4)}:${hex.slice(4, 6)}`
-  return { kind: 'user', mac, restricted: true, forwards: [] }
-}
-
 export async function wantedMachine(
   from: Catalog | CatalogTransaction,
   record: ResourceRecord,
   own: OwnMachineBacking,
+  networks: readonly MachineNetwork[],
 ): Promise<WantedMachine> {
   const { cpus, memoryMib } = sizeOfMachine(record)
   const disks: WantedDisk[] = []
@@ -153,7 +146,7 @@ export async function wantedMachine(
     memoryMib,
     agent: true,
     tags: { resource: record.id },
-    networks: nicsOfMachine(record).map(networkOf),
+    networks,
     disks,
   }
 }
@@ -180,6 +173,20 @@ export async function releaseDisk(trx: CatalogTransaction, id: string, source: C
   const { machine: _machine, ...backing } = disk.backing
   const properties = { ...propertiesOf(disk), diskState: 'Unattached' }
   await updateResource(trx, id, { body: { ...body, properties }, backing }, source)
+}
+
+/** The name by which its neighbours find it. */
+export function hostNameFor(record: ResourceRecord): string {
+  const { computerName } = (propertiesOf(record)['osProfile'] ?? {}) as Fields
+  return typeof computerName === 'string' ? computerName : record.name
+}
+
+/** Lets go of a network card: it is nobody's any more. */
+export async function releaseNic(trx: CatalogTransaction, id: string, source: ChangeSource): Promise<void> {
+  const nic = await findResource(trx, id)
+  if (nic === undefined) return
+  const { virtualMachine: _machine, ...properties } = propertiesOf(nic)
+  await updateResource(trx, id, { body: { ...nic.body, properties } }, source)
 }
 
 /** Machines that Holdfast runs, of all regions. */

@@ -85,7 +85,7 @@ export function restartMachineJob(parts: MachineJobParts): JobDefinition<Machine
           const { own } = await findOwnMachine(catalog, id)
           if (own.power === 'running') await catalog.write((trx) => movePower(trx, parts, id, { to: 'stopping' }))
         })
-        await stopSteps(job, parts, id, { how: 'ask' })
+        await stopSteps(job, parts, id, { how: 'ask', label: 'first ' })
         await job.step('record the stop', () => recordRest(parts, id, 'stopped'))
         const admission = await startSteps(job, parts, id)
         if (!admission.admitted) throw hostFull(admission.why)

@@ -22,6 +22,7 @@ import type { ArmCall, ArmReply } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
 import { beginOnce } from '../../../arm/operations.ts'
 import { type DiskOwner, planDisk, type PlannedDisk, takeDisk } from './machine-disks.ts'
+import { checkProfile, findImage, withImageDisks } from './machine-image.ts'
 import { checkNics, takeNics } from './machine-nics.ts'
 import { invalid, type MachineRequest } from './machine-request.ts'
 import { showMachine } from './machine-view.ts'
@@ -43,9 +44,11 @@ function vmIdFor(call: ArmCall, existing: ResourceRecord | undefined): string {
 }
 
 async function planDisks(call: ArmCall, owner: DiskOwner, request: MachineRequest): Promise<PlannedDisk[]> {
-  const { osDisk, dataDisks = [] } = request
+  const { osDisk, dataDisks: asked = [] } = request
+  const { image } = owner
   if (osDisk === undefined)
     throw invalid('properties.storageProfile.osDisk', 'A machine needs an OS disk: to attach, or to be made.')
+  const dataDisks = image === undefined ? asked : withImageDisks(asked, image, osDisk.deleteOption)
   const wrong = planDataDisks([], dataDisks)
   if (isRefusal(wrong)) throw invalid(wrong.target ?? '', wrong.message)
   const planned: PlannedDisk[] = []
@@ -56,7 +59,12 @@ async function planDisks(call: ArmCall, owner: DiskOwner, request: MachineReques
   return planned
 }
 
-function propertiesFor(call: ArmCall, request: MachineRequest, vmId: string, disks: readonly PlannedDisk[]): Fields {
+function propertiesFor(
+  call: ArmCall,
+  request: MachineRequest,
+  { vmId, image }: DiskOwner,
+  disks: readonly PlannedDisk[],
+): Fields {
   const { size, osProfile, nics = [], bootDiagnostics, stored } = request
   const [os, ...data] = disks
   return {
@@ -65,6 +73,7 @@ function propertiesFor(call: ArmCall, request: MachineRequest, vmId: string, dis
     timeCreated: isoTime(call.host.clock.nowMs()),
     hardwareProfile: { vmSize: must(size, 'Its size was checked').name },
     storageProfile: {
+      ...(image !== undefined && { imageReference: { ...request.imageReference, id: image.id } }),
       osDisk: must(os, 'It has an OS disk').entry,
       dataDisks: data.map(({ entry }) => entry).toSorted((a, b) => Number(a['lun']) - Number(b['lun'])),
     },
@@ -133,7 +142,9 @@ export async function createMachine(
     throw invalid('properties.hardwareProfile.vmSize', 'The size of the machine is required.')
   const group = groupId(host.subscriptionId, call.param('group'))
   const vmId = vmIdFor(call, existing)
-  const owner: DiskOwner = { id: call.id, group, groupName: call.param('group'), name, location, vmId }
+  const image = await findImage(call, request, location)
+  if (image !== undefined) checkProfile(request, image)
+  const owner: DiskOwner = { id: call.id, group, groupName: call.param('group'), name, location, vmId, image }
   const disks = await planDisks(call, owner, request)
   await checkNics(call, owner, request.nics ?? [])
   const seed = request.firstBoot === undefined ? undefined : randomUuid(host.random)
@@ -142,7 +153,7 @@ export async function createMachine(
   const made: NewMachine = {
     owner,
     tags: request.tags ?? {},
-    body: { ...request.storedTop, properties: propertiesFor(call, request, vmId, disks) },
+    body: { ...request.storedTop, properties: propertiesFor(call, request, owner, disks) },
     backing: { ...backingFor(owner, disks, request), ...(seed !== undefined && { seed }) },
     disks,
     request,

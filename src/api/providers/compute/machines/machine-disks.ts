@@ -10,7 +10,7 @@ import { bytesOfGb, isRefusal, sizeGb } from '#domain'
 import { type CreateDiskInput, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
 import type { ArmCall, ArmHost } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
-import { readOrigin } from '../disk-origin.ts'
+import { type Origin, originInImage, readOrigin } from '../disk-origin.ts'
 import { stateNow } from '../disk-view.ts'
 import { announceDiskAs, filesOf, type NewDisk } from '../disks.ts'
 import { invalid, type WishedDisk } from './machine-request.ts'
@@ -26,6 +26,8 @@ export type DiskOwner = Readonly<{
   name: string
   location: string
   vmId: string
+  /** What its disks with `FromImage` are of. */
+  image?: ResourceRecord | undefined
 }>
 
 export type PlannedDisk = Readonly<{
@@ -116,6 +118,13 @@ function bodyOfDisk(wish: WishedDisk): Fields {
   }
 }
 
+function originFor(call: ArmCall, owner: DiskOwner, wish: WishedDisk, body: Fields, wanted: number | undefined) {
+  if (wish.createOption !== 'FromImage') return readOrigin(call, body, owner.location, wanted)
+  const target = `${wish.target}.createOption`
+  if (owner.image === undefined) throw invalid(target, 'FromImage needs an imageReference.')
+  return originInImage(owner.image, wish.lun, wanted, target)
+}
+
 async function planMade(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Promise<PlannedDisk> {
   const name = madeName(owner, wish)
   const id = resourceIdIn(call.host.subscriptionId, owner.groupName, DISK_TYPE, name)
@@ -123,7 +132,7 @@ async function planMade(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Prom
   const wanted = wish.sizeGb === undefined ? undefined : bytesOfGb(wish.sizeGb)
   if (isRefusal(wanted)) throw invalid(`${wish.target}.diskSizeGB`, wanted.message)
   const body = bodyOfDisk(wish)
-  const origin = await readOrigin(call, body, owner.location, wanted)
+  const origin: Origin = await originFor(call, owner, wish, body, wanted)
   const { osType: inherited, hyperVGeneration } = origin.inherited
   const osType = wish.osType ?? (typeof inherited === 'string' ? inherited : undefined)
   const disk: NewDisk = {
@@ -131,7 +140,7 @@ async function planMade(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Prom
     location: owner.location,
     tags: {},
     origin,
-    file: await filesOf(call.host, owner.location),
+    file: await filesOf(call.host, owner.location, origin),
     managedBy: owner.id,
     diskState: 'Reserved',
   }
@@ -149,15 +158,9 @@ async function planMade(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Prom
   }
 }
 
-export async function planDisk(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Promise<PlannedDisk> {
-  switch (wish.createOption) {
-    case 'Attach':
-      return planAttached(call, owner, wish)
-    case 'FromImage':
-      throw invalid(`${wish.target}.createOption`, 'FromImage needs an imageReference that has such a disk.')
-    default:
-      return planMade(call, owner, wish)
-  }
+/** @throws ArmError when the disk cannot be this machine's */
+export function planDisk(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Promise<PlannedDisk> {
+  return wish.createOption === 'Attach' ? planAttached(call, owner, wish) : planMade(call, owner, wish)
 }
 
 /** Reserves the disk for the machine, or announces the one that is to be made for it. */

@@ -42,6 +42,7 @@ export type MachineRequest = Readonly<{
   location: string | undefined
   tags: Tags | undefined
   size: MachineSize | undefined
+  imageReference: Fields | undefined
   osDisk: WishedDisk | undefined
   /** Undefined: nothing was said of them. */
   dataDisks: readonly WishedDataDisk[] | undefined
@@ -238,6 +239,7 @@ export function readMachineRequest(given: unknown, machine: string): MachineRequ
     location: location === undefined ? undefined : readLocation(location),
     tags: tags === undefined ? undefined : readTags(tags),
     size: readSize(body),
+    imageReference: fieldAt(body, `${P}storageProfile.imageReference`) as Fields | undefined,
     osDisk: os === undefined ? undefined : readDisk(os as Fields, undefined, `${P}storageProfile.osDisk`),
     dataDisks: data?.map(readDataDisk),
     nics: readNics(body),

@@ -8,6 +8,7 @@ import {
   DELETE_MACHINE_JOB,
   disksOfMachine,
   MACHINE_TYPE,
+  nicsOfMachine,
   ownMachineOf,
   releaseDisk,
   RESOURCE_QUEUE,
@@ -120,6 +121,8 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   if (ownMachineOf(record) === undefined) return forget(call, record)
   for (const { id, deleteOption } of disksOfMachine(record))
     if (deleteOption === 'Delete') call.authorize('Microsoft.Compute/disks/delete', id)
+  for (const { id, deleteOption } of nicsOfMachine(record))
+    if (deleteOption === 'Delete') call.authorize('Microsoft.Network/networkInterfaces/delete', id)
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: 'Microsoft.Compute',
