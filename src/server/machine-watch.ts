@@ -91,7 +91,10 @@ export class MachineWatch {
     })
     if (!isSame) return
     logger.warn({ machine: record.id, cause, exitCode, crashes: noticed.crashes }, 'a machine does not run any more')
-    await this.#tell(record.id, isCrash ? 'crashed' : 'guestPowerOff', { cause, ...(exitCode !== undefined && { exitCode }) })
+    await this.#tell(record.id, isCrash ? 'crashed' : 'guestPowerOff', {
+      cause,
+      ...(exitCode !== undefined && { exitCode }),
+    })
   }
 
   async #revive(id: string): Promise<void> {

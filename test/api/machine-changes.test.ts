@@ -66,7 +66,10 @@ test('A machine that runs is changed', async (t) => {
       dataDisks.map(({ lun }) => lun),
       [2],
     )
-    const found = await world.run('m1', 'ls -d /sys/bus/scsi/devices/0:0:0:3 /sys/bus/scsi/devices/*:0:0:3 2>/dev/null | tail -1')
+    const found = await world.run(
+      'm1',
+      'ls -d /sys/bus/scsi/devices/0:0:0:3 /sys/bus/scsi/devices/*:0:0:3 2>/dev/null | tail -1',
+    )
     assert.match(found, /:0:0:3/)
   })
 
@@ -154,7 +157,10 @@ test('A machine that runs is changed', async (t) => {
     assert.match(message, /\[stdout\]\nhello o'neill; reboot from 0\n/)
     assert.match(message, /\[stderr\]\nfirst: o'neill; reboot\n/)
     assert.match(message, /exit code 3/)
-    const bad = await ask<Failure>('POST', world.url('m1', 'runCommand'), { commandId: 'RunPowerShellScript', script: ['x'] })
+    const bad = await ask<Failure>('POST', world.url('m1', 'runCommand'), {
+      commandId: 'RunPowerShellScript',
+      script: ['x'],
+    })
     assert.equal(bad.body.error.code, 'UnsupportedField')
   })
 
@@ -181,7 +187,8 @@ test('A machine that runs is changed', async (t) => {
     const made = dataDisks.find(({ lun }) => lun === 2)?.managedDisk.id ?? ''
     await world.delete('m1')
     assert.equal((await ask('GET', `${made}?${VERSION}`)).status, 404)
-    for (const name of ['a', 'b', 'os1']) assert.equal((await world.disk(name)).properties.diskState, 'Unattached', name)
+    for (const name of ['a', 'b', 'os1'])
+      assert.equal((await world.disk(name)).properties.diskState, 'Unattached', name)
   })
 })
 

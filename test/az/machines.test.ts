@@ -76,7 +76,10 @@ test('az: machines', { skip: azMissing() }, async (t) => {
           listed.map(({ name }) => name),
           ['vm1'],
         )
-        assert.match(await guest('vm1', 'cat /sys/class/net/eth0/address'), new RegExp(made.macAddress.replaceAll('-', ':'), 'i'))
+        assert.match(
+          await guest('vm1', 'cat /sys/class/net/eth0/address'),
+          new RegExp(made.macAddress.replaceAll('-', ':'), 'i'),
+        )
       },
       MACHINES,
       NETWORKS,
@@ -86,7 +89,13 @@ test('az: machines', { skip: azMissing() }, async (t) => {
       'vm run-command invoke; boot-diagnostics get-boot-log',
       async () => {
         const script = ['--command-id', 'RunShellScript', '--scripts', 'echo hello $1', '--parameters', 'world']
-        const ran = await az.run<{ value: { message: string }[] }>('vm', 'run-command', 'invoke', ...at('vm1'), ...script)
+        const ran = await az.run<{ value: { message: string }[] }>(
+          'vm',
+          'run-command',
+          'invoke',
+          ...at('vm1'),
+          ...script,
+        )
         assert.match(ran.value[0]?.message ?? '', /\[stdout\]\nhello world\n/)
         await az.shell(`az vm boot-diagnostics get-boot-log -g rg1 -n vm1 > /dev/null`).catch(() => undefined)
       },
@@ -97,7 +106,20 @@ test('az: machines', { skip: azMissing() }, async (t) => {
     await flow(
       'vm disk attach --new, attach, detach; vm update; vm resize',
       async () => {
-        await az.run('vm', 'disk', 'attach', '-g', 'rg1', '--vm-name', 'vm1', '--name', 'data1', '--new', '--size-gb', '1')
+        await az.run(
+          'vm',
+          'disk',
+          'attach',
+          '-g',
+          'rg1',
+          '--vm-name',
+          'vm1',
+          '--name',
+          'data1',
+          '--new',
+          '--size-gb',
+          '1',
+        )
         await az.run('disk', 'create', ...at('data2'), '--size-gb', '1')
         await az.run('vm', 'disk', 'attach', '-g', 'rg1', '--vm-name', 'vm1', '--name', 'data2')
         const { storageProfile } = await show('vm1')
@@ -140,7 +162,14 @@ test('az: machines', { skip: azMissing() }, async (t) => {
       'image create --source a machine; vm create --image, with a password, and several by --count',
       async () => {
         await az.run('image', 'create', ...at('img1'), '--source', 'vm1')
-        const login = ['--admin-username', 'ops', '--admin-password', 'Correct-horse-7!x', '--authentication-type', 'password']
+        const login = [
+          '--admin-username',
+          'ops',
+          '--admin-password',
+          'Correct-horse-7!x',
+          '--authentication-type',
+          'password',
+        ]
         const network = ['--vnet-name', 'vm1VNET', '--subnet', 'vm1Subnet']
         await az.run('vm', 'create', ...at('vm2'), '--image', 'img1', ...login, ...SIZE, ...network)
         assert.equal((await show('vm2')).storageProfile.dataDisks.length, 1, 'the image has a data disk')

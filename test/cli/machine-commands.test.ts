@@ -27,7 +27,18 @@ test('A machine is made, looked at, changed, stopped, started and deleted', asyn
   await home.serve()
   await home.run('group', 'create', 'web', '-l', 'eastus')
   const size = ['--size', 'Holdfast_1x64']
-  const made = await home.run<Resource>('machine', 'create', 'm1', '-g', 'web', '--empty', '1G', ...size, '--new-data', '1G')
+  const made = await home.run<Resource>(
+    'machine',
+    'create',
+    'm1',
+    '-g',
+    'web',
+    '--empty',
+    '1G',
+    ...size,
+    '--new-data',
+    '1G',
+  )
   assert.equal(made.properties['provisioningState'], 'Succeeded')
   const table = await text('machine', 'list', '-g', 'web')
   assert.match(table, /NAME +GROUP +LOCATION +SIZE +POWER +AGENT\n.*m1 +web +eastus +Holdfast_1x64 +running +Not Ready/)

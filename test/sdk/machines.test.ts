@@ -17,7 +17,11 @@ test('machines by the SDK', async (t) => {
   const { resources, compute } = world.clients
   const { virtualMachines, disks } = compute
   await resources.resourceGroups.createOrUpdate(GROUP, { location })
-  const disk = await disks.createOrUpdate(GROUP, 'os1', { location, diskSizeGB: 1, creationData: { createOption: 'Empty' } })
+  const disk = await disks.createOrUpdate(GROUP, 'os1', {
+    location,
+    diskSizeGB: 1,
+    creationData: { createOption: 'Empty' },
+  })
   const power = async (): Promise<string | undefined> => {
     const { statuses = [] } = await virtualMachines.instanceView(GROUP, 'm1')
     return statuses.find(({ code }) => code?.startsWith('PowerState/') === true)?.code

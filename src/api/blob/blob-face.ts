@@ -33,9 +33,7 @@ export class BlobFace {
     if (first === 'blob') {
       hijack()
       await this.#answer(request, response, (call) =>
-        call.url.pathname.startsWith('/blob/machine/')
-          ? serveMachineBlob(this.#host, call)
-          : this.#disks.serve(call),
+        call.url.pathname.startsWith('/blob/machine/') ? serveMachineBlob(this.#host, call) : this.#disks.serve(call),
       )
       return true
     }

@@ -26,15 +26,7 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
   [
     'docs/api/machines.md',
-    [
-      MACHINE_FIELDS,
-      DATA_DISK_FIELDS,
-      NIC_FIELDS,
-      SSH_KEY_FIELDS,
-      ATTACH_FIELDS,
-      DETACH_FIELDS,
-      RUN_COMMAND_FIELDS,
-    ],
+    [MACHINE_FIELDS, DATA_DISK_FIELDS, NIC_FIELDS, SSH_KEY_FIELDS, ATTACH_FIELDS, DETACH_FIELDS, RUN_COMMAND_FIELDS],
   ],
   ['docs/api/images.md', [IMAGE_FIELDS, IMAGE_DATA_DISK_FIELDS, PLATFORM_IMAGE_FIELDS]],
   ['docs/api/restore-points.md', [COLLECTION_FIELDS, RESTORE_POINT_FIELDS]],

@@ -4,7 +4,14 @@ import type { Command } from 'commander'
 import { messageOf } from '#base'
 import { CliError } from '../errors.ts'
 import { parseSize } from '../size.ts'
-import { type ApiContext, conclude, makeApiCommand, runApiCommand, type WaitOptions, withWaitOption } from './api-command.ts'
+import {
+  type ApiContext,
+  conclude,
+  makeApiCommand,
+  runApiCommand,
+  type WaitOptions,
+  withWaitOption,
+} from './api-command.ts'
 import { wholeGib } from './disk.ts'
 import { MACHINE, MACHINE_TYPE, type MachineJson } from './machine-kind.ts'
 import type { ResourceJson } from './resource-json.ts'

@@ -27,7 +27,10 @@ function parameterOf(pair: string, at: number): Readonly<{ name: string; value: 
 
 /** Line breaks and tabs stay, everything else that could steer a terminal is shown as it is written. */
 function printableText(text: string): string {
-  return text.split('\n').map((line) => line.split('\t').map(printable).join('\t')).join('\n')
+  return text
+    .split('\n')
+    .map((line) => line.split('\t').map(printable).join('\t'))
+    .join('\n')
 }
 
 async function run(context: ApiContext, name: string, options: RunOptions): Promise<Shown> {
@@ -44,7 +47,8 @@ export function runCommandCommand(): Command {
   const command = makeApiCommand({
     usage: 'run-command <name>',
     summary: 'run a shell script in the guest, through its agent',
-    description: 'The script runs as root and only once. What it wrote is shown, the last 4096 bytes of each of its outputs.',
+    description:
+      'The script runs as root and only once. What it wrote is shown, the last 4096 bytes of each of its outputs.',
     examples: [
       'holdfast machine run-command web1 -g web --script "uptime" "df -h"',
       'holdfast machine run-command web1 -g web --file fix.sh --parameters level=3',
@@ -60,11 +64,7 @@ export function runCommandCommand(): Command {
 
 type Diagnostics = Readonly<{ consoleScreenshotBlobUri: string; serialConsoleLogBlobUri: string }>
 
-async function fetched(
-  { client }: ApiContext,
-  id: string,
-  field: keyof Diagnostics,
-): Promise<Buffer> {
+async function fetched({ client }: ApiContext, id: string, field: keyof Diagnostics): Promise<Buffer> {
   const answer = await client.ask('POST', `${id}/retrieveBootDiagnosticsData`)
   const url = (answer.body as Diagnostics)[field]
   const response = await client.http.open({ method: 'GET', url, headers: {}, signal: client.signal })
@@ -98,7 +98,10 @@ async function writeNew(path: string, bytes: Buffer, force: boolean): Promise<vo
     await writeFile(path, bytes, { flag: force ? 'w' : 'wx' })
   } catch (cause) {
     if (errnoOf(cause) !== 'EEXIST') throw cause
-    throw new CliError('usage_invalid', `There is a file ${path} already.`, { cause, hint: 'Say --force to replace it.' })
+    throw new CliError('usage_invalid', `There is a file ${path} already.`, {
+      cause,
+      hint: 'Say --force to replace it.',
+    })
   }
 }
 

@@ -11,7 +11,15 @@ import {
 } from './api-command.ts'
 import { confirmed, type ConfirmOptions } from './confirm.ts'
 import { MACHINE, MACHINE_TYPE, type MachineJson } from './machine-kind.ts'
-import { type GroupOptions, idOf, nameOf, type TargetOptions, targetsOf, withGroupOption, withTargetOptions } from './targets.ts'
+import {
+  type GroupOptions,
+  idOf,
+  nameOf,
+  type TargetOptions,
+  targetsOf,
+  withGroupOption,
+  withTargetOptions,
+} from './targets.ts'
 
 type PowerOptions = TargetOptions & WaitOptions
 
@@ -81,7 +89,10 @@ export function deallocateCommand(): Command {
 }
 
 export function restartCommand(): Command {
-  return powerCommand({ word: 'restart', summary: 'shut machines down and start them again', doing: 'Restarting' }, () => 'restart')
+  return powerCommand(
+    { word: 'restart', summary: 'shut machines down and start them again', doing: 'Restarting' },
+    () => 'restart',
+  )
 }
 
 export function generalizeCommand(): Command {

@@ -15,11 +15,7 @@ test('planDataDisks() keeps what is named as it is, in any case, and what is not
 })
 
 test('planDataDisks() removes what is missing or to be detached, and adds what is new or another at its place', () => {
-  const wanted = [
-    { lun: 0, id: '/disks/C' },
-    { lun: 3, id: '/disks/B', toBeDetached: true },
-    { lun: 5 },
-  ]
+  const wanted = [{ lun: 0, id: '/disks/C' }, { lun: 3, id: '/disks/B', toBeDetached: true }, { lun: 5 }]
   const plan = planDataDisks(before, wanted)
   assert.ok(!isRefusal(plan))
   assert.deepEqual(plan.removed, [0, 3])

@@ -71,14 +71,7 @@ export type OwnMachineBacking = Readonly<{
   stateBefore?: string
 }>
 
-export const MACHINE_COMMANDS = [
-  'start',
-  'powerOff',
-  'deallocate',
-  'restart',
-  'generalize',
-  'runCommand',
-] as const
+export const MACHINE_COMMANDS = ['start', 'powerOff', 'deallocate', 'restart', 'generalize', 'runCommand'] as const
 export type MachineCommand = (typeof MACHINE_COMMANDS)[number]
 
 const NEEDS_RUNNING = 'The operation requires the VM to be running (or set to run).'

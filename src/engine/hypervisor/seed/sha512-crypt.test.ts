@@ -14,11 +14,7 @@ const KNOWN: readonly (readonly [password: string, salt: string, hash: string])[
     'toolongsaltstrin',
     '$6$toolongsaltstrin$lQ8jolhgVRVhY4b5pZKaysCLi0QBxGoNeKQzQ3glMhwllF7oGDZxUhx1yxdYcz/e1JSbq3y6JMxxl8audkUEm0',
   ],
-  [
-    'pässwörd',
-    'ab',
-    '$6$ab$MpxrX4b2nB2ONj1vFkTxO1WziUU7H5i50b94RpB.4R9rTnXToJEHZjpxG8xZMZoIP0oKonPlfDSUHBVy8G4yg.',
-  ],
+  ['pässwörd', 'ab', '$6$ab$MpxrX4b2nB2ONj1vFkTxO1WziUU7H5i50b94RpB.4R9rTnXToJEHZjpxG8xZMZoIP0oKonPlfDSUHBVy8G4yg.'],
   [
     'a very much longer text to encrypt.  This one even stretches over morethan one line.',
     'anotherlongsalts',

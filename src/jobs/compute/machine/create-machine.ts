@@ -8,7 +8,14 @@ import { findResource } from '#catalog'
 import type { JobContext, JobDefinition } from '../../port.ts'
 import { RESOURCE_QUEUE } from '../../resources/delete-group.ts'
 import { CREATE_DISK_JOB, type CreateDiskInput } from '../create-disk.ts'
-import { type MachineIdInput, type MachineJobParts, readIdInput, recordRest, settling, startSteps } from './machine-job.ts'
+import {
+  type MachineIdInput,
+  type MachineJobParts,
+  readIdInput,
+  recordRest,
+  settling,
+  startSteps,
+} from './machine-job.ts'
 import { type BackingChange, changeMachine, findOwnMachine } from './machine-records.ts'
 
 export const CREATE_MACHINE_JOB = 'create-machine'

@@ -15,7 +15,14 @@ import { unplugCards } from '../../network/apply-network.ts'
 import { DELETE_NETWORK_RESOURCE_JOB } from '../../network/network-uses.ts'
 import { WORKER_RETRY } from '../create-disk.ts'
 import { type MachineIdInput, type MachineJobParts, readIdInput, recordRest, settling } from './machine-job.ts'
-import { changeMachine, disksOfMachine, nicsOfMachine, ownMachineOf, releaseDisk, releaseNic } from './machine-records.ts'
+import {
+  changeMachine,
+  disksOfMachine,
+  nicsOfMachine,
+  ownMachineOf,
+  releaseDisk,
+  releaseNic,
+} from './machine-records.ts'
 import { FORGET_MACHINE_TASK } from './machine-tasks.ts'
 
 export const DELETE_MACHINE_JOB = 'delete-machine'

@@ -28,10 +28,6 @@ export async function takenRoom(from: Catalog | CatalogTransaction, except: stri
 }
 
 /** Why a machine of the size cannot be beside those that are; undefined when it can. */
-export async function whyNotHere(
-  trx: CatalogTransaction,
-  id: string,
-  size: MachineSize,
-): Promise<string | undefined> {
+export async function whyNotHere(trx: CatalogTransaction, id: string, size: MachineSize): Promise<string | undefined> {
   return whyNoRoom(await hostRoom(trx), await takenRoom(trx, id), size)
 }

@@ -23,7 +23,10 @@ export type MachineHostParts = Readonly<{
 const NAME_BYTES_MAX = 73
 
 /** Where sockets may lie that have a path of at most 107 bytes. */
-export function machineRoots(stateFolder: string, environment: MachineHostParts['environment'] = process.env): QemuRoots {
+export function machineRoots(
+  stateFolder: string,
+  environment: MachineHostParts['environment'] = process.env,
+): QemuRoots {
   const machinesFolder = join(stateFolder, 'machines')
   const own = join(stateFolder, 'run', 'm')
   if (Buffer.byteLength(own) + NAME_BYTES_MAX <= UNIX_PATH_BYTES_MAX) return { machinesFolder, runtimeFolder: own }

@@ -66,12 +66,7 @@ export async function movePower(
   if (own === undefined) return
   const isBetween = to === 'starting' || to === 'stopping' || to === 'deallocating'
   const powerBefore = isBetween ? (own.powerBefore ?? settledPower(own.power)) : undefined
-  await changeMachine(
-    trx,
-    id,
-    { backing: { ...more, power: powerMove(own.power, to), powerBefore } },
-    parts.source,
-  )
+  await changeMachine(trx, id, { backing: { ...more, power: powerMove(own.power, to), powerBefore } }, parts.source)
 }
 
 type Admission = Readonly<{ admitted: true } | { admitted: false; why: string }>
@@ -130,12 +125,7 @@ async function cardsOf({ catalog }: MachineJobParts, id: string): Promise<Cards>
  * Starts the machine, or finds it running. False when the host has no room for it: it is then as it was, and says why.
  * @param label names the steps, which are unique in a job
  */
-export async function startSteps(
-  job: JobContext,
-  parts: MachineJobParts,
-  id: string,
-  label = '',
-): Promise<Admission> {
+export async function startSteps(job: JobContext, parts: MachineJobParts, id: string, label = ''): Promise<Admission> {
   const admission = await job.step(`${label}take its room`, () => admit(parts, id))
   if (!admission.admitted) return admission
   const cards = await job.step(`${label}which cards it has`, () => cardsOf(parts, id))

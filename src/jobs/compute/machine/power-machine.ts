@@ -109,7 +109,9 @@ export function reviveMachineJob(parts: MachineJobParts): JobDefinition<MachineI
           throw error
         })
         if (found?.record.state !== 'Succeeded') return false
-        return found.own.wanted === 'running' && found.own.power === 'stopped' && ruleCommand('start', found.own) === 'go'
+        return (
+          found.own.wanted === 'running' && found.own.power === 'stopped' && ruleCommand('start', found.own) === 'go'
+        )
       })
       if (!isWanted) return false
       const start = async (): Promise<boolean> => {

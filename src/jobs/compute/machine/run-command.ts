@@ -63,7 +63,12 @@ function endOf(bytes: Buffer): string {
   return bytes.subarray(Math.max(0, bytes.length - OUTPUT_BYTES_MAX)).toString('utf8')
 }
 
-async function untilOver(host: MachineHost, socket: string, pid: number, context: TaskContext): Promise<GuestExecResult> {
+async function untilOver(
+  host: MachineHost,
+  socket: string,
+  pid: number,
+  context: TaskContext,
+): Promise<GuestExecResult> {
   const { clock } = host
   const endMs = clock.monotonicMs() + SCRIPT_MS_MAX
   for (;;) {
@@ -110,7 +115,8 @@ export function runCommandTask(host: MachineHost): TaskHandler {
 
 /** As Azure's `RunShellScript` answers: the script's own exit code changes nothing about the operation's success. */
 function shown({ exitCode, stdout, stderr }: Ran): RunCommandOutput {
-  const head = exitCode === 0 ? 'Enable succeeded: ' : `Enable failed: the script ended with the exit code ${exitCode}. `
+  const head =
+    exitCode === 0 ? 'Enable succeeded: ' : `Enable failed: the script ended with the exit code ${exitCode}. `
   const message = `${head}\n[stdout]\n${stdout}\n[stderr]\n${stderr}`
   const code = exitCode === 0 ? 'ProvisioningState/succeeded' : 'ProvisioningState/failed'
   const displayStatus = exitCode === 0 ? 'Provisioning succeeded' : 'Provisioning failed'

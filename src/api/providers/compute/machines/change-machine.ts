@@ -131,13 +131,17 @@ async function begin(
   plan: MachineChangePlan,
   request: unknown,
   apply: (now: ResourceRecord) => Parameters<typeof updateResource>[2],
-  how: Readonly<{ action: string; reply: 'resource' | 'output' }> = { action: `${MACHINE_TYPE}/write`, reply: 'resource' },
+  how: Readonly<{ action: string; reply: 'resource' | 'output' }> = {
+    action: `${MACHINE_TYPE}/write`,
+    reply: 'resource',
+  },
 ): Promise<BegunOperation> {
   const { host } = call
   const owner = ownerOf(call, record)
   const announce = async (trx: CatalogTransaction): Promise<void> => {
     const now = await findResource(trx, record.id)
-    if (now?.state !== 'Succeeded') throw new ArmError('Conflict', `The machine '${record.name}' is ${now?.state ?? 'gone'}.`)
+    if (now?.state !== 'Succeeded')
+      throw new ArmError('Conflict', `The machine '${record.name}' is ${now?.state ?? 'gone'}.`)
     await updateResource(trx, record.id, { ...apply(now), state: 'Updating' }, changeSourceOf(host))
     for (const disk of plan.planned) await takeDisk(host, trx, owner, disk)
   }

@@ -167,11 +167,7 @@ export async function runCommand(call: ArmCall): Promise<ArmReply> {
 }
 
 /** Marks it as being deleted; what it was stands beside, should that fail. */
-export async function announceDeletion(
-  call: ArmCall,
-  trx: CatalogTransaction,
-  record: ResourceRecord,
-): Promise<void> {
+export async function announceDeletion(call: ArmCall, trx: CatalogTransaction, record: ResourceRecord): Promise<void> {
   const now = await findResource(trx, record.id)
   if (now === undefined) return
   const stateBefore = now.backing['stateBefore'] ?? now.state

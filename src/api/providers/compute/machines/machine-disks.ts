@@ -130,7 +130,8 @@ async function planMade(call: ArmCall, owner: DiskOwner, wish: WishedDisk): Prom
   const id = resourceIdIn(call.host.subscriptionId, owner.groupName, DISK_TYPE, name)
   call.authorize(`${DISK_TYPE}/write`, id)
   const there = await findResource(call.host.catalog, id)
-  const isForeign = there !== undefined && there.state !== 'Failed' && !sameId(String(there.body['managedBy']), owner.id)
+  const isForeign =
+    there !== undefined && there.state !== 'Failed' && !sameId(String(there.body['managedBy']), owner.id)
   if (isForeign) throw new ArmError('Conflict', `There is a disk '${id}' already.`, { target: `${wish.target}.name` })
   const wanted = wish.sizeGb === undefined ? undefined : bytesOfGb(wish.sizeGb)
   if (isRefusal(wanted)) throw invalid(`${wish.target}.diskSizeGB`, wanted.message)
@@ -181,7 +182,8 @@ export async function takeDisk(
     if (!isOurs) await announceDiskAs(host, trx, { id, group: owner.group, name: make.name }, make.disk)
     return
   }
-  if (now === undefined) throw new ArmError('ResourceNotFound', `The disk '${id}' was not found.`, { target: wish.target })
+  if (now === undefined)
+    throw new ArmError('ResourceNotFound', `The disk '${id}' was not found.`, { target: wish.target })
   const why = whyNotAttach(now, owner, host.clock.nowMs())
   if (why !== undefined) throw refuseAttach(now, why, wish.target)
   const { grant: _grant, ...backing } = now.backing

@@ -114,7 +114,11 @@ function readDisk(entry: Fields, lun: number | undefined, target: string): Wishe
     name: textAt(entry, 'name'),
     sizeGb: fieldAt(entry, 'diskSizeGB'),
     osType: fieldAt(entry, 'osType') === undefined ? undefined : choice(fieldAt(entry, 'osType'), OS_TYPES, 'Linux'),
-    caching: choice(fieldAt(entry, 'caching'), ['ReadOnly', 'ReadWrite', 'None'], lun === undefined ? 'ReadWrite' : 'None'),
+    caching: choice(
+      fieldAt(entry, 'caching'),
+      ['ReadOnly', 'ReadWrite', 'None'],
+      lun === undefined ? 'ReadWrite' : 'None',
+    ),
     deleteOption: choice(fieldAt(entry, 'deleteOption'), ['Delete', 'Detach'], 'Detach'),
     storageAccountType: textAt(entry, 'managedDisk.storageAccountType'),
     toBeDetached: fieldAt(entry, 'toBeDetached') === true,
@@ -189,8 +193,7 @@ function readProfile(body: unknown, machine: string, userData: string | undefine
   if (fieldAt(body, 'properties.osProfile') === undefined) return undefined
   const keys = readKeys(body)
   const hostName = textAt(body, `${U}computerName`) ?? machine
-  if (!HOST_NAME.test(hostName))
-    throw invalid(`${U}computerName`, `'${hostName}' cannot be the name of a host.`)
+  if (!HOST_NAME.test(hostName)) throw invalid(`${U}computerName`, `'${hostName}' cannot be the name of a host.`)
   const admin = readAdmin(
     body,
     keys.map(({ keyData }) => keyData),
@@ -220,7 +223,10 @@ function readSize(body: unknown): MachineSize | undefined {
   if (name === undefined) return undefined
   const size = findMachineSize(name)
   if (size !== undefined) return size
-  throw invalid(target, `The value '${name}' of vmSize is no size that is known here. List sizes, or say Holdfast_1x512.`)
+  throw invalid(
+    target,
+    `The value '${name}' of vmSize is no size that is known here. List sizes, or say Holdfast_1x512.`,
+  )
 }
 
 /** @param machine its name, which its guest has where nothing else is said */

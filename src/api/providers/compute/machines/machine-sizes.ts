@@ -94,7 +94,12 @@ async function listUsages(call: ArmCall): Promise<ArmReply> {
   const sum = (of: (one: (typeof taken)[number]) => number): number => taken.reduce((total, one) => total + of(one), 0)
   return ok({
     value: [
-      usage('cores', 'Processors of machines that hold their host', sum(({ cpus }) => cpus), Math.min(LIMIT_MAX, room.cpus)),
+      usage(
+        'cores',
+        'Processors of machines that hold their host',
+        sum(({ cpus }) => cpus),
+        Math.min(LIMIT_MAX, room.cpus),
+      ),
       usage(
         'memoryMib',
         'Memory (MiB) of machines that hold their host',
@@ -128,5 +133,10 @@ export const machineSizeRoutes: readonly ArmRoute[] = [
     access: 'signed-in',
     handle: listSkus,
   },
-  { method: 'GET', path: `${ONE}/vmSizes`, action: 'Microsoft.Compute/virtualMachines/vmSizes/read', handle: listSizesOfMachine },
+  {
+    method: 'GET',
+    path: `${ONE}/vmSizes`,
+    action: 'Microsoft.Compute/virtualMachines/vmSizes/read',
+    handle: listSizesOfMachine,
+  },
 ]

@@ -52,7 +52,10 @@ async function adoptedView({ clock }: ArmHost, record: ResourceRecord): Promise<
 }
 
 /** Undefined when the host does not know it (it never ran), or cannot be asked. */
-async function reportOf({ machines }: ArmHost, own: OwnMachineBacking): Promise<MachineReport | 'unreachable' | undefined> {
+async function reportOf(
+  { machines }: ArmHost,
+  own: OwnMachineBacking,
+): Promise<MachineReport | 'unreachable' | undefined> {
   if (own.power === 'deallocated') return undefined
   try {
     return await machines.report(own.machine)
@@ -101,9 +104,7 @@ async function ownView(host: ArmHost, record: ResourceRecord, own: OwnMachineBac
     vmAgent: agentView(report, time),
     disks: disksOfMachine(record).map(({ id }) => ({
       name: id.split('/').at(-1),
-      statuses: [
-        { code: 'ProvisioningState/succeeded', level: 'Info', displayStatus: 'Provisioning succeeded', time },
-      ],
+      statuses: [{ code: 'ProvisioningState/succeeded', level: 'Info', displayStatus: 'Provisioning succeeded', time }],
     })),
     extensions: [],
     ...(((bootDiagnostics ?? {}) as Fields)['enabled'] === true && { bootDiagnostics: {} }),

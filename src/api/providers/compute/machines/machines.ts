@@ -52,7 +52,11 @@ async function list(call: ArmCall): Promise<ArmReply> {
   const { host } = call
   const { group, location } = call.params
   const within = group === undefined ? {} : { group: groupId(host.subscriptionId, group) }
-  const records = await listResources(host.catalog, { subscription: host.subscriptionId, type: MACHINE_TYPE, ...within })
+  const records = await listResources(host.catalog, {
+    subscription: host.subscriptionId,
+    type: MACHINE_TYPE,
+    ...within,
+  })
   const readable = records.filter(
     (record) =>
       call.may(`${MACHINE_TYPE}/read`, record.id) &&
@@ -171,4 +175,3 @@ export const machineRoutes: readonly ArmRoute[] = [
   adoptMachineRoute,
   ...machineSizeRoutes,
 ]
-
