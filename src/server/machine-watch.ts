@@ -68,7 +68,8 @@ export class MachineWatch {
     const sightings = asked.length === 0 ? [] : await machines.look()
     const byName = new Map(sightings.map((sighting) => [sighting.name, sighting]))
     for (const found of asked) await this.#compare(found, byName.get(found.own.machine))
-    for (const { record } of settled) await this.#revive(record.id)
+    for (const { record, own } of settled)
+      if (own.power === 'stopped' && own.wanted === 'running') await this.#revive(record.id)
   }
 
   async #compare({ record, own }: Found, sighting: MachineSighting | undefined): Promise<void> {

@@ -133,7 +133,7 @@ test('kill -9 of the worker while machines are stopped and started: each is what
       ['deallocate', 0],
       ['start', 1],
     ] as const) {
-      const answer = await world.client.ask('POST', `${world.url('m1', action)}`)
+      const answer = await world.client.ask('POST', world.url('m1', action))
       assert.equal(answer.status, 202, answer.text)
       await new Promise((resolve) => setTimeout(resolve, ms))
       await world.kill('worker')

@@ -89,15 +89,8 @@ const RULES: Readonly<Record<MachineCommand, Readonly<Record<'running' | 'stoppe
 
 /** The state in which a machine rests, for one whose operation was given up. */
 export function settledPower(power: MachinePowerState): 'running' | 'stopped' | 'deallocated' {
-  switch (power) {
-    case 'running':
-    case 'stopping':
-      return 'running'
-    case 'deallocated':
-      return 'deallocated'
-    default:
-      return 'stopped'
-  }
+  if (power === 'running' || power === 'stopping') return 'running'
+  return power === 'deallocated' ? 'deallocated' : 'stopped'
 }
 
 export function ruleCommand(

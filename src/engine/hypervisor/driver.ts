@@ -100,8 +100,11 @@ export type SerialLog = Readonly<{ bytes: Buffer; truncated: boolean }>
 export interface Hypervisor {
   readonly driver: 'qemu' | 'libvirt'
 
-  /** All machines of this host and what they are now; also after a restart of ours or of the host. */
-  discover(): Promise<Discovery>
+  /**
+   * All machines of this host and what they are now; also after a restart of ours or of the host. Without `monitors` their
+   * QEMUs are only seen, not asked: cheap enough for every second, and one that is paused counts as running.
+   */
+  discover(options?: Readonly<{ monitors?: boolean }>): Promise<Discovery>
   /** @throws `machine_not_found`, `machine_invalid`. */
   describe(name: string): Promise<MachineStatus>
 

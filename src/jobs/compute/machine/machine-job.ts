@@ -46,6 +46,7 @@ export type MachineIdInput = Readonly<{ id: string }>
 /** Guests take their time to end their services; then the plug is pulled. */
 export const SHUTDOWN_MS_MAX = 90_000
 
+// oxlint-disable-next-line typescript/no-unnecessary-type-parameters
 export function readIdInput<T extends MachineIdInput>(given: unknown): T {
   const isRecord = typeof given === 'object' && given !== null && 'id' in given
   if (isRecord && typeof given.id === 'string') return given as T

@@ -67,7 +67,7 @@ export class HostMachines implements MachineService {
   }
 
   async look(): Promise<readonly MachineSighting[]> {
-    return (await this.#host.hypervisor.discover()).machines.map(sightingOf)
+    return (await this.#host.hypervisor.discover({ monitors: false })).machines.map(sightingOf)
   }
 
   async report(name: string): Promise<MachineReport> {

@@ -129,7 +129,7 @@ function readScript(body: unknown): GuestScript {
   const script = fieldAt(body, 'script')
   if (!Array.isArray(script) || script.length === 0 || !script.every((line) => typeof line === 'string'))
     throw invalid('script', 'RunShellScript needs the lines of a script.')
-  const lines = script as string[]
+  const lines: readonly string[] = script
   if (lines.join('\n').length > SCRIPT_CHARS_MAX)
     throw invalid('script', `A script has at most ${SCRIPT_CHARS_MAX} characters.`)
   const given = fieldAt(body, 'parameters') ?? []

@@ -38,7 +38,8 @@ async function listSizesOfMachine(call: ArmCall): Promise<ArmReply> {
 }
 
 function skuView({ name, cpus, memoryMib }: MachineSize, locations: readonly string[]) {
-  const [tier, size = name] = [name.split('_')[0], name.split('_').slice(1).join('_')]
+  const [tier, ...words] = name.split('_')
+  const size = words.join('_')
   const capabilities = {
     vCPUs: String(cpus),
     MemoryGB: String(memoryMib / 1024),
