@@ -79,6 +79,7 @@ const CODES: Readonly<Record<string, number>> = {
   region_without_store: EXIT.notFound,
   region_without_pool: EXIT.notFound,
   disk_not_there: EXIT.notFound,
+  card_not_there: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
   system_error: EXIT.outside,

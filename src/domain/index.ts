@@ -85,6 +85,71 @@ export {
   type SourceSnapshot,
   whyNotCopy,
 } from './compute/snapshot.ts'
+export { DATA_DISKS_MAX, type DataDiskEntry, type DataDiskPlan, freeLun, planDataDisks } from './compute/data-disks.ts'
+export {
+  MACHINE_COMMANDS,
+  MACHINE_POWER_MOVES,
+  MACHINE_POWERS,
+  MACHINE_PROVISIONINGS,
+  type MachineCommand,
+  type MachinePowerState,
+  type MachineProvisioning,
+  type MachineRunEnd,
+  type MachineStatusLine,
+  machineStatusLines,
+  mayPowerBecome,
+  noticeEnd,
+  type NoticedEnd,
+  type OwnMachineBacking,
+  powerMove,
+  restartDelayMs,
+  ruleCommand,
+  settledPower,
+} from './compute/machine.ts'
+export { findMachineSize, type HostRoom, MACHINE_SIZES, type MachineSize, whyNoRoom } from './compute/sizes.ts'
+export {
+  formatIpv4,
+  formatPrefix,
+  holdsAddress,
+  type Ipv4,
+  overlap,
+  parseIpv4,
+  parsePrefix,
+  type Prefix,
+} from './network/ipv4.ts'
+export {
+  addressSpaceFault,
+  gatewayOf,
+  isNetworkRefusal,
+  type NamedPrefix,
+  type NetworkRefusal,
+  type NetworkRefusalCode,
+  nextAddress,
+  readPrefix,
+  staticAddressFault,
+  subnetFault,
+  usableCount,
+} from './network/address-space.ts'
+export {
+  type Access,
+  ALL_PORTS,
+  DEFAULT_RULES,
+  type Direction,
+  formatPeer,
+  mayDenyInside,
+  type Peer,
+  type PortRange,
+  PRIORITY_MAX,
+  PRIORITY_MIN,
+  readPeer,
+  readPorts,
+  RULE_PROTOCOLS,
+  type RuleProtocol,
+  type SecurityRule,
+  SERVICE_TAGS,
+} from './network/security-rules.ts'
+export { assignHostPorts, forwardedPorts, type GuestPort, type HostForward, USUAL_PORTS } from './network/forwards.ts'
+export { makeRuleset, type RulesetCard, type RulesetForward, type RulesetInput } from './network/ruleset.ts'
 export {
   baseName,
   type BasesSeen,

@@ -12,7 +12,7 @@ export { type Face, type FaceOptions, type FaceRecord, openFace } from './face/o
 export { faceOptionsOf } from './face/face-options.ts'
 export { type Home, homeFolder, openHome } from './home.ts'
 export { initHome, type Initialised } from './init-home.ts'
-export { bytesSocketPath, defineJobs, scheduleJobs, workerTasks } from './jobs-of-serve.ts'
+export { bytesSocketPath, defineJobs, openNetworks, scheduleJobs, workerTasks } from './jobs-of-serve.ts'
 export { runServe, runWorker, type ServeCommand, type WorkerCommand, workerLogger } from './run-process.ts'
 export { type Health, serve, type Served, type ServeOptions, type ServeParts } from './serve.ts'
 export type { ProcessEntry, Restart } from './start-process.ts'

@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { type Clock, type Random, randomUuid, WRITER } from '#base'
 import type { ChangeSource } from '#catalog'
+import { NetworkHost } from '#engine/hypervisor'
 import {
   BACKUP_TASK,
   backupJob,
@@ -9,18 +10,28 @@ import {
   ByteServer,
   computeTasks,
   defineComputeJobs,
+  defineMachineJobs,
+  defineNetworkJobs,
   defineImageJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
+  HostMachines,
   imageDeleteJobs,
   imageTasks,
   listRepositoryJob,
+  machineDeleteJobs,
+  MACHINE_ORDERS,
+  machineTasks,
+  openMachineHost,
+  networkDeleteJobs,
+  networkTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
+  SealedOrders,
   scheduleBaseSweep,
   scheduleSweep,
   snapshotDeleteJobs,
@@ -54,7 +65,13 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  const deleteJobs = new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...imageDeleteJobs])
+  const deleteJobs = new Map([
+    ...diskDeleteJobs,
+    ...snapshotDeleteJobs,
+    ...imageDeleteJobs,
+    ...machineDeleteJobs,
+    ...networkDeleteJobs,
+  ])
   engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
@@ -63,18 +80,33 @@ export function defineJobs(
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
   defineComputeJobs(engine, compute)
   defineSnapshotJobs(engine, compute)
+  const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
+  defineMachineJobs(engine, { ...compute, orders })
+  defineNetworkJobs(engine, compute)
   defineImageJobs(engine, compute)
 }
 
-export function workerTasks(home: Home, logger: Logger): ReadonlyMap<string, TaskHandler> {
+/** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
+export function openNetworks(home: Home, logger: Logger): NetworkHost {
+  const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
+  return new NetworkHost({ folder: join(home.folder, 'networks'), clock: systemClock, warn })
+}
+
+export function workerTasks(
+  home: Home,
+  logger: Logger,
+  networks: NetworkHost = openNetworks(home, logger),
+): ReadonlyMap<string, TaskHandler> {
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
   return new Map([
     [BACKUP_TASK, backupTask(running)],
     ...computeTasks(host),
-    ...imageTasks(host),
     ...snapshotTasks(running),
+    ...machineTasks(openMachineHost(running)),
+    ...networkTasks(networks),
+    ...imageTasks(host),
   ])
 }
 
@@ -87,7 +119,8 @@ export function bytesSocketPath(home: Home): string {
 
 export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> {
   const host = repositoryHost(home, systemClock, systemRandom)
-  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger })
+  const machines = new HostMachines(openMachineHost({ ...host, stateFolder: home.folder }))
+  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger, machines })
 }
 
 /** Schedules of the server's own. */

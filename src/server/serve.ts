@@ -10,7 +10,7 @@ import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import { isFinal } from '#domain'
-import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import { ByteClient, DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
 import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
@@ -27,6 +27,8 @@ import { figuresOf } from './figures.ts'
 import type { Home } from './home.ts'
 import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
+import { bytesSocketPath } from './jobs-of-serve.ts'
+import { MachineWatch } from './machine-watch.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
@@ -210,6 +212,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve })
     space.begin()
     undo.push(() => space.leave())
+    const machines = new ByteClient(bytesSocketPath(home))
+    const watch = new MachineWatch({ catalog, engine, machines, clock, random, logger })
+    watch.begin()
+    undo.push(() => watch.leave())
     const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
     const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
     const rpc = await RpcServer.open({

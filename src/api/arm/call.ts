@@ -2,9 +2,8 @@
 import type { Catalog, Principal } from '#catalog'
 import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
-import type { ByteService, JobEngine, RepositoryAccess } from '#jobs'
+import type { ByteService, JobEngine, MachineService, RepositoryAccess, SealedOrders } from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
-import type { SealedOrders } from '../identity/sealed-orders.ts'
 import type { Inside } from './inside.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
@@ -24,6 +23,10 @@ export type ArmHost = Readonly<{
   /** The API asked from inside, in a caller's name. */
   inside: Inside
   orders: SealedOrders
+  /** What first boots and run commands are to find. */
+  machineOrders: SealedOrders
+  /** Machines as their host sees them, asked of the worker. */
+  machines: MachineService
 }>
 
 /** What signed URLs and storage accounts need. */

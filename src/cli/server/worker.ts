@@ -11,10 +11,11 @@ export function workerCommand(): Command {
   }).action((options: HomeOptions) =>
     runCommandHandler(options, async () => {
       const home = await homeOf(options)
-      const { configPath, readConfigFile, runWorker, workerLogger, workerTasks } = await import('#server')
+      const { configPath, openNetworks, readConfigFile, runWorker, workerLogger, workerTasks } = await import('#server')
       const logger = workerLogger(home)
       const { tasksAtOnce } = (await readConfigFile(configPath(home))).limits
-      await runWorker({ home, logger, handlers: workerTasks(home, logger), tasksAtOnce })
+      const networks = openNetworks(home, logger)
+      await runWorker({ home, logger, handlers: workerTasks(home, logger, networks), networks, tasksAtOnce })
     }),
   )
 }

@@ -26,6 +26,9 @@ export const HYPERVISOR_ERROR_CODES = [
   'nbd_server_foreign',
   'accelerator_unavailable',
   'hypervisor_feature_missing',
+  'network_invalid',
+  'network_unavailable',
+  'network_failed',
 ] as const
 export type HypervisorErrorCode = (typeof HYPERVISOR_ERROR_CODES)[number]
 export class HypervisorError extends HoldfastError<HypervisorErrorCode> {}

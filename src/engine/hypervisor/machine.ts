@@ -32,6 +32,8 @@ export type MachineNetwork =
       attachedTo?: string
     }>
   | Readonly<{ kind: 'tap'; mac: string; interface: string; namespace?: string }>
+  /** A port of a virtual network of this host (network/network-host.ts): its UUID, and the port's interface there. */
+  | Readonly<{ kind: 'segment'; mac: string; network: string; interface: string }>
   /** A cable between two machines and nothing else: no host, no other guest. Each machine takes one end of `link`. */
   | Readonly<{ kind: 'link'; mac: string; link: string; end: 'a' | 'b' }>
   | Readonly<{ kind: 'none' }>
@@ -51,6 +53,8 @@ export type MachineDescription = Readonly<{
   networks: readonly MachineNetwork[]
   /** Whether a guest agent channel is present. */
   agent: boolean
+  /** Whether the image that its first boot reads (seed/seed-image.ts) lies in its folder and is shown to the guest. */
+  seed?: boolean
   tags: Readonly<Record<string, string>>
 }>
 

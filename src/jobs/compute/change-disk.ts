@@ -146,14 +146,14 @@ async function snapshotsAtWork(parts: ComputeParts, disk: ResourceRecord): Promi
 }
 
 /** Waits until no snapshot needs the disk any more: what was accepted is not undone by a deletion that came after it. */
-async function waitForSnapshots(job: JobContext, parts: ComputeParts, id: string): Promise<void> {
+export async function waitForSnapshots(job: JobContext, parts: ComputeParts, id: string, label = ''): Promise<void> {
   for (let round = 0; ; round += 1) {
-    const left = await job.step(`look for snapshots ${round}`, async () => {
+    const left = await job.step(`look for snapshots ${label}${round}`, async () => {
       const disk = await findResource(parts.catalog, id)
       return disk === undefined ? [] : snapshotsAtWork(parts, disk)
     })
     if (left.length === 0) return
-    await job.sleep(`wait for snapshots ${round}`, Math.min(WAIT_MS_MAX, 500 * 2 ** Math.min(round, 10)))
+    await job.sleep(`wait for snapshots ${label}${round}`, Math.min(WAIT_MS_MAX, 500 * 2 ** Math.min(round, 10)))
   }
 }
 

@@ -169,7 +169,9 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
             })
       await job.step('record', async () => {
         const isUpload = origin.kind === 'upload'
-        const properties = { ...sizeProperties(made.sizeBytes), diskState: isUpload ? 'ReadyToUpload' : 'Unattached' }
+        const isManaged = typeof (await findDisk(catalog, id)).body['managedBy'] === 'string'
+        const diskState = isUpload ? 'ReadyToUpload' : isManaged ? 'Reserved' : 'Unattached'
+        const properties = { ...sizeProperties(made.sizeBytes), diskState }
         const backing = isUpload ? { upload } : {}
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Succeeded', properties, backing }, source))
         if (origin.kind === 'url') await rm(origin.urlFile, { force: true })

@@ -49,9 +49,10 @@ function asMap(node: unknown, path: readonly string[], reading: Reading): YAMLMa
 }
 
 /** Faults that no single setting has. */
-function* faultsTogether({ tls, retention }: Config): Generator<string> {
+function* faultsTogether({ tls, retention, networks }: Config): Generator<string> {
   if ((tls.certificate === null) !== (tls.key === null)) yield 'tls must have both certificate and key, or neither'
   if (tls.certificate !== null && tls.ca === null) yield 'tls.ca must name the file that clients are to trust'
+  if (networks.firstPort > networks.lastPort) yield 'networks.firstPort must not be more than lastPort'
   if (retention.operationDays > retention.jobDays) yield 'retention.operationDays must not be more than jobDays'
 }
 

@@ -13,6 +13,10 @@ const aName = {
   expected: 'a host name or IP address',
   allows: (text: string) => isIP(text) !== 0 || /^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$/.test(text),
 }
+const anIpv4 = {
+  expected: 'an IPv4 address of this host',
+  allows: (text: string) => isIP(text) === 4 && text !== '0.0.0.0',
+}
 const aHost = {
   expected: 'a host name or IP address, with a port where it is not the usual one',
   allows: (text: string) => /^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?$/.test(text),
@@ -44,6 +48,16 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
       max: 1000,
     }),
   }),
+  networks: section('Virtual networks of machines.', {
+    address: text(
+      '127.0.0.1',
+      'What public addresses are: an address of this host, on which their ports listen.',
+      anIpv4,
+    ),
+    firstPort: whole(20_000, 'Ports of this host for public addresses, from here', { min: 1, max: 65_535 }),
+    lastPort: whole(29_999, 'to here.', { min: 1, max: 65_535 }),
+    hostLoopback: choice('no', 'yes: machines reach servers on this host’s loopback, at 198.18.0.2.', ['no', 'yes']),
+  }),
   imports: section('Where disks may come from, besides storage accounts.', {
     folders: texts('Folders of this host whose files may be imported, besides the folder "import" of the home.', aPath),
     hosts: texts('Hosts from whose URLs may be imported. Never loopback or link-local, whatever stands here.', aHost),
@@ -59,6 +73,13 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
       'azure',
     ]),
     perDisk: whole(500, 'Incremental snapshots of one disk; Azure keeps 500.', { min: 1, max: 100_000 }),
+  }),
+  machines: section('What this host gives to the machines that it runs. One for which there is no room is made and not started.', {
+    memory: size(0, 'Memory of all machines together. 0: seven eighths of what the host has, less 1 GiB.'),
+    processors: whole(0, 'Processors of all machines together; they are shared. 0: eight for each that the host has.', {
+      min: 0,
+      max: 100_000,
+    }),
   }),
   retention: section('How long the server remembers.', {
     activityDays: whole(90, 'The activity log; Azure keeps 90.', { min: 1, max: DAYS_MAX }),

@@ -6,8 +6,9 @@
  */
 import { PROGRAM_VERSION } from '#base'
 import type { Logger, RpcAddress } from '#runtime'
-import { identityOf, RpcServer, tryProcessLock } from '#runtime'
-import type { TaskHandler } from '#jobs'
+import { identityOf, RpcServer, systemClock, tryProcessLock } from '#runtime'
+import type { NetworkHost } from '#engine/hypervisor'
+import { keepNetworks, type TaskHandler } from '#jobs'
 import { ServerError } from '../errors.ts'
 import type { Home } from '../home.ts'
 import { openByteServer } from '../jobs-of-serve.ts'
@@ -18,6 +19,8 @@ export type WorkerOptions = Readonly<{
   home: Home
   logger: Logger
   handlers: ReadonlyMap<string, TaskHandler>
+  /** Virtual networks that it keeps; without them none is looked after. */
+  networks?: NetworkHost
   /** Where it listens besides its unix socket. */
   alsoAt?: readonly RpcAddress[]
   /** Tasks at once; further ones wait. Default: no limit. */
@@ -51,11 +54,21 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     servers.push(await RpcServer.open({ address, role: 'worker', version, facts, methods }))
   }
   const bytes = await openByteServer(home, logger)
+  const leave = new AbortController()
+  const keeping = keeper(options, leave.signal)
   const stop = async (): Promise<void> => {
+    leave.abort()
+    await keeping
     await tasks.stop()
     await bytes.close()
     for (const server of servers) await server.close()
     lock.release()
   }
   return { addresses: servers.map(({ address }) => address), retired, stop }
+}
+
+/** Looks after the virtual networks until told to leave; they stay. */
+async function keeper({ networks, logger }: WorkerOptions, signal: AbortSignal): Promise<void> {
+  const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
+  if (networks !== undefined) await keepNetworks(networks, systemClock, signal, warn)
 }

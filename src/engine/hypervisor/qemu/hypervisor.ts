@@ -28,7 +28,7 @@ import type { MachineDescription, MachineDisk } from '../machine.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts'
-import { createMachine, planDisk } from './creation.ts'
+import { createMachine, describeAnew, planDisk } from './creation.ts'
 import { diskNodeName } from './device-address.ts'
 import { plugDisk, requireHotPluggable, unplugDisk } from './hot-plug.ts'
 import { growImage, inspectImage, requireDiskSize } from './image.ts'
@@ -122,6 +122,15 @@ export class QemuHypervisor implements Hypervisor {
       if (await folder.exists())
         throw new HypervisorError('machine_exists', `There is a machine ${request.name} already.`)
       await createMachine(folder, request, this.#options.random)
+    })
+    return this.describe(request.name)
+  }
+
+  async define(request: NewMachine & Readonly<{ uuid: string }>): Promise<MachineStatus> {
+    const folder = this.#folder(request.name)
+    await this.#locked(folder, async () => {
+      if (!(await folder.exists())) return createMachine(folder, request, this.#options.random)
+      if ((await folder.adopt()).power !== 'running') await describeAnew(folder, request, this.#options.random)
     })
     return this.describe(request.name)
   }

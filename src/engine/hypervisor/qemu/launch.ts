@@ -10,6 +10,7 @@ import { type Clock, errnoOf, type Random, isHoldfastError, messageOf, randomUui
 import { currentBootId, type HostProcess, signalProcess } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { MachineDescription } from '../machine.ts'
+import { networkEntrance } from '../network/entrance.ts'
 import type { AcceleratorChoice } from './accelerator.ts'
 import { buildCommandLine, type LaunchCapabilities } from './command-line.ts'
 import { findFirmware } from './firmware.ts'
@@ -108,6 +109,18 @@ function notesFor(context: LaunchContext): string[] {
   return [...(context.choice.note === undefined ? [] : [context.choice.note]), ...(isRoot ? [ROOT_NOTE] : [])]
 }
 
+/** @throws HypervisorError `machine_start_failed` when its virtual network is not there */
+function entranceFor(machine: MachineDescription, user: ProcessUser | undefined): readonly string[] | undefined {
+  const segment = machine.networks.find((network) => network.kind === 'segment')
+  if (segment === undefined) return undefined
+  const words = networkEntrance(segment.network, user)
+  if (words !== undefined) return words
+  throw new HypervisorError('machine_start_failed', `The virtual network of ${machine.name} is not there.`, {
+    facts: { machine: machine.name, network: segment.network },
+    retry: 'later',
+  })
+}
+
 async function spawnMachine(
   folder: MachineFolder,
   machine: MachineDescription,
@@ -118,6 +131,7 @@ async function spawnMachine(
   const { paths } = folder
   const user = await userFor(context)
   const tap = machine.networks.find((network) => network.kind === 'tap')
+  const entrance = entranceFor(machine, user)
   if (user !== undefined) await giveTo(user, machine, paths)
   await startSupervised({
     program: context.program,
@@ -127,6 +141,7 @@ async function spawnMachine(
     serialLogPath: paths.serialLog,
     qemuLogPath: paths.qemuLog,
     ...(tap?.namespace === undefined ? {} : { networkNamespace: tap.namespace }),
+    ...(entrance === undefined ? {} : { entrance }),
     ...(user === undefined ? {} : { user }),
   })
 }

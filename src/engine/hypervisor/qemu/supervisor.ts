@@ -29,6 +29,8 @@ export type Supervised = Readonly<{
   qemuLogPath: string
   /** A namespace made by `ip netns add`, in which QEMU is to open its taps. */
   networkNamespace?: string
+  /** The words that enter a virtual network and drop what QEMU must not have; then `user` is among them. */
+  entrance?: readonly string[]
   user?: ProcessUser
 }>
 
@@ -50,9 +52,10 @@ run=$1 exit_file=$2 serial=$3 limit=$4; shift 4
 /** The words before the program: entering the namespace, then dropping the user, each by exec so that the pid stays. */
 export function wrapProgram(
   program: string,
-  options: Pick<Supervised, 'networkNamespace' | 'user'>,
+  options: Pick<Supervised, 'networkNamespace' | 'entrance' | 'user'>,
 ): readonly string[] {
-  const { networkNamespace, user } = options
+  const { networkNamespace, entrance, user } = options
+  if (entrance !== undefined) return [...entrance, program]
   const groups = user?.groups?.length ? `--groups=${user.groups.join(',')}` : '--clear-groups'
   return [
     ...(networkNamespace === undefined ? [] : ['nsenter', `--net=/run/netns/${networkNamespace}`, '--']),

@@ -66,6 +66,8 @@ function networkFaults(network: MachineNetwork): string[] {
   if (network.kind === 'link')
     return NAME.test(network.link) ? faults : [...faults, 'The name of the link is not valid.']
   if (!INTERFACE.test(network.interface)) faults.push('The name of the tap interface is not valid.')
+  if (network.kind === 'segment')
+    return UUID.test(network.network) ? faults : [...faults, 'The id of the virtual network is not a lower-case UUID.']
   if (network.namespace !== undefined && !NAME.test(network.namespace))
     faults.push('The name of the network namespace is not valid.')
   return faults
@@ -73,6 +75,12 @@ function networkFaults(network: MachineNetwork): string[] {
 
 function isTwice(values: readonly unknown[]): boolean {
   return new Set(values).size !== values.length
+}
+
+/** The namespace that a card needs QEMU to be in: a process is in one. */
+function namespaceIn(network: MachineNetwork): string[] {
+  if (network.kind === 'tap') return [network.namespace ?? '']
+  return network.kind === 'segment' ? [`segment ${network.network}`] : []
 }
 
 function collectionFaults(machine: MachineDescription): string[] {
@@ -87,7 +95,7 @@ function collectionFaults(machine: MachineDescription): string[] {
   if (disks.filter((disk) => disk.role === 'os').length > 1) faults.push('There is more than one OS disk.')
   if (connected.length > NETWORKS_MAX) faults.push(`A machine has at most ${NETWORKS_MAX} networks.`)
   if (isTwice(connected.map((network) => network.mac))) faults.push('Two networks have the same MAC.')
-  const namespaces = new Set(networks.flatMap((n) => (n.kind === 'tap' ? [n.namespace ?? ''] : [])))
+  const namespaces = new Set(networks.flatMap(namespaceIn))
   if (namespaces.size > 1) faults.push('All taps of a machine must be in one network namespace.')
   return faults
 }
