@@ -1,4 +1,4 @@
-/** holdfast machine create: of a disk that is there, of a snapshot in one step, or with an empty disk. */
+/** holdfast machine create: of a disk that is there, of a snapshot in one step, of an image, or with an empty disk. */
 import { readFile } from 'node:fs/promises'
 import type { Command } from 'commander'
 import { messageOf } from '#base'
@@ -12,6 +12,7 @@ import {
   DISK_TYPE,
   type GroupOptions,
   idOf,
+  IMAGE_TYPE,
   locationFor,
   readTagOptions,
   SNAPSHOT_TYPE,
@@ -25,6 +26,7 @@ type CreateOptions = WaitOptions &
     size: string
     disk?: string
     snapshot?: string
+    image?: string
     empty?: number
     osDiskSize?: number
     osType?: string
@@ -49,12 +51,26 @@ async function textOf(path: string): Promise<string> {
   }
 }
 
-type Origin = Readonly<{ entry: Readonly<Record<string, unknown>>; source: ResourceJson | undefined }>
+type ImageJson = ResourceJson &
+  Readonly<{
+    properties: Readonly<{
+      storageProfile?: Readonly<{
+        osDisk?: Readonly<{ osState?: string }>
+        dataDisks?: readonly Readonly<{ lun: number }>[]
+      }>
+    }>
+  }>
+
+type Origin = Readonly<{
+  entry: Readonly<Record<string, unknown>>
+  source: ResourceJson | undefined
+  image?: ImageJson
+}>
 
 async function originOf(context: ApiContext, options: CreateOptions): Promise<Origin> {
-  const { disk, snapshot, empty, osDiskSize } = options
-  if ([disk, snapshot, empty].filter((one) => one !== undefined).length !== 1)
-    throw new CliError('usage_invalid', 'Say one of --disk, --snapshot and --empty.')
+  const { disk, snapshot, image, empty, osDiskSize } = options
+  if ([disk, snapshot, image, empty].filter((one) => one !== undefined).length !== 1)
+    throw new CliError('usage_invalid', 'Say one of --disk, --snapshot, --image and --empty.')
   const size = osDiskSize === undefined ? {} : { diskSizeGB: wholeGib(osDiskSize) }
   if (disk !== undefined) {
     const source = await context.client.get<ResourceJson>(await idOf(context, disk, DISK_TYPE, options))
@@ -64,26 +80,35 @@ async function originOf(context: ApiContext, options: CreateOptions): Promise<Or
     const source = await context.client.get<ResourceJson>(await idOf(context, snapshot, SNAPSHOT_TYPE, options))
     return { source, entry: { createOption: 'Copy', sourceResource: { id: source.id }, ...size } }
   }
+  if (image !== undefined) {
+    const source = await context.client.get<ImageJson>(await idOf(context, image, IMAGE_TYPE, options))
+    return { source, entry: { createOption: 'FromImage', ...size }, image: source }
+  }
   return { source: undefined, entry: { createOption: 'Empty', diskSizeGB: wholeGib(empty ?? 0) } }
 }
 
-async function dataDisks(context: ApiContext, options: CreateOptions): Promise<unknown[]> {
+/** From the first lun up that the image has no disk at. */
+async function dataDisks(context: ApiContext, options: CreateOptions, image?: ImageJson): Promise<unknown[]> {
   const { data = [], newData = [], deleteDisks } = options
   const deleteOption = deleteDisks === true ? { deleteOption: 'Delete' } : {}
+  const luns = image?.properties.storageProfile?.dataDisks?.map(({ lun }) => lun) ?? []
+  const first = Math.max(-1, ...luns) + 1
   const entries: unknown[] = []
   for (const name of data) {
     const id = await idOf(context, name, DISK_TYPE, options)
-    entries.push({ lun: entries.length, createOption: 'Attach', managedDisk: { id }, ...deleteOption })
+    entries.push({ lun: first + entries.length, createOption: 'Attach', managedDisk: { id }, ...deleteOption })
   }
   for (const bytes of newData)
-    entries.push({ lun: entries.length, createOption: 'Empty', diskSizeGB: wholeGib(bytes), ...deleteOption })
+    entries.push({ lun: first + entries.length, createOption: 'Empty', diskSizeGB: wholeGib(bytes), ...deleteOption })
   return entries
 }
 
-async function osProfile(name: string, options: CreateOptions): Promise<unknown> {
+/** A generalized image waits to be told at least its name. */
+async function osProfile(name: string, options: CreateOptions, image?: ImageJson): Promise<unknown> {
   const { admin, sshKey = [], passwordFile, customData } = options
+  const isNameless = image !== undefined && image.properties.storageProfile?.osDisk?.osState !== 'Specialized'
   if (admin === undefined && customData === undefined) {
-    if (sshKey.length === 0 && passwordFile === undefined) return undefined
+    if (sshKey.length === 0 && passwordFile === undefined) return isNameless ? { computerName: name } : undefined
     throw new CliError('usage_invalid', 'A key or password needs --admin, the user that it is of.')
   }
   const keys = await Promise.all(sshKey.map(async (path) => ({ keyData: (await textOf(path)).trim() })))
@@ -102,10 +127,10 @@ async function osProfile(name: string, options: CreateOptions): Promise<unknown>
 
 async function bodyOf(context: ApiContext, name: string, options: CreateOptions): Promise<unknown> {
   const { size, osType, nic = [], deleteDisks } = options
-  const { entry, source } = await originOf(context, options)
+  const { entry, source, image } = await originOf(context, options)
   const nics = await Promise.all(nic.map(async (one) => ({ id: await idOf(context, one, NIC_TYPE, options) })))
   const tags = readTagOptions(options.tags)
-  const profile = await osProfile(name, options)
+  const profile = await osProfile(name, options, image)
   const osDisk = {
     ...entry,
     ...(osType !== undefined && { osType }),
@@ -116,7 +141,11 @@ async function bodyOf(context: ApiContext, name: string, options: CreateOptions)
     ...(tags !== undefined && { tags }),
     properties: {
       hardwareProfile: { vmSize: size },
-      storageProfile: { osDisk, dataDisks: await dataDisks(context, options) },
+      storageProfile: {
+        ...(image !== undefined && { imageReference: { id: image.id } }),
+        osDisk,
+        dataDisks: await dataDisks(context, options, image),
+      },
       networkProfile: { networkInterfaces: nics },
       ...(profile !== undefined && { osProfile: profile }),
     },
@@ -130,7 +159,7 @@ function parseSizes(text: string, before: readonly number[] = []): number[] {
 export function createCommand(): Command {
   const command = makeApiCommand({
     usage: 'create <name>',
-    summary: 'make a machine of a disk, of a snapshot in one step, or with an empty disk',
+    summary: 'make a machine of a disk, of a snapshot in one step, of an image, or with an empty disk',
     description:
       'Makes a machine and starts it. It is done when the machine runs; whether its guest is ready, "show" tells. A machine for ' +
       'which its host has no room is made all the same, deallocated, and says why. User, key, password and custom data are for ' +
@@ -142,6 +171,7 @@ export function createCommand(): Command {
   })
     .option('--disk <disk>', 'its OS disk, by name or id')
     .option('--snapshot <snapshot>', 'its OS disk is made from this one')
+    .option('--image <image>', 'its disks are of this image')
     .option('--empty <size>', 'its OS disk is new and empty, such as 16G', parseSize)
     .option('--os-disk-size <size>', 'of the disk made from a snapshot, at least its size', parseSize)
     .option('--os-type <type>', "Linux or Windows (default: the disk's)")

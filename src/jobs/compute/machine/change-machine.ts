@@ -152,7 +152,8 @@ async function letGo({ catalog, source }: MachineJobParts, { id, attach: coming 
   })
 }
 
-export function changeMachineJob(parts: MachineJobParts): JobDefinition<ChangeMachineInput, null> {
+/** Gives the storage profile as it is then. */
+export function changeMachineJob(parts: MachineJobParts): JobDefinition<ChangeMachineInput, unknown> {
   const { catalog, source } = parts
   return {
     name: CHANGE_MACHINE_JOB,
@@ -166,10 +167,10 @@ export function changeMachineJob(parts: MachineJobParts): JobDefinition<ChangeMa
         for (const gone of input.detach) await detach(job, parts, id, gone)
         for (const come of input.attach) await attach(job, parts, id, come)
         if (size !== null) await resize(job, parts, id, size)
-        await job.step('finish', () =>
-          catalog.write((trx) => changeMachine(trx, id, { state: 'Succeeded' }, source)),
-        )
-        return null
+        return job.step('finish', async () => {
+          await catalog.write((trx) => changeMachine(trx, id, { state: 'Succeeded' }, source))
+          return propertiesOf((await findOwnMachine(catalog, id)).record)['storageProfile'] ?? null
+        })
       }),
   }
 }

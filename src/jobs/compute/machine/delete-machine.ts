@@ -15,7 +15,7 @@ import { unplugCards } from '../../network/apply-network.ts'
 import { DELETE_NETWORK_RESOURCE_JOB } from '../../network/network-uses.ts'
 import { WORKER_RETRY } from '../create-disk.ts'
 import { type MachineIdInput, type MachineJobParts, readIdInput, recordRest, settling } from './machine-job.ts'
-import { disksOfMachine, nicsOfMachine, ownMachineOf, releaseDisk, releaseNic } from './machine-records.ts'
+import { changeMachine, disksOfMachine, nicsOfMachine, ownMachineOf, releaseDisk, releaseNic } from './machine-records.ts'
 import { FORGET_MACHINE_TASK } from './machine-tasks.ts'
 
 export const DELETE_MACHINE_JOB = 'delete-machine'
@@ -28,8 +28,16 @@ type Plan = Readonly<{
   nics: readonly Readonly<{ id: string; goes: boolean }>[]
 }>
 
-async function plan({ catalog }: MachineJobParts, id: string): Promise<Plan | null> {
-  const record = await findResource(catalog, id)
+/** From here on nobody starts it again. */
+async function plan({ catalog, source }: MachineJobParts, id: string): Promise<Plan | null> {
+  const record = await catalog.write(async (trx) => {
+    const now = await findResource(trx, id)
+    const known = now === undefined ? undefined : ownMachineOf(now)
+    const stateBefore = known?.stateBefore ?? now?.state
+    const change = { state: 'Deleting', backing: { wanted: 'off' as const, stateBefore } }
+    if (known !== undefined) await changeMachine(trx, id, change, source)
+    return now
+  })
   if (record === undefined) return null
   const own = ownMachineOf(record)
   const disks = disksOfMachine(record).map(({ id: disk, deleteOption }) => ({

@@ -81,6 +81,7 @@ async function admit(parts: MachineJobParts, id: string): Promise<Admission> {
   const { catalog, source } = parts
   return catalog.write(async (trx) => {
     const { record, own } = await findOwnMachine(trx, id)
+    if (record.state === 'Deleting') throw new JobsError('machine_not_there', `The machine ${id} is being deleted.`)
     const why = own.allocated ? undefined : await whyNotHere(trx, id, sizeOfMachine(record))
     if (why !== undefined) return { admitted: false, why }
     const more: BackingChange = { wanted: 'running', allocated: true, why: undefined }

@@ -131,7 +131,7 @@ async function begin(
   plan: MachineChangePlan,
   request: unknown,
   apply: (now: ResourceRecord) => Parameters<typeof updateResource>[2],
-  action = `${MACHINE_TYPE}/write`,
+  how: Readonly<{ action: string; reply: 'resource' | 'output' }> = { action: `${MACHINE_TYPE}/write`, reply: 'resource' },
 ): Promise<BegunOperation> {
   const { host } = call
   const owner = ownerOf(call, record)
@@ -146,13 +146,12 @@ async function begin(
     provider: 'Microsoft.Compute',
     location: record.location ?? '',
     resourceId: record.id,
-    action,
+    ...how,
     job: CHANGE_MACHINE_JOB,
     input: inputOf(record, plan),
     request,
     queue: RESOURCE_QUEUE,
     key: record.key,
-    reply: 'resource',
     announce,
   })
 }
@@ -246,7 +245,7 @@ export async function attachDetach(call: ArmCall, record: ResourceRecord): Promi
   })
   const stays = left.map(({ id, lun }) => attachedWish({ diskId: id }, lun))
   const plan = { ...(await planDisks(call, record, [...stays, ...come])), size: null }
-  const action = `${MACHINE_TYPE}/attachDetachDataDisks/action`
-  const { headers, id } = await begin(call, record, plan, body, () => ({}), action)
+  const how = { action: `${MACHINE_TYPE}/attachDetachDataDisks/action`, reply: 'output' as const }
+  const { headers, id } = await begin(call, record, plan, body, () => ({}), how)
   return { status: 202, headers, operation: id }
 }
