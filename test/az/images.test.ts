@@ -94,7 +94,7 @@ test('az: images', { skip: azMissing() }, async (t) => {
         const body = await az.file(`${name}.json`, JSON.stringify({ location: 'eastus', properties: { creationData } }))
         const url = `${record.endpoint.replace(/\/$/, '')}${world.subscription}/resourceGroups/rg1/providers/${DISKS}/${name}?api-version=2023-04-02`
         await az.run('rest', '--method', 'put', '--url', url, '--body', `@${body}`)
-        await az.run('disk', 'wait', ...at(name), '--created')
+        await az.run('disk', 'wait', ...at(name), '--created', '--interval', '1')
         await equal(name)
       }
     },
@@ -190,7 +190,7 @@ test('az: images', { skip: azMissing() }, async (t) => {
       const file = await az.file('restore.json', JSON.stringify(restore))
       const url = `${endpoint}${world.subscription}/resourceGroups/rg1/providers/${DISKS}/restored?api-version=2023-04-02`
       await az.run('rest', '--method', 'put', '--url', url, '--body', `@${file}`)
-      await az.run('disk', 'wait', ...at('restored'), '--created')
+      await az.run('disk', 'wait', ...at('restored'), '--created', '--interval', '1')
       await az.run('restore-point', 'delete', ...collection, 'c1', '-n', 'p1', '--yes')
       await az.run('restore-point', 'collection', 'delete', ...collection, 'c1', '--yes')
       await az.refused('ResourceNotFound', 'restore-point', 'collection', 'show', ...collection, 'c1')

@@ -15,6 +15,7 @@ import {
 import type { ConfirmOptions } from './confirm.ts'
 import { DISK } from './disk-kind.ts'
 import { adoptCommand, exportDiskCommand, importCommand } from './disk-bytes.ts'
+import { diskOrSnapshot } from './disk-or-snapshot.ts'
 import { change, deleteTargets, showTargets } from './one-or-many.ts'
 import type { DiskJson, ResourceJson } from './resource-json.ts'
 import {
@@ -25,7 +26,6 @@ import {
   listPath,
   locationFor,
   readTagOptions,
-  SNAPSHOT_TYPE,
   type TargetOptions,
   withGroupOption,
   withTargetOptions,
@@ -92,16 +92,9 @@ export function wholeGib(bytes: number): number {
   throw new CliError('usage_invalid', 'The size of a disk is whole gibibytes, such as 64G.', { facts: { bytes } })
 }
 
-/** A disk or snapshot by id, or by its name in the group: snapshots first, as `az` has it. */
-async function sourceOf(context: ApiContext, source: string, options: GroupOptions): Promise<ResourceJson> {
-  if (source.startsWith('/')) return context.client.get(source)
-  const snapshot = await context.client.find<ResourceJson>(await idOf(context, source, SNAPSHOT_TYPE, options))
-  return snapshot ?? context.client.get(await idOf(context, source, DISK_TYPE, options))
-}
-
 async function originOf(context: ApiContext, options: CreateOptions): Promise<ResourceJson | undefined> {
   const { source, image } = options
-  if (source !== undefined) return sourceOf(context, source, options)
+  if (source !== undefined) return diskOrSnapshot(context, source, options)
   if (image === undefined) return undefined
   // An id may be that of a platform image, too.
   return context.client.get(image.startsWith('/') ? image : await idOf(context, image, IMAGE_TYPE, options))

@@ -104,7 +104,7 @@ function buildCommand(): Command {
     usage: 'build',
     summary: 'build a guest and offer it as a platform image',
     description:
-      'Builds the guest from packages of this host’s Debian mirror (micro: some seconds; debian: some minutes, needs mmdebstrap) and ' +
+      'Builds the guest from packages of this host’s Debian mirror (micro: some seconds; debian: some minutes, needs root and mmdebstrap) and ' +
       'offers it in a region. Run it on the server’s host, as who may write to its home. Built guests are kept in the cache folder.',
     examples: ['holdfast guest build micro', 'holdfast guest build debian -l eastus --size 4096'],
   })

@@ -10,11 +10,11 @@ import {
   withWaitOption,
 } from './api-command.ts'
 import type { ConfirmOptions } from './confirm.ts'
+import { diskOrSnapshot } from './disk-or-snapshot.ts'
 import { IMAGE } from './image-kind.ts'
 import { change, deleteTargets, showTargets } from './one-or-many.ts'
 import type { ImageJson, ResourceJson } from './resource-json.ts'
 import {
-  DISK_TYPE,
   type GroupOptions,
   idOf,
   IMAGE_TYPE,
@@ -87,16 +87,12 @@ function showCommand(): Command {
 type Fields = Readonly<Record<string, unknown>>
 type Found = Readonly<{ fields: Fields; resource: ResourceJson | undefined }>
 
-/** A blob by its URL; a disk or snapshot by id, or by its name in the group: snapshots first, as `az` has it. */
+/** A blob by its URL; else a disk or snapshot. */
 async function sourceOf(context: ApiContext, source: string, options: GroupOptions): Promise<Found> {
   if (/^https?:\/\//.test(source)) return { fields: { blobUri: source }, resource: undefined }
-  const named = (resource: ResourceJson): Found => {
-    const isSnapshot = resource.id.toLowerCase().includes(`/${SNAPSHOT_TYPE.toLowerCase()}/`)
-    return { fields: { [isSnapshot ? 'snapshot' : 'managedDisk']: { id: resource.id } }, resource }
-  }
-  if (source.startsWith('/')) return named(await context.client.get<ResourceJson>(source))
-  const snapshot = await context.client.find<ResourceJson>(await idOf(context, source, SNAPSHOT_TYPE, options))
-  return named(snapshot ?? (await context.client.get(await idOf(context, source, DISK_TYPE, options))))
+  const resource = await diskOrSnapshot(context, source, options)
+  const isSnapshot = resource.id.toLowerCase().includes(`/${SNAPSHOT_TYPE.toLowerCase()}/`)
+  return { fields: { [isSnapshot ? 'snapshot' : 'managedDisk']: { id: resource.id } }, resource }
 }
 
 async function dataDisk(context: ApiContext, given: string, options: GroupOptions): Promise<Fields> {

@@ -16,6 +16,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  commonRanges,
   complementOf,
   type ByteRange,
   type Extent,
