@@ -1,5 +1,6 @@
 /**
- * Runs many seeds and names each that fails as it fails: script/node sim/run.ts FIRST COUNT [OPERATIONS]
+ * Runs many seeds, each in a world without locks and in one with, and names each that fails as it fails:
+ *   script/node sim/run.ts FIRST COUNT [OPERATIONS]
  * For long runs; the smoke set is in repository.test.ts.
  */
 import { messageOf } from '#base'
@@ -8,11 +9,13 @@ import { runWorld } from './world.ts'
 const [first = 1, count = 100, operations = 24] = process.argv.slice(2).map(Number)
 let failed = 0
 for (let seed = first; seed < first + count; seed += 1) {
-  try {
-    await runWorld({ seed, operations, canary: 'none' })
-  } catch (error) {
-    failed += 1
-    process.stdout.write(`${messageOf(error)}\n\n`)
+  for (const locks of [false, true]) {
+    try {
+      await runWorld({ seed, operations, canary: 'none', locks })
+    } catch (error) {
+      failed += 1
+      process.stdout.write(`${locks ? 'With locks: ' : ''}${messageOf(error)}\n\n`)
+    }
   }
   if ((seed - first + 1) % 50 === 0) process.stdout.write(`${seed - first + 1} of ${count} seeds, ${failed} failed\n`)
 }

@@ -6,7 +6,8 @@ import { restoreDisk } from '#engine/transfer'
 import type { MachineModel } from './machine-model.ts'
 import type { Turns } from './turns.ts'
 
-export const CREDENTIAL = { kind: 'passphrase', passphrase: 'simulated' } as const
+/** A key file: keys are derived from passphrases in threads of the runtime, at moments that no seed decides. */
+export const CREDENTIAL = { kind: 'key-file', bytes: Buffer.alloc(32, 'simulated') } as const
 
 /** A defect that is planted on purpose, to see that the simulation would find it. */
 export type Canary =

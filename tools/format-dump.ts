@@ -1,14 +1,18 @@
 /**
- * Annotated hex dumps of a pack, a log entry and a checkpoint, for docs/format. They are made from the golden repository; a test makes
- * them anew and compares them with the documents. `script/node tools/format-dump.ts` prints them.
+ * Annotated dumps of every kind of object, for docs/format. They are made from the golden repository; a test makes them anew
+ * and compares them with the documents. `script/node tools/format-dump.ts` prints them.
  */
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fromHex, ManualClock, must, SeededRandom } from '#base'
+import { type ContentHash, FolderStore, Repository } from '#engine/repository'
 
-const GOLDEN = 'test/golden/format-1-draft/repository'
-export const DUMPED_PACK = '8fd5f1b5e81a815ec1614b70716cad52d06f2dc900a44dfe476a8cd4534e7877'
-export const DUMPED_ENTRY = '000000000012'
-export const DUMPED_CHECKPOINT = '000000000008'
+const GOLDEN = 'test/golden/format-1/repository'
+/** Of the incremental: the entry that commits it, and the pack that it names. */
+const DUMPED_ENTRY = '000000000006'
+const DUMPED_CHECKPOINT = '000000000008'
 
 /** One field: where it lies, its first bytes in hex, and what it is. */
 function line(bytes: Buffer, offset: number, length: number, meaning: string): string {
@@ -60,16 +64,77 @@ export function dumpEntry(bytes: Buffer): string {
   ].join('\n')
 }
 
-export function dumpGoldenCheckpoint(): string {
-  return dumpEntry(readFileSync(join(GOLDEN, 'checkpoints', DUMPED_CHECKPOINT)))
+const read = (...path: readonly string[]): Buffer => readFileSync(join(GOLDEN, ...path))
+const wrapped = (text: string): string => (text.match(/.{1,120}/g) ?? []).join('\n')
+
+/** A leaf of a tree, as it is when its chunk was opened. */
+export function dumpNode(bytes: Buffer): string {
+  return [
+    HEADING,
+    line(bytes, 0, 4, `magic "${bytes.toString('latin1', 0, 4)}"`),
+    line(bytes, 4, 1, `level ${bytes.readUInt8(4)}`),
+    line(bytes, 5, 1, 'zero'),
+    line(bytes, 6, 2, `slots ${bytes.readUInt16LE(6)}`),
+    line(bytes, 8, 8, `used bytes ${bytes.readBigUInt64LE(8)}`),
+    line(bytes, 16, 32, 'presence'),
+    line(bytes, 48, bytes.length - 48, `${(bytes.length - 48) / 32} x SHA-256 of a chunk`),
+  ].join('\n')
 }
 
-export function dumpGoldenPack(): string {
-  return dumpPack(readFileSync(join(GOLDEN, 'packs', DUMPED_PACK.slice(0, 2), DUMPED_PACK)))
+/** A delta node, likewise. */
+export function dumpDeltaNode(bytes: Buffer): string {
+  const [below, payloads, extents] = [bytes.readUInt8(5), bytes.readUInt32LE(8), bytes.readUInt32LE(12)]
+  const payloadsAt = 48 + 32 * below
+  const extentsAt = payloadsAt + 36 * payloads
+  return [
+    HEADING,
+    line(bytes, 0, 4, `magic "${bytes.toString('latin1', 0, 4)}"`),
+    line(bytes, 4, 1, `level of the tree's root ${bytes.readUInt8(4)}`),
+    line(bytes, 5, 1, `delta nodes below ${below}`),
+    line(bytes, 6, 2, 'zeros'),
+    line(bytes, 8, 4, `payload chunks ${payloads}`),
+    line(bytes, 12, 4, `extents ${extents}`),
+    line(bytes, 16, 32, "SHA-256 of the tree's root"),
+    line(bytes, 48, 32 * below, `${below} x SHA-256 of a delta node below`),
+    line(bytes, payloadsAt, 36 * payloads, `${payloads} x SHA-256 and sectors of a payload chunk`),
+    line(bytes, extentsAt, bytes.length - extentsAt, `${extents} extents`),
+  ].join('\n')
 }
 
-export function dumpGoldenEntry(): string {
-  return dumpEntry(readFileSync(join(GOLDEN, 'log', DUMPED_ENTRY)))
+/** Nodes of the golden repository: a tree's leaf, and the newest delta node of a chain of two. */
+async function dumpGoldenNodes(): Promise<string[]> {
+  const cacheFolder = await mkdtemp(join(tmpdir(), 'holdfast-dump-'))
+  const store = await FolderStore.open(GOLDEN)
+  const credential = { kind: 'passphrase', passphrase: 'golden, and not secret' } as const
+  const environment = { clock: new ManualClock(), random: new SeededRandom(1), cacheFolder, writer: 'dump' }
+  const repository = await Repository.open(store, credential, environment)
+  try {
+    const reader = await repository.chunkReader()
+    const rootOf = async (note: string): Promise<Buffer> => {
+      const root = repository.points().find(({ notes }) => notes[0] === note)?.disks[0]?.root
+      return Buffer.from(await reader.read(fromHex(must(root, `Point "${note}" has a root`).hash) as ContentHash))
+    }
+    return [dumpNode(await rootOf('before it grew')), dumpDeltaNode(await rootOf('small again'))]
+  } finally {
+    await repository.close()
+    await rm(cacheFolder, { recursive: true })
+  }
 }
 
-if (import.meta.main) process.stdout.write(`${dumpGoldenPack()}\n\n${dumpGoldenEntry()}\n\n${dumpGoldenCheckpoint()}\n`)
+/** The dumps, each with the document that it stands in. */
+export async function goldenDumps(): Promise<(readonly [document: string, dump: string])[]> {
+  const entry = read('log', DUMPED_ENTRY)
+  const [, pack = ''] = /"name":"([0-9a-f]{64})"/.exec(entry.toString('latin1')) ?? []
+  const [slot = ''] = readdirSync(join(GOLDEN, 'keys')).sort()
+  return [
+    ['config.md', wrapped(read('config').toString())],
+    ['key-slot.md', wrapped(read('keys', slot).toString())],
+    ['pack.md', dumpPack(read('packs', pack.slice(0, 2), pack))],
+    ['log.md', dumpEntry(entry)],
+    ['checkpoint.md', dumpEntry(read('checkpoints', DUMPED_CHECKPOINT))],
+    ...(await dumpGoldenNodes()).map((dump) => ['manifest.md', dump] as const),
+  ]
+}
+
+if (import.meta.main)
+  for (const [document, dump] of await goldenDumps()) process.stdout.write(`${document}\n${dump}\n\n`)

@@ -21,6 +21,12 @@ import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener, TLS_MIN } from './listener.ts'
 import type { GraphParts } from './graph/routes.ts'
 import { findCaller } from './identity/callers.ts'
+import type { PeerAddress } from './links/ask-peer.ts'
+import { Forwarding } from './links/forwarding.ts'
+import { LinkFace } from './links/link-face.ts'
+import { openLinkKey } from './links/link-key.ts'
+import { LinkedBytes } from './links/linked-bytes.ts'
+import { Links } from './links/links.ts'
 import { lockRoutes } from './providers/authorization/locks.ts'
 import { roleRoutes } from './providers/authorization/roles.ts'
 import { adoptRoutes } from './providers/compute/adopt-disk.ts'
@@ -33,6 +39,7 @@ import { restorePointRoutes } from './providers/compute/restore-points/restore-p
 import { aliasDocument } from './providers/compute/images/alias-document.ts'
 import { platformImageRoutes } from './providers/compute/images/platform-images.ts'
 import { imageRoutes } from './providers/compute/images/images.ts'
+import { linkedSnapshotRoutes } from './providers/compute/linked-snapshots.ts'
 import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
 import { type Rate, RateLimit } from './rate-limit.ts'
@@ -52,7 +59,7 @@ import { tagRoutes } from './providers/resources/tags.ts'
 import { storageRoutes } from './providers/storage/storage-accounts.ts'
 
 export type ApiOptions = Readonly<{
-  host: Omit<ArmHost, 'inside' | 'orders' | 'machineOrders'>
+  host: Omit<ArmHost, 'inside' | 'orders' | 'machineOrders' | 'links'>
   /** Where orders of deployments are sealed: the home's folder. */
   homeFolder: string
   /** Where the job of deployments finds the API. */
@@ -62,6 +69,10 @@ export type ApiOptions = Readonly<{
   logger: Logger
   /** File of the key that signs tokens; made when it is not there. */
   signingKeyPath: string
+  /** File of the key that signs messages to linked servers; made when it is not there. */
+  linkKeyPath: string
+  /** Where linked servers find this one. @param url where it listens */
+  linkAddress: (url: string) => Promise<PeerAddress>
   address: string
   /** 0: any free one. */
   port: number
@@ -75,6 +86,7 @@ export type ApiOptions = Readonly<{
 
 export type Api = Readonly<{
   url: string
+  links: Links
   /** New connections are made with this certificate; those that are open stay. */
   useCertificate: (tls: ListenerParts['tls']) => void
   close: () => Promise<void>
@@ -102,6 +114,7 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...collectionRoutes,
     ...restorePointRoutes,
     ...diskRestorePointRoutes,
+    ...linkedSnapshotRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
     ...networkRoutes,
@@ -138,11 +151,24 @@ function insideOf(catalog: ArmHost['catalog'], routes: RouteTable, dispatcher: (
 export async function openApi(options: ApiOptions): Promise<Api> {
   const { logger, signingKeyPath, address, port } = options
   const routes = new RouteTable(allRoutes(options.routes))
+  const url = Promise.withResolvers<string>()
+  const { catalog, clock, random, subscriptionId: subscription } = options.host
+  const links = new Links({
+    catalog,
+    clock,
+    random,
+    logger,
+    key: await openLinkKey(options.linkKeyPath),
+    subscription,
+    self: async () => options.linkAddress(await url.promise),
+  })
+  const forwarding = new Forwarding(links, (request, caller) => dispatcher.answer(request, caller))
   const host: ArmHost = {
     ...options.host,
     orders: new SealedOrders(options.homeFolder, options.host.random),
     machineOrders: new SealedOrders(options.homeFolder, options.host.random, MACHINE_ORDERS),
     inside: insideOf(options.host.catalog, routes, () => dispatcher),
+    links: forwarding,
   }
   const key = await openSigningKey(signingKeyPath)
   const parts = { catalog: host.catalog, clock: host.clock, random: host.random, key, tenantId: host.tenantId }
@@ -155,6 +181,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     routes,
     authenticate,
     logger,
+    forward: (request, caller, correlationId) => forwarding.forward(request, caller, correlationId),
     ...(options.rate !== undefined && { admit: new RateLimit(options.rate, host.clock).admit }),
     ...(metrics !== undefined && { observe: metrics.observe }),
   })
@@ -165,6 +192,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const app: FastifyInstance = makeListener({
     dispatcher,
     blobs: new BlobFace(host, logger),
+    links: { face: new LinkFace(links, forwarding), bytes: new LinkedBytes(forwarding, logger) },
     tokens: new TokenEndpoint(parts, tokens),
     graph: { catalog: host.catalog, authenticate },
     logger,
@@ -174,9 +202,9 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     health: options.health,
     ...(metrics !== undefined && { metrics: () => metrics.text() }),
   })
-  const url = await app.listen({ host: address, port })
+  url.resolve(await app.listen({ host: address, port }))
   const useCertificate: Api['useCertificate'] = ({ certificate, key }) => {
     if (app.server instanceof TlsServer) app.server.setSecureContext({ cert: certificate, key, minVersion: TLS_MIN })
   }
-  return { url, useCertificate, close: () => app.close() }
+  return { url: await url.promise, links, useCertificate, close: () => app.close() }
 }

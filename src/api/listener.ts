@@ -2,20 +2,25 @@
  * The HTTPS listener: what may be asked without a token (metadata, OAuth, health), and everything else by the dispatcher.
  * Bodies are bounded before they are read; a slow or silent client is let go.
  */
+import type { Socket } from 'node:net'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
-import { checkApiVersion } from '#contract'
+import { ArmError, checkApiVersion } from '#contract'
 import type { Logger } from '#runtime'
 import type { Dispatcher } from './arm/dispatch.ts'
 import type { BlobFace } from './blob/blob-face.ts'
 import { errorReply } from './arm/error-reply.ts'
 import { type GraphParts, graphRoutes } from './graph/routes.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
+import { linkRoutes } from './links/link-routes.ts'
+import type { LinkFace } from './links/link-face.ts'
+import type { LinkedBytes } from './links/linked-bytes.ts'
 import { cloudMetadata } from './metadata.ts'
 
 export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
   blobs: BlobFace
   tokens: TokenEndpoint
+  links: Readonly<{ face: LinkFace; bytes: LinkedBytes }>
   graph: GraphParts
   logger: Logger
   tenantId: string
@@ -53,7 +58,8 @@ function headersOf(request: FastifyRequest): Record<string, string | undefined> 
 
 async function dispatch(parts: ListenerParts, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const gone = new AbortController()
-  request.raw.once('close', () => {
+  // Of the answer: a request is closed as soon as its body has been read.
+  reply.raw.once('close', () => {
     if (!reply.raw.writableEnded) gone.abort()
   })
   const answer = await parts.dispatcher.answer({
@@ -113,27 +119,65 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     forceCloseConnections: 'idle',
     routerOptions: { caseSensitive: false, ignoreDuplicateSlashes: true, maxParamLength: 1000 },
     logger: false,
+    frameworkErrors: (error, request, reply) =>
+      void refuseEarly(parts, error, request, reply as unknown as FastifyReply),
+    clientErrorHandler: refuseGarbage,
   }) as unknown as FastifyInstance
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
   app.setErrorHandler((error: { code?: string } & Error, request, reply) => {
-    const known = error.code === 'FST_ERR_CTP_BODY_TOO_LARGE'
-    if (!known && errorReply(error, request.id).status === 500) parts.logger.error({ error }, 'a request failed')
-    const answer = known ? tooLarge() : errorReply(error, request.id)
+    const answer = answerTo(error, request.id)
+    if (answer.status === 500) parts.logger.error({ error }, 'a request failed')
     return reply.code(answer.status).send(answer.body)
   })
   app.addHook('onRequest', async (request, reply) => {
-    const taken = await parts.blobs.take(request.raw, reply.raw, () => void reply.hijack())
+    const hijack = (): void => void reply.hijack()
+    const taken =
+      (await parts.links.bytes.take(request.raw, reply.raw, hijack)) ||
+      (await parts.blobs.take(request.raw, reply.raw, hijack))
     return taken ? reply : undefined
   })
   openRoutes(app, parts)
   graphRoutes(app, parts.graph, baseUrlAt)
   healthRoutes(app, parts)
+  linkRoutes(app, parts.links.face, parts.logger)
   app.setNotFoundHandler((request, reply) => dispatch(parts, request, reply))
   return app
 }
 
-function tooLarge() {
-  const message = `The request content is larger than ${BODY_BYTES_MAX} bytes.`
-  return { status: 413, body: { error: { code: 'RequestBodyTooLarge', message } } }
+/** What is refused before the hooks run; a path below the blobs is refused in their shape. */
+async function refuseEarly(
+  { blobs }: ListenerParts,
+  error: Error,
+  request: Pick<FastifyRequest, 'id' | 'raw'>,
+  reply: FastifyReply,
+): Promise<void> {
+  if (await blobs.take(request.raw, reply.raw, () => void reply.hijack())) return
+  const answer = answerTo(error, request.id)
+  await reply.code(answer.status).send(answer.body)
+}
+
+/** What the framework refuses by itself says so by the class of its code; anything else is ours. */
+function answerTo(error: Readonly<{ code?: string; statusCode?: number }> & Error, requestId: string) {
+  const { code = '', statusCode = 500 } = error
+  if (code === 'FST_ERR_CTP_BODY_TOO_LARGE')
+    return refusal('RequestBodyTooLarge', `The request content is larger than ${BODY_BYTES_MAX} bytes.`)
+  if (code.startsWith('FST_ERR_') && statusCode < 500) return refusal('InvalidRequestFormat', error.message)
+  return errorReply(error, requestId)
+}
+
+function refusal(code: 'RequestBodyTooLarge' | 'InvalidRequestFormat', message: string) {
+  const { status, body } = new ArmError(code, message)
+  return { status, body }
+}
+
+/** What is no HTTP at all, or has headers beyond all bounds. */
+function refuseGarbage(error: Readonly<{ code?: string }>, socket: Socket): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy()
+  const isTooLong = error.code === 'HPE_HEADER_OVERFLOW'
+  const status = isTooLong ? '431 Request Header Fields Too Large' : '400 Bad Request'
+  const message = isTooLong ? 'The headers of the request are too long.' : 'The request is not HTTP as it should be.'
+  const body = JSON.stringify(refusal('InvalidRequestFormat', message).body)
+  const head = `HTTP/1.1 ${status}\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}`
+  socket.end(`${head}\r\nconnection: close\r\n\r\n${body}`)
 }

@@ -9,6 +9,7 @@ import { ManualClock } from '#base'
 import { Catalog } from './catalog.ts'
 import { findMachine, listMachines, recordMachineSeen, setMachineProtected } from './machines.ts'
 import { MIGRATIONS, SCHEMA_NUMBER } from './migrations/list.ts'
+import { listPools, listStores } from './regions.ts'
 import { listPoints, listRepositories, recordRepository, refillPoints } from './repositories.ts'
 
 const clock = new ManualClock()
@@ -215,4 +216,16 @@ test('recordMachineSeen() does not change whether the machine is protected', asy
   assert.deepEqual(await findMachine(catalog, 'm'), { ...seen, name: 'db-one', seenMs: 2, protected: true })
   assert.equal(await setMachineProtected(catalog, 'nobody', true), false)
   await catalog.close()
+})
+
+test('a catalog of schema 3 keeps its pools and stores: on this host, shared with nobody', async () => {
+  writeGolden(3)
+  const upgraded = await Catalog.open(path, clock)
+  const place = { region: 'attic', createdMs: 1_790_000_000_007 }
+  assert.deepEqual(await listPools(upgraded), [
+    { ...place, name: 'fast', path: '/srv/fast', host: undefined, reserveBytes: 1_048_576 },
+  ])
+  const [store] = await listStores(upgraded)
+  assert.deepEqual([store?.location, store?.repositoryId, store?.shared], ['/srv/vault', 'r-1', false])
+  await upgraded.close()
 })

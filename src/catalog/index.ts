@@ -22,6 +22,7 @@ export type {
   StepKind,
   StepStatus,
 } from './schema.ts'
+export { findHostLink, type HostLink, listHostLinks, putHostLink } from './host-links.ts'
 export { inspectCatalog, type CatalogInspection } from './inspect.ts'
 export {
   type CatalogCounts,
@@ -34,6 +35,19 @@ export {
   type Usage,
   usesOf,
 } from './places.ts'
+export {
+  deleteLink,
+  findInvitation,
+  findLink,
+  insertInvitation,
+  type Link,
+  type LinkedRegion,
+  type LinkInvitation,
+  listLinks,
+  markLinkSeen,
+  putLink,
+  useInvitation,
+} from './links.ts'
 export { SCHEMA_NUMBER } from './migrations/list.ts'
 export { type ActivityEvent, type ActivityFilter, forgetActivity, listActivity, recordActivity } from './activity.ts'
 export {
@@ -70,6 +84,7 @@ export {
   deleteStore,
   findRegion,
   findSetting,
+  listAllPools,
   listPools,
   listRegions,
   listStores,

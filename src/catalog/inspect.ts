@@ -13,13 +13,15 @@ export type CatalogInspection = Readonly<{
   findings: readonly string[]
   /** When the last change was written down; undefined when none was. */
   newestMs: number | undefined
-  pools: readonly Readonly<{ region: string; name: string; path: string; reserveBytes: number }>[]
+  pools: readonly Readonly<{ region: string; name: string; path: string; host?: string; reserveBytes: number }>[]
   stores: readonly Readonly<{ region: string; name: string; location: string }>[]
 }>
 
 const FINDINGS_MAX = 20
 /** The schema from which on there are regions. */
 const REGIONS_SCHEMA = 3
+/** The schema from which on there are hosts elsewhere. */
+const HOSTS_SCHEMA = 4
 
 function textsOf(rows: readonly Record<string, unknown>[]): string[] {
   return rows.map((row) => String(Object.values(row)[0]))
@@ -31,17 +33,21 @@ function inspect(db: DatabaseSync): CatalogInspection {
   const orphans = db.prepare('pragma foreign_key_check').all().length
   if (orphans > 0) findings.push(`${orphans} rows refer to missing ones`)
   const rows = (query: string): Record<string, unknown>[] => (schema < REGIONS_SCHEMA ? [] : db.prepare(query).all())
+  const host = schema < HOSTS_SCHEMA ? 'null' : 'host'
   return {
     schema,
     schemaKnown: SCHEMA_NUMBER,
     findings,
     newestMs: rows('select max(at_ms) as at from activity').map(({ at }) => (at === null ? undefined : Number(at)))[0],
-    pools: rows('select region, name, path, reserve_bytes from pool order by region, name').map((row) => ({
-      region: String(row['region']),
-      name: String(row['name']),
-      path: String(row['path']),
-      reserveBytes: Number(row['reserve_bytes']),
-    })),
+    pools: rows(`select region, name, path, ${host} as host, reserve_bytes from pool order by region, name`).map(
+      (row) => ({
+        region: String(row['region']),
+        name: String(row['name']),
+        path: String(row['path']),
+        ...(typeof row['host'] === 'string' && { host: row['host'] }),
+        reserveBytes: Number(row['reserve_bytes']),
+      }),
+    ),
     stores: rows('select region, name, location from store order by region, name').map((row) => ({
       region: String(row['region']),
       name: String(row['name']),

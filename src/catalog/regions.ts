@@ -8,12 +8,22 @@ export type Region = Readonly<{
   geography: string
   createdMs: number
 }>
-export type Pool = Readonly<{ region: string; name: string; path: string; reserveBytes: number; createdMs: number }>
+export type Pool = Readonly<{
+  region: string
+  name: string
+  path: string
+  /** A host elsewhere, of the same region; undefined: this one. */
+  host: string | undefined
+  reserveBytes: number
+  createdMs: number
+}>
 export type RegionStore = Readonly<{
   region: string
   name: string
   location: string
   repositoryId: string | undefined
+  /** Hosts elsewhere see the same folder at this path. Says nothing of a bucket, which everybody reaches. */
+  shared: boolean
   createdMs: number
 }>
 
@@ -61,6 +71,7 @@ export async function putPool(trx: CatalogTransaction, pool: Pool): Promise<void
     region: pool.region,
     name: pool.name,
     path: pool.path,
+    host: pool.host ?? null,
     reserve_bytes: pool.reserveBytes,
     created_ms: pool.createdMs,
   }
@@ -73,7 +84,13 @@ export async function putPool(trx: CatalogTransaction, pool: Pool): Promise<void
     .execute()
 }
 
+/** Pools of this host: folders that this process can open. Those of hosts elsewhere are left out. */
 export async function listPools(from: Catalog | CatalogTransaction, region?: string): Promise<Pool[]> {
+  return (await listAllPools(from, region)).filter(({ host }) => host === undefined)
+}
+
+/** Pools of all hosts: a path in them says nothing without its host. */
+export async function listAllPools(from: Catalog | CatalogTransaction, region?: string): Promise<Pool[]> {
   let query = readerOf(from).selectFrom('pool').selectAll()
   if (region !== undefined) query = query.where('region', '=', region)
   const rows = await query.orderBy('region').orderBy('name').execute()
@@ -81,6 +98,7 @@ export async function listPools(from: Catalog | CatalogTransaction, region?: str
     region: row.region,
     name: row.name,
     path: row.path,
+    host: row.host ?? undefined,
     reserveBytes: row.reserve_bytes,
     createdMs: row.created_ms,
   }))
@@ -97,12 +115,17 @@ export async function putStore(trx: CatalogTransaction, store: RegionStore): Pro
     location: store.location,
     repository_id: store.repositoryId ?? null,
     created_ms: store.createdMs,
+    shared: store.shared ? 1 : 0,
   }
   await trx
     .insertInto('store')
     .values(row)
     .onConflict((conflict) =>
-      conflict.columns(['region', 'name']).doUpdateSet({ location: row.location, repository_id: row.repository_id }),
+      conflict.columns(['region', 'name']).doUpdateSet({
+        location: row.location,
+        repository_id: row.repository_id,
+        shared: row.shared,
+      }),
     )
     .execute()
 }
@@ -116,6 +139,7 @@ export async function listStores(from: Catalog | CatalogTransaction, region?: st
     name: row.name,
     location: row.location,
     repositoryId: row.repository_id ?? undefined,
+    shared: row.shared === 1,
     createdMs: row.created_ms,
   }))
 }

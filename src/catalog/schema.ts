@@ -232,13 +232,23 @@ export type RegionTable = {
   geography: string
   created_ms: number
 }
-export type PoolTable = { region: string; name: string; path: string; reserve_bytes: number; created_ms: number }
+export type PoolTable = {
+  region: string
+  name: string
+  path: string
+  /** A host elsewhere, of the same region; null: this one. */
+  host: string | null
+  reserve_bytes: number
+  created_ms: number
+}
 export type StoreTable = {
   region: string
   name: string
   location: string
   repository_id: string | null
   created_ms: number
+  /** 1: hosts elsewhere see the same folder at this path. */
+  shared: number
 }
 export type HostTable = {
   region: string
@@ -247,6 +257,50 @@ export type HostTable = {
   address: string
   limits: string
   created_ms: number
+}
+
+export type LinkTable = {
+  /** Of the other server: what it is known by. */
+  subscription: string
+  endpoint: string
+  /** PEM of the authority that its certificate is checked against. */
+  authority: string
+  /** JSON Web Key. */
+  public_key: string
+  /** GUID of the role that its principals have here at most. */
+  role: string
+  /** GUID of the role that ours have there at most. */
+  granted: string | null
+  /** JSON: its regions as it last told them. */
+  regions: string
+  state: 'joining' | 'linked'
+  created_ms: number
+  seen_ms: number | null
+}
+export type LinkInvitationTable = {
+  /** SHA-256 of a random secret. */
+  verifier: string
+  role: string
+  created_ms: number
+  expires_ms: number
+  /** Subscription of the server that came with it. */
+  used_by: string | null
+}
+
+/** What a host elsewhere is let in by. */
+export type HostLinkTable = {
+  region: string
+  name: string
+  /** SHA-256 of the secret of its join token; null: no token holds. */
+  join_hash: string | null
+  join_expires_ms: number | null
+  /** SHA-256 of the public key that the token was used for. */
+  join_key: string | null
+  /** JSON: SHA-256 of the certificates that are let in. */
+  certificates: string
+  seen_ms: number | null
+  /** JSON: what its worker said of itself. */
+  facts: string
 }
 
 export type CatalogSchema = {
@@ -261,6 +315,9 @@ export type CatalogSchema = {
   pool: PoolTable
   store: StoreTable
   host: HostTable
+  link: LinkTable
+  link_invitation: LinkInvitationTable
+  host_link: HostLinkTable
   machine: MachineTable
   repository: RepositoryTable
   recovery_point: RecoveryPointTable

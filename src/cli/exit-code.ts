@@ -57,6 +57,7 @@ const CODES: Readonly<Record<string, number>> = {
   job_input_invalid: EXIT.usage,
   certificate_invalid: EXIT.usage,
   config_invalid: EXIT.usage,
+  join_token_invalid: EXIT.usage,
   place_invalid: EXIT.usage,
   principal_invalid: EXIT.usage,
   role_scope_invalid: EXIT.usage,
@@ -85,12 +86,27 @@ const CODES: Readonly<Record<string, number>> = {
   card_not_there: EXIT.notFound,
   point_ambiguous: EXIT.notFound,
 
+  // Azure answers these with 400; nothing is wrong with the command.
+  InUseNetworkSecurityGroupCannotBeDeleted: EXIT.refused,
+  InUsePrefixCannotBeDeleted: EXIT.refused,
+  InUseSubnetCannotBeDeleted: EXIT.refused,
+  NicInUse: EXIT.refused,
+  PrivateIPAddressIsAllocated: EXIT.refused,
+  PublicIPAddressCannotBeDeleted: EXIT.refused,
+  PublicIPAddressInUse: EXIT.refused,
+  SubnetIsFull: EXIT.refused,
+
   system_error: EXIT.outside,
+  link_answer_lost: EXIT.outside,
+  link_unsettled: EXIT.outside,
   api_answer_invalid: EXIT.outside,
   nbd_address_in_use: EXIT.outside,
   nbd_protocol_violation: EXIT.outside,
   qmp_protocol_violation: EXIT.outside,
   rpc_closed: EXIT.outside,
+  host_away: EXIT.outside,
+  hosts_port_unusable: EXIT.outside,
+  snapshot_host_away: EXIT.outside,
   worker_lost: EXIT.outside,
   face_not_open: EXIT.outside,
   place_unusable: EXIT.outside,
@@ -121,8 +137,10 @@ export function exitCodeOf(error: unknown): number {
 }
 
 export function exitCodeOfCode(code: string): number {
+  const known = CODES[code]
+  if (known !== undefined) return known
   if (code in ARM_STATUS_OF) return exitCodeOfStatus(ARM_STATUS_OF[code as ArmErrorCode])
-  return CODES[code] ?? ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
+  return ENDINGS.find(([, pattern]) => pattern.test(code))?.[0] ?? EXIT.refused
 }
 
 /** What the API refused, by its HTTP status. */

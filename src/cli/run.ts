@@ -18,7 +18,7 @@ function reportUsage(error: CommanderError, args: readonly string[]): void {
   if (error.exitCode === 0) return
   process.exitCode = EXIT.usage
   if (error.code === 'commander.help') return
-  const message = error.message.replace(/^error: /, '')
+  const message = error.message.replace(/^error: /, '').replaceAll('\n', ' ')
   const usage = new CliError('usage_invalid', message.charAt(0).toUpperCase() + message.slice(1), {
     hint: 'See "holdfast --help", or --help after any command.',
   })

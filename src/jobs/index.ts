@@ -11,11 +11,18 @@ export {
   type BackupTaskHost,
 } from './backup.ts'
 export { LIST_REPOSITORY_JOB, listRepositoryJob, type ListRepositoryOutput } from './list-repository.ts'
-export type { RepositoryAccess, RepositoryHost } from './repository-access.ts'
+export { readCredential, type RepositoryAccess, type RepositoryHost } from './repository-access.ts'
 export { STEP_RETRY_DEFAULT } from './engine/run-step.ts'
 export { JOBS_ERROR_CODES, JobsError, type JobsErrorCode } from './errors.ts'
 export * from './limits.ts'
-export type { Milestone, TaskContext, TaskHandler, TaskKey, TaskRunner } from './tasks.ts'
+export {
+  HOST_WAIT,
+  type Milestone,
+  type TaskContext,
+  type TaskHandler,
+  type TaskKey,
+  type TaskRunner,
+} from './tasks.ts'
 export type {
   ChildOptions,
   CleanupOptions,
@@ -56,7 +63,7 @@ export {
   type RegionRepository,
   type RegionRepositoryParts,
 } from './compute/region-repository.ts'
-export type { ByteService, ByteSource, DataRange } from './compute/bytes.ts'
+export type { ByteService, ByteSource, DataRange, WorkerBytes } from './compute/bytes.ts'
 export { ByteClient } from './compute/byte-client.ts'
 export { ByteServer, type ByteServerOptions } from './compute/byte-server.ts'
 export {
@@ -67,7 +74,13 @@ export {
   type GrowDiskInput,
   SWEEP_POOLS_JOB,
 } from './compute/change-disk.ts'
-export { type ComputeParts, CREATE_DISK_JOB, type CreateDiskInput, type DiskOrigin } from './compute/create-disk.ts'
+export {
+  checkImportUrl,
+  type ComputeParts,
+  CREATE_DISK_JOB,
+  type CreateDiskInput,
+  type DiskOrigin,
+} from './compute/create-disk.ts'
 export { BEGIN_ACCESS_JOB, END_ACCESS_JOB, FINISH_UPLOAD_JOB } from './compute/disk-access.ts'
 export { backingOf, DISK_TYPE, diskStateOf, propertiesOf, sizeBytesOf } from './compute/disk-records.ts'
 export { computeTasks, defineComputeJobs, diskDeleteJobs, scheduleSweep } from './compute/define.ts'
@@ -78,6 +91,7 @@ export {
   type CreateSnapshotsInput,
   SNAPSHOT_QUEUE,
 } from './compute/create-snapshots.ts'
+export { COPY_LINKED_SNAPSHOT_JOB, type CopyLinkedSnapshotInput } from './compute/copy-linked-snapshot.ts'
 export { defineSnapshotJobs, schedulePrune, snapshotDeleteJobs, snapshotTasks } from './compute/define-snapshots.ts'
 export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapshot.ts'
 export { milestoneFacts } from './compute/milestone-facts.ts'
@@ -134,6 +148,7 @@ export {
   applyNetwork,
   hostNameOf,
   type NetworkParts,
+  type NetworkPlace,
   plugCards,
   unplugCards,
 } from './network/apply-network.ts'
@@ -164,7 +179,7 @@ export {
   type SubnetBacking,
 } from './network/network-records.ts'
 export { freeForwards, type NetworkUse, removeNetworkResource, whyInUse } from './network/network-uses.ts'
-export { networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
+export { addressOn, networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
 export { baseOf } from './compute/image/base-place.ts'
 export { CREATE_IMAGE_JOB, type CreateImageInput, type ImageOrigin } from './compute/image/create-image.ts'
 export { defineImageJobs, imageDeleteJobs, imageTasks, scheduleBaseSweep } from './compute/image/define-images.ts'

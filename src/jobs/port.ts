@@ -18,7 +18,13 @@ import type { ErrorShape, Progress } from '#base'
 import type { StepKind, StepStatus } from '#catalog'
 import type { JobStatus } from '#domain'
 
-export type StepRetry = Readonly<{ attemptsMax: number; delayMs: number; delayMsMax: number }>
+export type StepRetry = Readonly<{
+  attemptsMax: number
+  delayMs: number
+  delayMsMax: number
+  /** Codes of errors that are waited out, however long: such an attempt is not counted, the next one follows within 30 s. */
+  waitsFor?: readonly string[]
+}>
 
 export type StepOptions = Readonly<{
   /** How often a step is tried whose error says `retry: 'now' | 'later'`. Default: 5 times, from 1 s up to 60 s apart. */

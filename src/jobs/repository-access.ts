@@ -22,6 +22,12 @@ export type RepositoryAccess = Readonly<{
   credential: Readonly<{ kind: 'passphrase-file' | 'key-file'; path: string }>
 }>
 
+/** As a task is told: one on a host elsewhere, which has no such file, is told the key itself. */
+export type TaskAccess = Readonly<{
+  store: string
+  credential: RepositoryAccess['credential'] | Readonly<{ kind: 'key'; base64: string }>
+}>
+
 /** What a process needs to open repositories. */
 export type RepositoryHost = Readonly<{ clock: Clock; random: Random; cacheFolder: string; writer: string }>
 
@@ -43,19 +49,33 @@ export function absolutePathOf(value: unknown, what: string): string {
   throw inputInvalid(`${what} (an absolute path)`)
 }
 
-/** @throws JobsError `job_input_invalid`, RepositoryError `store_location_invalid` */
-export function readRepositoryAccess(input: Record<string, unknown>): RepositoryAccess {
-  const { store } = input
+function readStore({ store }: Record<string, unknown>): string {
   if (typeof store !== 'string') throw inputInvalid('store')
   const descriptor = parseStoreLocation(store)
   if (descriptor.kind === 'folder') absolutePathOf(store, 'store')
+  return store
+}
+
+/** What a task was told. @throws JobsError `job_input_invalid`, RepositoryError `store_location_invalid` */
+export function readTaskAccess(input: Record<string, unknown>): TaskAccess {
+  const { kind, base64 } = recordOf(input['credential'], 'credential')
+  if (kind !== 'key') return readRepositoryAccess(input)
+  if (typeof base64 !== 'string' || base64 === '') throw inputInvalid('credential')
+  return { store: readStore(input), credential: { kind, base64 } }
+}
+
+/** What a job is told: never a key. @throws JobsError `job_input_invalid`, RepositoryError `store_location_invalid` */
+export function readRepositoryAccess(input: Record<string, unknown>): RepositoryAccess {
+  const store = readStore(input)
   const { kind, path } = recordOf(input['credential'], 'credential')
   if (kind !== 'passphrase-file' && kind !== 'key-file') throw inputInvalid('credential kind')
   return { store, credential: { kind, path: absolutePathOf(path, 'credential path') } }
 }
 
 /** @throws JobsError `job_secret_unreadable` */
-export async function readCredential({ kind, path }: RepositoryAccess['credential']): Promise<Credential> {
+export async function readCredential(given: TaskAccess['credential']): Promise<Credential> {
+  if (given.kind === 'key') return { kind: 'key-file', bytes: Buffer.from(given.base64, 'base64') }
+  const { kind, path } = given
   const bytes = await readFile(path).catch((cause: unknown) => {
     throw new JobsError('job_secret_unreadable', `The key file ${path} cannot be read: ${messageOf(cause)}`, {
       facts: { path },
@@ -72,7 +92,7 @@ export async function readCredential({ kind, path }: RepositoryAccess['credentia
 
 /** Opens, runs `use`, closes. @throws what reading the key and opening raise */
 export async function withRepository<T>(
-  access: RepositoryAccess,
+  access: TaskAccess,
   host: RepositoryHost,
   use: (repository: Repository, descriptor: StoreDescriptor) => Promise<T>,
 ): Promise<T> {

@@ -37,11 +37,15 @@ export type Milestone = Readonly<{ name: string; facts: Readonly<Record<string, 
 /** Does the work; input and output are JSON. It may be begun again after the worker died: it is idempotent. */
 export type TaskHandler = (input: unknown, context: TaskContext) => Promise<unknown>
 
+/** For `StepOptions.retry`: a host elsewhere may be away for as long as it likes. */
+export const HOST_WAIT = { waitsFor: ['host_away'] } as const
+
 export interface TaskRunner {
   /**
-   * Runs the task, or attaches to it. When the step's signal aborts because the job is cancelled or late, the task is
+   * Runs the task on the host (`region/name`; undefined: this one), or attaches to it; never on another one. When the step's signal aborts because the job is cancelled or late, the task is
    * cancelled and waited for; because this process ends, it is left alone.
-   * @throws the task's error; `worker_lost` (retry later) when the worker died
+   * @throws the task's error; `worker_lost` (retry later) when the worker died; `host_away` (retry later) while the host is
+   * not connected: HOST_WAIT in a step's retry waits for it
    */
-  run(step: StepContext, task: string, input: unknown): Promise<unknown>
+  run(step: StepContext, task: string, input: unknown, host?: string): Promise<unknown>
 }

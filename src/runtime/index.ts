@@ -16,8 +16,24 @@ export { tryProcessLock, type ProcessLock } from './process-lock.ts'
 export { RpcClient, type RpcCallOptions } from './rpc/client.ts'
 export { RPC_ERROR_CODES, RpcError, type RpcErrorCode } from './rpc/errors.ts'
 export { type Hello, MESSAGE_BYTES_MAX, RPC_PROTOCOL } from './rpc/messages.ts'
-export { type RpcCall, type RpcMethods, RpcServer, type RpcServerOptions } from './rpc/server.ts'
-export { type RpcAddress, type TlsIdentity, UNIX_PATH_BYTES_MAX } from './rpc/transport.ts'
+export {
+  answerRpc,
+  refuseRpc,
+  type RpcAnswers,
+  type RpcCall,
+  type RpcMethods,
+  RpcServer,
+  type RpcServerOptions,
+} from './rpc/server.ts'
+export {
+  dial,
+  type ListenAddress,
+  type RpcAddress,
+  type TlsDial,
+  type TlsIdentity,
+  UNIX_PATH_BYTES_MAX,
+} from './rpc/transport.ts'
+export { Pace, processPace } from './pace.ts'
 export { yieldThisThread } from './priority.ts'
 export {
   argumentsOf,

@@ -2,14 +2,22 @@
 import { stat } from 'node:fs/promises'
 import type { Clock } from '#base'
 import type { Figure } from '#api'
-import { type Catalog, countCatalog, newestPoints } from '#catalog'
+import { type Catalog, countCatalog, listHostLinks, newestPoints } from '#catalog'
+import { hostKey } from './hosts/host-key.ts'
+import type { Hosts } from './hosts/hosts.ts'
 import type { Health } from './serve.ts'
 import { poolViews, storeViews } from './places/space-methods.ts'
 
 type Sample = Figure['samples'][number]
 
-async function spaceFigures(catalog: Catalog): Promise<Figure[]> {
-  const pools = (await poolViews({ catalog })).map((pool) => ({ ...pool, kind: 'pool', reserve: pool.reserveBytes }))
+type Seen = Readonly<{ catalog: Catalog; clock: Clock; hosts: Hosts }>
+
+async function spaceFigures({ catalog, hosts }: Seen): Promise<Figure[]> {
+  const pools = (await poolViews({ catalog, hosts })).map((pool) => ({
+    ...pool,
+    kind: 'pool',
+    reserve: pool.reserveBytes,
+  }))
   const stores = (await storeViews({ catalog })).map((store) => ({ ...store, kind: 'store', reserve: 0 }))
   const places = [...pools, ...stores].map(({ kind, region, name, space, reserve }) => ({
     labels: { kind, region, name },
@@ -40,11 +48,16 @@ async function spaceFigures(catalog: Catalog): Promise<Figure[]> {
   ]
 }
 
-export async function figuresOf(
-  catalog: Catalog,
-  clock: Clock,
-  health: () => Promise<Health>,
-): Promise<readonly Figure[]> {
+async function hostFigure({ catalog, hosts }: Seen): Promise<Figure> {
+  const samples = (await listHostLinks(catalog)).map((link): Sample => {
+    const { region, name } = link
+    return { labels: { region, name }, value: hosts.state(hostKey(link)) === undefined ? 0 : 1 }
+  })
+  return { name: 'holdfast_host_connected', help: 'Whether a host elsewhere is connected.', samples }
+}
+
+export async function figuresOf(seen: Seen, health: () => Promise<Health>): Promise<readonly Figure[]> {
+  const { catalog, clock } = seen
   const { jobs, processes, version, alarms } = await health()
   const nowMs = clock.nowMs()
   const counted = Object.entries(await countCatalog(catalog))
@@ -86,6 +99,7 @@ export async function figuresOf(
       help: 'Since the newest recovery point of a machine.',
       samples: points.map(({ machine, takenMs }) => ({ labels: { machine }, value: (nowMs - takenMs) / 1000 })),
     },
-    ...(await spaceFigures(catalog)),
+    ...(await spaceFigures(seen)),
+    await hostFigure(seen),
   ]
 }

@@ -6,6 +6,7 @@
  *   catalog.sqlite         the catalog (src/catalog)
  *   backup/                copies of the catalog, one a day (src/server/catalog-copies.ts)
  *   keys/, tls/            what must stay secret: the key of tokens, the administrator's secret, certificates' keys
+ *                          of a host elsewhere: tls/host.json, which lets it in at its server, and no catalog
  *   regions/               pool and store of the regions made to try things out
  *   run/serve.lock         held by the one `serve` of this home; run/worker.lock by the one worker
  *   run/serve.sock         the sockets that they answer on; run/bytes.sock, where the worker moves bytes for signed URLs
@@ -19,19 +20,20 @@
  *   run/m/                 their sockets, where the home's path is short enough
  *   machine-orders/        what first boots are to find, and scripts, sealed; keys/machine-orders/ their keys, removed first
  *   orders/                sealed orders of deployments that run; keys/orders/ their keys, removed first
+ *   networks/              virtual networks of this host: their plans, and the sockets of what keeps them
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
 import { chmodSync, mkdirSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { messageOf } from '#base'
-import { type Environment, recordPath, type RpcAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
+import { type Environment, recordPath, type ListenAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
 import { ServerError } from './errors.ts'
 
 export type Home = Readonly<{
   folder: string
   catalog: string
   lock: (name: string) => string
-  socket: (name: string) => RpcAddress
+  socket: (name: string) => ListenAddress
   record: (name: string) => string
   log: (name: string) => string
   /** What a process prints besides its log, such as its last words. */

@@ -9,10 +9,11 @@
 import type { Clock, Random } from '#base'
 import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
+import type { LinkView } from '#api'
 import { isFinal } from '#domain'
 import { ByteClient, DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
-import { identityOf, type Logger, type RpcMethods, RpcServer } from '#runtime'
+import { dial, identityOf, type Logger, type ProcessIdentity, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
 import { certificateMethods } from './access/certificate-methods.ts'
 import { principalMethods } from './access/principal-methods.ts'
@@ -25,11 +26,15 @@ import { ServerError } from './errors.ts'
 import { type Face, type FaceOptions, type FaceParts, openFace } from './face/open-face.ts'
 import { figuresOf } from './figures.ts'
 import type { Home } from './home.ts'
+import { HostTasks } from './hosts/host-tasks.ts'
+import { Hosts } from './hosts/hosts.ts'
 import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
-import { bytesSocketPath } from './jobs-of-serve.ts'
 import { MachineWatch } from './machine-watch.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
+import { hostMethods } from './places/host-methods.ts'
+import { linkMethods } from './places/link-methods.ts'
+import { LinkWatch } from './places/link-watch.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
 import { type Alarm, SpaceWatch } from './space-watch.ts'
@@ -74,6 +79,8 @@ export type Health = Readonly<{
   processes: readonly SupervisedState[]
   /** Pools and stores that are short of space or cannot be read. */
   alarms: readonly Alarm[]
+  /** Servers of other regions, as they were when they were last asked. */
+  links: readonly LinkView[]
 }>
 
 export type Served = ServeParts &
@@ -84,6 +91,7 @@ async function healthOf(
   catalog: Catalog,
   processes: readonly Supervised[],
   alarms: readonly Alarm[],
+  links: readonly LinkView[],
 ): Promise<Health> {
   const rows = await catalog.db
     .selectFrom('job')
@@ -97,6 +105,7 @@ async function healthOf(
     jobs: Object.fromEntries(rows.map(({ status, count }) => [status, count])),
     processes: processes.map(({ state }) => state),
     alarms,
+    links,
   }
 }
 
@@ -116,12 +125,13 @@ async function reconcile(engine: JobEngine, client: WorkerClient, logger: Logger
   }
 }
 
-type OpenedParts = Omit<FaceParts, 'health' | 'figures'> & Readonly<{ health: () => Promise<Health>; config: Config }>
+type OpenedParts = Omit<FaceParts, 'health' | 'figures'> &
+  Readonly<{ health: () => Promise<Health>; config: Config; hosts: Hosts }>
 
 function openFaceOf({ face }: ServeOptions, parts: OpenedParts): Promise<Face> | undefined {
   if (face === undefined) return undefined
   const { catalog, clock, config } = parts
-  const figures = (): ReturnType<typeof figuresOf> => figuresOf(catalog, clock, parts.health)
+  const figures = (): ReturnType<typeof figuresOf> => figuresOf({ catalog, clock, hosts: parts.hosts }, parts.health)
   return openFace(face, {
     ...parts,
     health: () => healthReply(parts.health),
@@ -143,28 +153,63 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
   }
 }
 
+/** Looks after machines that run. @returns what ends that */
+function watchMachines({ home, clock, random, logger }: ServeOptions, parts: Pick<ServeParts, 'catalog' | 'engine'>) {
+  const machines = new ByteClient(() => dial(home.socket('bytes')))
+  const watch = new MachineWatch({ ...parts, machines, clock, random, logger })
+  watch.begin()
+  return (): Promise<void> => watch.leave()
+}
+
+/** Looks after linked servers. @returns what ends that */
+function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
+  const watch = new LinkWatch({ links, clock, logger })
+  watch.begin()
+  return () => watch.leave()
+}
+
 function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMethods {
+  const opened = (): Face => {
+    const open = face()
+    if (open !== undefined) return open
+    throw new ServerError('face_not_open', 'The server does not listen for the API.', {
+      retry: 'later',
+      hint: 'It may be starting: ask again. Else see its log.',
+    })
+  }
   return {
     ...principalMethods(parts),
     ...certificateMethods(parts),
     ...roleMethods(parts),
-    ...regionMethods(parts),
+    ...regionMethods(parts, () => face()?.links),
+    ...hostMethods(parts),
+    ...linkMethods(parts, () => opened().links),
     ...spaceMethods(parts),
-    face: () => {
-      const record = face()?.record
-      if (record !== undefined) return record
-      throw new ServerError('face_not_open', 'The server does not listen for the API.', {
-        retry: 'later',
-        hint: 'It may be starting: ask again. Else see its log.',
-      })
-    },
+    face: () => opened().record,
   }
+}
+
+/** The engine, and the ways to the workers that do its steps: the one of this host, and those elsewhere. */
+function workersOf(options: ServeOptions, catalog: Catalog, self: ProcessIdentity) {
+  const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
+  const timing = { historyMs: (config.retention.jobDays + 1) * DAY_MS, ...options.timing }
+  const engine = new EmbeddedEngine({ catalog, clock, random, logger, process: self, slots: JOBS_AT_ONCE, timing })
+  const local = new WorkerClient(home.socket('worker'), logger, clock)
+  const letGo = (worker: WorkerClient): Promise<void> => reconcile(engine, worker, logger)
+  const hosts = new Hosts({ home, catalog, clock, random, logger, config, local, reconcile: letGo })
+  const tasks = new HostTasks(catalog, local, (host) => hosts.worker(host))
+  return { engine, local, hosts, tasks }
+}
+
+/** @throws ServerError of the first that did not begin, when all have come to an end */
+async function beginAll(children: readonly Supervised[]): Promise<void> {
+  const begun = await Promise.allSettled(children.map((child) => child.begin()))
+  for (const one of begun) if (one.status === 'rejected') throw one.reason
 }
 
 /** Everything started and ready. @throws ServerError, CatalogError; then nothing of ours runs on but found processes */
 export async function serve(options: ServeOptions): Promise<Served> {
   const { home, clock, random, logger, config = CONFIG_DEFAULTS } = options
-  const timing = { historyMs: (config.retention.jobDays + 1) * DAY_MS, ...options.timing }
   const undo: (() => Promise<void> | void)[] = []
   const stop = async (): Promise<void> => {
     for (let step = undo.pop(); step !== undefined; step = undo.pop()) await step()
@@ -175,16 +220,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const catalog = await Catalog.open(home.catalog, clock)
     undo.push(() => catalog.close())
     const self = must(identityOf(), 'This process has an identity')
-    const engine = new EmbeddedEngine({
-      catalog,
-      clock,
-      random,
-      logger,
-      process: self,
-      slots: JOBS_AT_ONCE,
-      timing,
-    })
-    const tasks = new WorkerClient(home.socket('worker'), logger, clock)
+    const { engine, local, hosts, tasks } = workersOf(options, catalog, self)
     const deployments = new DeploymentDesk()
     await applyConfig(catalog, home, config)
     await options.prepare({ engine, catalog, tasks, deployments, config })
@@ -196,28 +232,30 @@ export async function serve(options: ServeOptions): Promise<Served> {
       clock,
       logger,
       retention: config.retention,
-      renewCertificate: () => face?.renewCertificate(),
+      renewCertificate: async () => {
+        await face?.renewCertificate()
+        await hosts.renewCertificate()
+      },
     })
     await maintenance.sweep()
     await keepWatchdog(journalsFolder(home), self)
-    const children = childrenOf({ ...options, tasks })
-    const begun = await Promise.allSettled(children.map((child) => child.begin()))
+    const children = childrenOf({ ...options, tasks: local })
     for (const child of children) undo.push(() => child.leave())
-    for (const one of begun) if (one.status === 'rejected') throw one.reason
-    await reconcile(engine, tasks, logger)
+    await beginAll(children)
+    await reconcile(engine, local, logger)
+    await hosts.begin()
+    undo.push(() => hosts.close())
     engine.run()
     undo.push(() => engine.stop())
     maintenance.begin()
     undo.push(() => maintenance.leave())
-    const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve })
+    const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve, hosts })
     space.begin()
     undo.push(() => space.leave())
-    const machines = new ByteClient(bytesSocketPath(home))
-    const watch = new MachineWatch({ catalog, engine, machines, clock, random, logger })
-    watch.begin()
-    undo.push(() => watch.leave())
-    const health = (): Promise<Health> => healthOf(home, catalog, children, space.alarms)
-    const admin = adminMethods({ home, catalog, clock, random, config }, () => face)
+    undo.push(watchMachines(options, { catalog, engine }))
+    const health = async (): Promise<Health> =>
+      healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
+    const admin = adminMethods({ home, catalog, clock, random, config, hosts }, () => face)
     const rpc = await RpcServer.open({
       address: home.socket('serve'),
       role: 'control',
@@ -226,9 +264,10 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), ...admin, health },
     })
     undo.push(() => rpc.close())
-    face = await openFaceOf(options, { home, catalog, engine, deployments, clock, random, logger, health, config })
+    const opening = { home, catalog, engine, deployments, clock, random, logger, health, config, hosts }
+    face = await openFaceOf(options, opening)
     const opened = face
-    if (opened !== undefined) undo.push(() => opened.close())
+    if (opened !== undefined) undo.push(() => opened.close(), watchLinks(opened, clock, logger))
     return { engine, catalog, tasks, deployments, face, health, stop }
   } catch (error) {
     await stop()

@@ -17,9 +17,9 @@ test('alarmOf() is raised when the reserve is touched, not before', () => {
 
 test('look() tells of an alarm once when it begins and once when it is over', async () => {
   await using world = await AdminWorld.make()
-  const { catalog, clock } = world
+  const { catalog, clock, hosts } = world
   const reserve = { pool: 0, store: 0 }
-  const watch = new SpaceWatch({ catalog, clock, random: systemRandom, logger: silentLogger, reserve })
+  const watch = new SpaceWatch({ catalog, clock, random: systemRandom, logger: silentLogger, reserve, hosts })
   const events = async () =>
     (await listActivity(catalog, { limit: 20 }))
       .map(({ action }) => action)

@@ -7,6 +7,7 @@ import { type Catalog, recordActivity } from '#catalog'
 import type { Logger } from '#runtime'
 import { LOCAL_CALLER } from './access/admin-call.ts'
 import type { Config } from './config/schema.ts'
+import type { Hosts } from './hosts/hosts.ts'
 import { poolViews, type Space, storeViews } from './places/space-methods.ts'
 
 const EVERY_MS = 60_000
@@ -28,6 +29,7 @@ export type SpaceWatchParts = Readonly<{
   random: Random
   logger: Logger
   reserve: Config['reserve']
+  hosts: Hosts
 }>
 
 /** What is wrong with a place; undefined when nothing is. Pure. */
@@ -76,8 +78,8 @@ export class SpaceWatch {
   }
 
   async #places(): Promise<Place[]> {
-    const { catalog, reserve } = this.#parts
-    const pools = (await poolViews({ catalog })).map((pool): Place => ({ ...pool, kind: 'pool' }))
+    const { catalog, reserve, hosts } = this.#parts
+    const pools = (await poolViews({ catalog, hosts })).map((pool): Place => ({ ...pool, kind: 'pool' }))
     const stores = (await storeViews({ catalog }))
       .filter(({ location }) => !location.includes('://')) // A bucket has no room that could be asked for.
       .map((store): Place => ({ ...store, kind: 'store', reserveBytes: reserve.store }))

@@ -126,7 +126,7 @@ export class Supervised {
       this.#identity = recorded.identity // It may be hung: the watch decides.
     }
     if (this.#identity === undefined) await this.#start()
-    else this.#logger.info({ process: this.#spec.name, pid: this.#identity.pid }, 'found running')
+    else this.#logger.info({ process: this.#spec.name, processId: this.#identity.pid }, 'found running')
     this.#watching = this.#watch()
   }
 
@@ -183,7 +183,7 @@ export class Supervised {
     await this.#writeRecord()
     await this.#untilReady(started)
     await this.#writeRecord()
-    this.#logger.info({ process: name, pid: started.identity?.pid, reason: restart }, 'started')
+    this.#logger.info({ process: name, processId: started.identity?.pid, reason: restart }, 'started')
   }
 
   async #writeRecord(): Promise<void> {
@@ -245,7 +245,7 @@ export class Supervised {
 
   async #replaceDead(): Promise<void> {
     if (this.#clock.monotonicMs() - this.#startedMs > this.#timing.steadyMs) this.#delayMs = 0
-    const facts = { process: this.#spec.name, pid: this.#identity?.pid, delayMs: this.#delayMs }
+    const facts = { process: this.#spec.name, processId: this.#identity?.pid, delayMs: this.#delayMs }
     this.#logger.warn(facts, 'it is gone; starting it again')
     if (!(await this.#pause(this.#delayMs))) return
     const ours = this.#started?.identity?.pid === this.#identity?.pid ? this.#started : undefined
@@ -268,7 +268,7 @@ export class Supervised {
   async #replaceVersion(): Promise<void> {
     const { makeWay, name } = this.#spec
     const reason = `it was of version ${this.#version}, the server is of ${PROGRAM_VERSION}`
-    this.#logger.info({ process: name, pid: this.#identity?.pid, version: this.#version }, 'it is to make way')
+    this.#logger.info({ process: name, processId: this.#identity?.pid, version: this.#version }, 'it is to make way')
     if (makeWay.kind === 'beside') return this.#replaceBeside(reason)
     await makeWay.ask()
     this.#retiring = true
@@ -279,7 +279,7 @@ export class Supervised {
     const hung = this.#identity
     if (hung === undefined) return
     const reason = `it did not answer ${this.#missed} times in a row`
-    const facts = { process: name, pid: hung.pid, reason }
+    const facts = { process: name, processId: hung.pid, reason }
     if (makeWay.kind === 'beside') return this.#replaceBeside(reason)
     if (!makeWay.mayEnd()) return this.#logger.error(facts, 'it hangs; it is not ended while nobody watches the guests')
     this.#logger.error(facts, 'it hangs and is ended')

@@ -191,7 +191,14 @@ describe('Managed disks', () => {
       assert.equal(done.status, 'Failed')
       return done.error?.message ?? ''
     }
-    assert.match(await fail('u1', 'https://example.org/a.vhd?sig=topsecret'), /not on the list/)
+    const sourceUri = 'https://example.org/a.vhd?sig=topsecret'
+    const refused = await world.ask<Failure>('PUT', world.at('u1'), {
+      location: 'eastus',
+      properties: { creationData: { createOption: 'Import', sourceUri } },
+    })
+    assert.equal(refused.status, 400)
+    assert.match(refused.body.error.message, /not on the list/)
+    assert.equal((await world.ask('GET', world.at('u1'))).status, 404, 'nothing is made')
     await world.api.catalog.write((trx) =>
       putSetting(trx, 'import-hosts', JSON.stringify(['localhost', '169.254.169.254', '[::1]'])),
     )

@@ -6,7 +6,12 @@ import type { FaceRecord } from '#server'
 import { eventually } from '../rig/deadline.ts'
 import type { Answer } from './api-world.ts'
 
-type Raw = Readonly<{ method: string; path: string; body?: string; headers: Readonly<Record<string, string>> }>
+type Raw = Readonly<{
+  method: string
+  path: string
+  body?: string | Uint8Array
+  headers: Readonly<Record<string, string>>
+}>
 
 export class FaceClient {
   readonly #home: string
@@ -32,6 +37,15 @@ export class FaceClient {
       const polled = await this.ask<T & { status: string }>('GET', `${pathname}${search}`).catch(() => undefined)
       return polled?.status === 200 && polled.body.status !== 'InProgress' ? polled.body : undefined
     })
+  }
+
+  /** Into an upload, by a signed URL of any of its servers. */
+  async writePages(url: string, from: number, body: Uint8Array): Promise<void> {
+    const { pathname, search } = new URL(url)
+    const range = { 'x-ms-range': `bytes=${from}-${from + body.length - 1}`, 'content-length': String(body.length) }
+    const headers = { 'x-ms-page-write': 'update', ...range }
+    const answer = await this.#raw({ method: 'PUT', path: `${pathname}${search}&comp=page`, headers, body })
+    if (answer.status !== 201) throw new Error(`The pages were not taken: ${answer.status} ${answer.text}`)
   }
 
   async #token(): Promise<string> {
@@ -64,7 +78,8 @@ export class FaceClient {
         response.on('end', () => {
           const bytes = Buffer.concat(parts)
           const text = bytes.toString('utf8')
-          const parsed = (text === '' ? undefined : JSON.parse(text)) as T
+          const isJson = (response.headers['content-type'] ?? '').includes('json')
+          const parsed = (isJson && text !== '' ? JSON.parse(text) : undefined) as T
           resolve({ status: response.statusCode ?? 0, headers: response.headers, body: parsed, text, bytes })
         })
       })

@@ -97,7 +97,10 @@ test('Machines from images, and restore points of them', async (t) => {
     assert.equal((await world.run('builder', 'cat /home/admin/.ssh/authorized_keys')).trim(), KEY)
     assert.equal((await world.run('builder', 'cat /root/custom')).trim(), 'custom')
     const disk = '$(ls /dev/sd? | while read d; do [ "$(cat /sys/block/${d#/dev/}/size)" = 2097152 ] && echo $d; done)'
-    await world.run('builder', `d=${disk}; mkfs.ext4 -q $d && mount -t ext4 $d /mnt && echo data > /mnt/file && umount /mnt`)
+    await world.run(
+      'builder',
+      `d=${disk}; mkfs.ext4 -q $d && mount -t ext4 $d /mnt && echo data > /mnt/file && umount /mnt`,
+    )
   })
 
   await t.test('an image is made of it once it is generalized and deallocated, and not before', async () => {
@@ -160,7 +163,10 @@ test('Machines from images, and restore points of them', async (t) => {
     assert.ok(read < 200 * MIB, `of 256 MiB ${read} bytes were read: the holes of base and overlay were not`)
     const { id } = point.properties.sourceMetadata.storageProfile.osDisk.diskRestorePoint
     const creationData = { createOption: 'Restore', sourceResourceId: id }
-    const restored = await ask('PUT', `${world.diskId('restored')}?${VERSION}`, { location: 'eastus', properties: { creationData } })
+    const restored = await ask('PUT', `${world.diskId('restored')}?${VERSION}`, {
+      location: 'eastus',
+      properties: { creationData },
+    })
     await world.succeed(restored)
     await world.succeed(await world.put('again', world.diskId('restored')))
     assert.equal((await world.run('again', 'cat /root/instant')).trim(), 'before')

@@ -3,14 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { listActivity } from '#catalog'
 import { ByteClient } from '#jobs'
-import { silentLogger, systemClock, systemRandom } from '#runtime'
-import { bytesSocketPath, MachineWatch } from '#server'
+import { dial, silentLogger, systemClock, systemRandom } from '#runtime'
+import { MachineWatch } from '#server'
 import { eventually } from '../rig/deadline.ts'
 import { MachineApiWorld } from './machine-api-world.ts'
 
 function watchOver(world: MachineApiWorld): MachineWatch {
   const { catalog, jobs: engine, home } = world.api
-  const machines = new ByteClient(bytesSocketPath(home))
+  const machines = new ByteClient(() => dial(home.socket('bytes')))
   const parts = { catalog, engine, machines, clock: systemClock, random: systemRandom, logger: silentLogger }
   return new MachineWatch({ ...parts, everyMs: 100 })
 }

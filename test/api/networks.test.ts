@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
 import { must } from '#base'
 import { insideNetwork } from '#engine/hypervisor'
-import { VERSION } from './api-world.ts'
+import { followed, VERSION } from './api-world.ts'
 import { configuration, type Failure, NetworkApi, refusal, type Shown } from './network-world.ts'
 
 const run = promisify(execFile)
@@ -362,6 +362,86 @@ describe('Microsoft.Network', () => {
     assert.equal(await insideNetwork(network), undefined)
   })
 
+  it('takes the networks of az vm create’s template: old versions, ids in any case, two cards by copy', async () => {
+    const type = (name: string): string => `Microsoft.Network/${name}`
+    const at = (path: string): string => world.id(path)
+    const ssh = {
+      protocol: 'Tcp',
+      sourcePortRange: '*',
+      destinationPortRange: '22',
+      sourceAddressPrefix: '*',
+      destinationAddressPrefix: '*',
+      access: 'Allow',
+      priority: 1000,
+      direction: 'Inbound',
+    }
+    const common = { apiVersion: '2015-06-15', location: 'eastus', tags: {}, dependsOn: [] }
+    const copy = (name: string) => ({ copy: { name, mode: 'parallel', count: 2 } })
+    const resources = [
+      {
+        ...common,
+        type: type('virtualNetworks'),
+        name: 'vmVNET',
+        properties: { ...space('10.7.0.0/16'), subnets: [subnet('vmSubnet', '10.7.0.0/24')] },
+      },
+      {
+        ...common,
+        type: type('networkSecurityGroups'),
+        name: 'vmNSG',
+        properties: { securityRules: [{ name: 'default-allow-ssh', properties: ssh }] },
+      },
+      {
+        ...common,
+        type: type('publicIPAddresses'),
+        apiVersion: '2022-01-01',
+        name: "[concat('vmPublicIP', copyIndex())]",
+        sku: { name: 'Standard' },
+        properties: { publicIPAllocationMethod: 'Static' },
+        ...copy('publicipcopy'),
+      },
+      {
+        ...common,
+        type: type('networkInterfaces'),
+        name: "[concat('vmVMNic', copyIndex())]",
+        dependsOn: [
+          type('virtualNetworks/vmVNET'),
+          type('networkSecurityGroups/vmNSG'),
+          type('publicIpAddresses/vmPublicIP0'),
+          type('publicIpAddresses/vmPublicIP1'),
+        ],
+        properties: {
+          networkSecurityGroup: { id: at('networkSecurityGroups/vmNSG') },
+          ipConfigurations: [
+            {
+              name: "[concat('ipconfigvm', copyIndex())]",
+              properties: {
+                privateIPAllocationMethod: 'Dynamic',
+                subnet: { id: at('virtualNetworks/vmVNET/subnets/vmSubnet') },
+                publicIPAddress: { id: `[concat('${at('publicIPAddresses/vmPublicIP')}', copyIndex())]` },
+              },
+            },
+          ],
+        },
+        ...copy('niccopy'),
+      },
+    ]
+    const template = {
+      $schema: 'https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#',
+      contentVersion: '1.0.0.0',
+      resources,
+    }
+    const path = `${world.group}/providers/Microsoft.Resources/deployments/vm_deploy?${VERSION}`
+    const begun = await world.ask('PUT', path, { properties: { mode: 'incremental', template, parameters: {} } })
+    assert.equal(begun.status, 201, begun.text)
+    const done = await followed<{ status: string }>(world.ask, begun)
+    assert.equal(done.body.status, 'Succeeded', done.text)
+    const addresses = await Promise.all(
+      [0, 1].map(async (n) => configurationOf((await world.get(`networkInterfaces/vmVMNic${n}`)).body)),
+    )
+    assert.deepEqual(addresses.map((one) => String(one['privateIPAddress'])).toSorted(), ['10.7.0.4', '10.7.0.5'])
+    assert.equal((addresses[1]?.['publicIPAddress'] as { id: string }).id, at('publicIPAddresses/vmPublicIP1'))
+  })
+
   it('deletes a group with a network in it, cards first', async () => {
     const group = `${world.api.subscription}/resourceGroups/whole`
     const at = (path: string): string => `${group}/providers/Microsoft.Network/${path}?${VERSION}`
@@ -376,7 +456,6 @@ describe('Microsoft.Network', () => {
     )
     const gone = await world.ask('DELETE', `${group}?${VERSION}`)
     assert.equal(gone.status, 202)
-    const { followed } = await import('./api-world.ts')
     await followed(world.ask, gone)
     assert.equal((await world.ask('GET', at('virtualNetworks/a'))).status, 404)
   })

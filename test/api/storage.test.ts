@@ -42,7 +42,7 @@ describe('A storage account', () => {
     await world.ask('PUT', `${world.api.subscription}/resourceGroups/rg2?${VERSION}`, { location: 'eastus' })
     const taken = await world.ask<Failure>('PUT', at('acct1').replace('rg1', 'rg2'), body)
     assert.deepEqual([taken.status, taken.body.error.code], [409, 'StorageAccountAlreadyTaken'])
-    for (const name of ['blob', 'subscriptions', 'ab', 'UPPER', 'with-hyphen'])
+    for (const name of ['blob', 'graph', 'subscriptions', 'ab', 'UPPER', 'with-hyphen'])
       assert.equal((await world.ask('PUT', at(name), body)).status, 400, name)
     const refused = await world.ask<Failure>('PUT', at('other1'), {
       ...body,

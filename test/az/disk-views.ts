@@ -1,5 +1,5 @@
 /** Disks and snapshots as `az` prints them, and the disk whose bytes the tests know. */
-import { GIB, MIB, SECTOR_BYTES } from '#base'
+import { MIB, SECTOR_BYTES } from '#base'
 import type { SparseDisk } from '../rig/signed-vhd.ts'
 import { sectorData } from '../rig/sector-data.ts'
 
@@ -24,16 +24,16 @@ export type DiskView = Readonly<{
 export type SnapshotView = DiskView &
   Readonly<{ incremental: boolean; completionPercent: number | null; incrementalSnapshotFamilyId?: string | null }>
 
-const SIZE_BYTES = GIB
+const SIZE_BYTES = 64 * MIB
 const piece = (offset: number, length: number, version: number) => ({
   offset,
   data: sectorData(1, offset / SECTOR_BYTES, length / SECTOR_BYTES, version),
 })
 
-/** 1 GiB with data at the begin, in the middle and in the last sectors. */
+/** Data at the begin, in the middle and in the last sectors. Small: it is downloaded often. */
 export const KNOWN_DISK: SparseDisk = {
   sizeBytes: SIZE_BYTES,
-  pieces: [piece(0, 5 * MIB, 1), piece(300 * MIB + SECTOR_BYTES, MIB, 1), piece(SIZE_BYTES - MIB, MIB, 1)],
+  pieces: [piece(0, 5 * MIB, 1), piece(30 * MIB + SECTOR_BYTES, MIB, 1), piece(SIZE_BYTES - MIB, MIB, 1)],
 }
 
 /** az prints it in capitals or not, by its version. */

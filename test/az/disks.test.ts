@@ -97,7 +97,7 @@ test('az: disks', { skip: azMissing() }, async (t) => {
       const url = await grant('up', '--access-level', 'Read')
       assert.equal((await show('up')).diskState, 'ActiveSAS')
       await assertVhd(url, ca, KNOWN_DISK, KNOWN_DISK.sizeBytes)
-      await assertRange(url, ca, KNOWN_DISK, 300 * 1024 * 1024, 4096)
+      await assertRange(url, ca, KNOWN_DISK, 30 * 1024 * 1024, 4096)
       await az.run('disk', 'revoke-access', ...at('up'))
       await assertRefused(url, ca)
     },

@@ -106,6 +106,10 @@ describe('an image of every kind', () => {
       assert.ok(read.bytes.subarray(0, SIZE).equals(disk), 'the bytes of the disk')
       assert.ok(read.bytes.subarray(SIZE).every((byte) => byte === 0))
       assert.equal(read.kind, kind)
+      const served = await exportImage(path, format)
+      endLater(served.close)
+      assert.ok((await readAll(served.client)).subarray(0, SIZE).equals(disk), 'the bytes of the disk, by NBD')
+      await served.close()
     })
   }
 

@@ -77,9 +77,11 @@ test('keys adds a key file that opens the repository, removes the passphrase, an
   const slots = await runJson<Slot[]>(folder, ['repo', 'keys', 'store'])
   assert.deepEqual(slots.map(({ kind, label }) => `${kind} ${label}`).sort(), ['key-file safe', 'passphrase words'])
   const words = slots.find(({ label }) => label === 'words')?.id ?? ''
-  await runJson(folder, ['repo', 'keys', 'store', 'remove', words])
-  assert.equal((await runFailing(folder, ['repo', 'list', 'store'])).code, 'key_wrong')
   const byFile = { passphrase: undefined, env: { HOLDFAST_KEY_FILE: 'key' } }
+  const unproven = await runFailing(folder, ['repo', 'keys', 'store', 'remove', words])
+  assert.deepEqual([unproven.code, unproven.exitCode], ['key_slot_in_use', 5], 'that another key works is not known')
+  await runJson(folder, ['repo', 'keys', 'store', 'remove', words], byFile)
+  assert.equal((await runFailing(folder, ['repo', 'list', 'store'])).code, 'key_wrong')
   assert.deepEqual(await runJson(folder, ['repo', 'list', 'store'], byFile), [])
   const last = await runFailing(folder, ['repo', 'keys', 'store', 'remove', added.id], byFile)
   assert.deepEqual([last.code, last.exitCode], ['key_slot_last', 5])

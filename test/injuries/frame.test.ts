@@ -4,10 +4,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, test } from 'node:test'
 import { ManualClock, must, SeededRandom } from '#base'
-import { type MemoryStore, packKeyOf, prune } from '#engine/repository'
+import { type MemoryStore, packKeyOf, prune, repairFrame, Repository } from '#engine/repository'
 import { verifyWithoutKey } from '#engine/transfer'
 import {
   backUpNote,
+  CREDENTIAL,
   environmentOf,
   healthyStore,
   notesOf,
@@ -142,7 +143,7 @@ async function countOf(store: MemoryStore): Promise<number> {
 
 test('A damaged, missing or newer configuration is an error that says so', async () => {
   const cases: [(store: MemoryStore) => Promise<void> | void, string][] = [
-    [(store) => store.delete('config'), 'repository_not_found'],
+    [(store) => store.delete('config'), 'repository_damaged'],
     [(store) => store.overwrite('config', new Uint8Array(10)), 'repository_damaged'],
     [
       (store) =>
@@ -158,6 +159,44 @@ test('A damaged, missing or newer configuration is an error that says so', async
     await harm(store)
     await assert.rejects(open(store), { code })
     await assert.rejects(verifyWithoutKey(store, await environmentOf(4), { store }), { code })
+  }
+})
+
+test('Where a log lies without a configuration no repository is made, and a mirror brings the old one back', async () => {
+  const store = await healthyStore()
+  const config = await store.get('config')
+  await store.delete('config')
+  const before = await objectsOf(store)
+  const options = { credential: CREDENTIAL, chunkSizeBytes: 64 * 1024 }
+  await assert.rejects(Repository.init(store, options, await environmentOf(9)), {
+    code: 'repository_damaged',
+    message: /log\/000000000001/,
+  })
+  assert.deepEqual(await objectsOf(store), before, 'nothing was written')
+  assert.deepEqual(await repairFrame(store, await healthyStore()), ['config'])
+  assert.deepEqual(await store.get('config'), config)
+  assert.equal((await restoreAll(await open(store))).get('a-scan'), 'ok')
+})
+
+async function objectsOf(store: MemoryStore): Promise<string[]> {
+  const keys: string[] = []
+  for await (const { key } of store.list('')) keys.push(key)
+  return keys
+}
+
+test('An authentic entry that commits a point without its record is damage: nothing may be pruned by what is not known', async () => {
+  const store = await healthyStore()
+  const repository = await open(store)
+  const [point] = repository.points()
+  const header = { id: '7'.repeat(32), uses: '0' }
+  const bodies = [undefined, { points: [] }, { points: [must(point, 'Some point')] }]
+  for (const body of bodies) {
+    const copy = await healthyStore()
+    const writer = await open(copy)
+    await writer.log.append(() => ({ fields: { points: [header] }, ...(body === undefined ? {} : { body }) }))
+    const { withKey } = await verifyBoth(copy)
+    assert.deepEqual(withKey.damage, [{ kind: 'log_entry_corrupt', object: entry(9), points: [] }])
+    await assertRefusesToWrite(copy, 'log_damaged')
   }
 })
 

@@ -13,7 +13,7 @@ import { join } from 'node:path'
 import { must, randomUuid } from '#base'
 import { formatIpv4, gatewayOf, makeRuleset, mayDenyInside, parseIpv4, parsePrefix, type SecurityRule } from '#domain'
 import { insideNetwork, NetworkHost, type NetworkOutcome, type NetworkPlan, UPLINK } from '#engine/hypervisor'
-import { runCommand, systemClock, systemRandom } from '#runtime'
+import { identityOf, runCommand, systemClock, systemRandom } from '#runtime'
 
 export type WantedCard = Readonly<{
   tap: string
@@ -115,6 +115,11 @@ export function markedProcesses(network: string): { pid: number; part: string }[
       return [] // no process, or another's
     }
   })
+}
+
+/** A process that ends has no environment any more before it is gone. */
+export function isThere({ pid }: Readonly<{ pid: number }>): boolean {
+  return identityOf(pid) !== undefined
 }
 
 /** A machine's stand-in. */
@@ -237,16 +242,18 @@ export class NetworkWorld {
   /** What a tool says inside, as the network's root. */
   async inside(...words: readonly string[]): Promise<string> {
     const [program = '', ...args] = [...must(await insideNetwork(this.id), 'The network is there'), ...words]
-    const { stdout, stderr, exitCode } = await runCommand(program, args)
+    const { stdout, stderr, exitCode } = await runCommand(program, args, {
+      env: { PATH: `${process.env['PATH']}:/usr/sbin:/sbin` },
+    })
     assert.equal(exitCode, 0, stderr)
     return stdout.toString('utf8')
   }
 
   /** Kills every process of the network but machines. */
   async killAll(): Promise<void> {
-    const tools = (): { pid: number }[] => markedProcesses(this.id).filter(({ part }) => part !== 'machine')
-    for (const { pid } of tools()) process.kill(pid, 'SIGKILL')
-    while (tools().length > 0) await systemClock.sleep(10)
+    const tools = markedProcesses(this.id).filter(({ part }) => part !== 'machine')
+    for (const { pid } of tools) process.kill(pid, 'SIGKILL')
+    while (tools.some(isThere)) await systemClock.sleep(10)
   }
 
   start(words: readonly string[]): ChildProcess {

@@ -7,6 +7,7 @@ import { ALL_PORTS, readPeer, type SecurityRule } from '#domain'
 import { insideNetwork, UPLINK } from '#engine/hypervisor'
 import { systemClock } from '#runtime'
 import {
+  isThere,
   loopbackServer,
   markedProcesses,
   NetworkWorld,
@@ -205,9 +206,9 @@ describe('A virtual network', () => {
     assert.deepEqual(parts.map(({ part }) => part.split(' ')[0]).sort(ascending), ['dhcp', 'dhcp', 'holder', 'uplink'])
     for (const { pid, part } of parts) {
       process.kill(pid, 'SIGKILL')
-      await until(`${part} is gone`, () => !markedProcesses(world.id).some((one) => one.pid === pid))
+      await until(`${part} is gone`, () => !isThere({ pid }))
       await world.host.check()
-      assert.equal(markedProcesses(world.id).length, 4, part)
+      assert.equal(markedProcesses(world.id).length, 4, `${part}: ${world.warnings.join('; ')}`)
       assert.ok(await a.pings('10.0.0.77'), part)
     }
     assert.equal(await a.lease(), '10.0.0.4/24 router 10.0.0.1 dns 10.0.0.1')

@@ -42,8 +42,8 @@ test('SDK: deployments', async (t) => {
     assert.equal(valid.error, undefined)
     assert.deepEqual(await all(compute.disks.list()), [])
     const broken = { ...TEMPLATE, outputs: { x: { type: 'string', value: "[parameters('nope')]" } } }
-    const refused = deployments.validate(GROUP, 'v1', deployment(broken))
-    await assert.rejects(async () => refused)
+    const refused = await deployments.validate(GROUP, 'v1', deployment(broken))
+    assert.equal(refused.error?.code, 'InvalidTemplate', 'the refusal is the result')
   })
 
   await t.test('a template is deployed; its outputs come back, its secret does not', async () => {

@@ -40,3 +40,26 @@ test('A disk of small changes is never taken for a liar, turn after turn; one th
   )
   await machine.assertRestores(found, 0, expected)
 })
+
+test('A lie about chunks that delta nodes lie over is found as well', async (t) => {
+  const machine = await TrackedMachine.make([{ sizeBytes: 128 * MIB }], CHUNK_BYTES)
+  t.after(() => machine.remove())
+  await machine.backUp()
+  const overlaid = new Set<number>()
+  for (let i = 0; i < 16; i += 1) {
+    await machine.vm.write(0, i * MIB, 4 * KIB)
+    overlaid.add((i * MIB) / CHUNK_BYTES)
+  }
+  const [disk] = (await machine.backUp()).disks
+  assert.ok(disk !== undefined && isDelta(disk.root))
+  await machine.vm.stop()
+  await machine.tamper(0, (offset) => overlaid.has(Math.floor(offset / CHUNK_BYTES)))
+  await machine.vm.start()
+  const expected = await machine.bytesOf(0)
+  const found = await machine.backUp()
+  assert.deepEqual(
+    found.disks.map(({ mode, reason }) => [mode, reason]),
+    [['scan', 'guard_mismatch']],
+  )
+  await machine.assertRestores(found, 0, expected)
+})

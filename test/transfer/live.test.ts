@@ -1,75 +1,9 @@
 import assert from 'node:assert/strict'
-import { mkdir } from 'node:fs/promises'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { MIB } from '#base'
-import { type Instant, openRunningInstant, type OpenInstantOptions } from '#engine/hypervisor'
-import { FolderStore, type PointRecord, Repository } from '#engine/repository'
-import { backUpMachine, bootPoint, verifyWithKey } from '#engine/transfer'
-import { systemClock, systemRandom } from '#runtime'
+import { verifyWithKey } from '#engine/transfer'
 import { MachineWorld } from '../hypervisor/machine-world.ts'
-
-const credential = { kind: 'passphrase', passphrase: 'a test' } as const
-
-class ProtectedWorld {
-  readonly world: MachineWorld
-  readonly storePath: string
-  readonly repository: Repository
-
-  private constructor(world: MachineWorld, storePath: string, repository: Repository) {
-    this.world = world
-    this.storePath = storePath
-    this.repository = repository
-  }
-
-  static async make(world: MachineWorld): Promise<ProtectedWorld> {
-    const storePath = join(world.folder, 'store')
-    await mkdir(storePath)
-    const environment = {
-      clock: systemClock,
-      random: systemRandom,
-      cacheFolder: join(world.folder, 'cache'),
-      writer: 'test',
-    }
-    const kdfCost = { memoryKib: 64, passes: 1, parallelism: 1 }
-    const store = await FolderStore.open(storePath)
-    await Repository.init(store, { credential, chunkSizeBytes: 256 * 1024, kdfCost }, environment)
-    return new ProtectedWorld(world, storePath, await Repository.open(store, credential, environment))
-  }
-
-  get store(): { kind: 'folder'; path: string } {
-    return { kind: 'folder', path: this.storePath }
-  }
-
-  async openInstant(name: string, options: OpenInstantOptions): Promise<Instant> {
-    const { folder, host } = this.world
-    const { machine, sockets } = await host.describe(name)
-    assert(sockets !== undefined, 'the machine runs')
-    const { instant, agent } = sockets
-    const instantHost = {
-      clock: systemClock,
-      random: systemRandom,
-      journalFolder: join(folder, 'journal'),
-      scratchFolder: join(folder, 'scratch'),
-      runFolder: join(folder, 'run'),
-      watchdog: 'elsewhere' as const,
-    }
-    for (const sub of ['journal', 'scratch', 'run']) await mkdir(join(folder, sub), { recursive: true, mode: 0o700 })
-    const running = {
-      description: machine,
-      sockets: { qmpSocketPath: instant, ...(agent === undefined ? {} : { agentSocketPath: agent }) },
-    }
-    return openRunningInstant(instantHost, running, options)
-  }
-
-  backUp(name: string): Promise<PointRecord> {
-    return backUpMachine(
-      this.repository,
-      { machine: name, consistency: 'application', openInstant: (options) => this.openInstant(name, options) },
-      { store: this.store, clock: systemClock, random: systemRandom, writer: 'test' },
-    )
-  }
-}
+import { ProtectedWorld } from './protected-world.ts'
 
 const checksum = 'sha256sum /data/vdb/a /data/vdb/b 2>/dev/null'
 
@@ -108,11 +42,7 @@ test('A running machine is backed up, changes, is backed up by its bitmap, is lo
 
   await world.host.powerOff('m')
   await world.host.delete('m', { disks: 'delete' })
-  const folder = join(world.folder, 'boot')
-  await mkdir(folder)
-  const plan = { machine: 'm2', folder, runtimeFolder: join(world.folder, 'run'), networks: [] }
-  const environment = { store: guarded.store, hypervisor: world.host, clock: systemClock }
-  const boot = await bootPoint(guarded.repository, second, plan, environment)
+  const boot = await guarded.boot(second, 'm2')
   await world.waitReady('m2')
   await world.run(
     'm2',
@@ -120,7 +50,7 @@ test('A running machine is backed up, changes, is backed up by its bitmap, is lo
   )
   assert.equal(await world.run('m2', checksum), sums, 'what was written before the instant is there')
   await boot.close()
-  const again = await bootPoint(guarded.repository, second, plan, environment)
+  const again = await guarded.boot(second, 'm2')
   await again.hydrated()
   await again.close()
   assert.equal(
@@ -129,7 +59,7 @@ test('A running machine is backed up, changes, is backed up by its bitmap, is lo
     'with nobody serving any more',
   )
   assert.equal((await world.run('m2', 'cat /data/vdb/written-while-hydrating')).trim(), 'mine')
-  await assert.rejects(bootPoint(guarded.repository, second, plan, environment), { code: 'machine_exists' })
+  await assert.rejects(guarded.boot(second, 'm2'), { code: 'machine_exists' })
   assert.equal(
     (await world.run('m2', 'cat /data/vdb/written-while-hydrating')).trim(),
     'mine',

@@ -14,6 +14,7 @@ import { type BlankDisk, BlankMachine } from '../hypervisor/blank-machine.ts'
 const credential = { kind: 'passphrase', passphrase: 'a test' } as const
 const kdfCost = { memoryKib: 8, passes: 1, parallelism: 1 }
 export const CHUNK_BYTES = 64 * KIB
+const CLUSTER_BYTES = 64 * KIB
 
 export type BackupHow = Readonly<{ onOpen?: () => Promise<void>; excludeLuns?: readonly number[]; scan?: boolean }>
 
@@ -66,14 +67,19 @@ export class TrackedMachine {
     )
   }
 
-  /** Overwrites what is allocated of a stopped machine's qcow2, past QEMU, so that no bitmap hears of it. */
-  async tamper(lun: number): Promise<void> {
+  /** Overwrites what is allocated of a stopped machine's qcow2, or some of it, past QEMU, so that no bitmap hears of it. */
+  async tamper(lun: number, isMeant: (offset: number) => boolean = () => true): Promise<void> {
     const path = this.vm.pathOf(lun)
     const { stdout } = await checkCommand('qemu-img', ['map', '--output=json', '-f', 'qcow2', path])
-    const runs = JSON.parse(stdout.toString('utf8')) as { length: number; data: boolean; offset?: number }[]
+    type Run = { start: number; length: number; data: boolean; offset?: number }
+    const runs = JSON.parse(stdout.toString('utf8')) as Run[]
     const file = await open(path, 'r+')
-    for (const { length, data, offset } of runs)
-      if (data && offset !== undefined) await file.write(Buffer.alloc(length, 'tampered'), 0, length, offset)
+    const rubble = Buffer.alloc(CLUSTER_BYTES, 'tampered')
+    for (const { start, length, data, offset } of runs) {
+      if (!data || offset === undefined) continue
+      for (let at = 0; at < length; at += CLUSTER_BYTES)
+        if (isMeant(start + at)) await file.write(rubble, 0, Math.min(CLUSTER_BYTES, length - at), offset + at)
+    }
     await file.close()
   }
 

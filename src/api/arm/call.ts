@@ -5,10 +5,16 @@ import type { Clock, Random } from '#base'
 import type { ByteService, JobEngine, MachineService, RepositoryAccess, SealedOrders } from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
 import type { Inside } from './inside.ts'
+import type { LinkedServers } from './linked-servers.ts'
 
 export type Method = 'GET' | 'HEAD' | 'PUT' | 'PATCH' | 'POST' | 'DELETE'
 
-export type Caller = Readonly<{ principal: Principal; grants: readonly Grant[] }>
+export type Caller = Readonly<{
+  principal: Principal
+  grants: readonly Grant[]
+  /** Of one who logged in to a linked server: that server's subscription, and what the link allows here at most. */
+  link?: Readonly<{ subscription: string; within: readonly Grant[] }>
+}>
 
 /** What handlers work with. Never the engine itself: bytes and hypervisors are the jobs' business. */
 export type ArmHost = Readonly<{
@@ -22,6 +28,8 @@ export type ArmHost = Readonly<{
   disks: DiskHost
   /** The API asked from inside, in a caller's name. */
   inside: Inside
+  /** The servers of other regions. */
+  links: LinkedServers
   orders: SealedOrders
   /** What first boots and run commands are to find. */
   machineOrders: SealedOrders
@@ -47,6 +55,10 @@ export interface ArmCall {
   readonly method: Method
   /** `https://host:port`, as the client wrote it. */
   readonly baseUrl: string
+  /** Where signed URLs to bytes begin: as `baseUrl`, or the way from there to this server. */
+  readonly bytesUrl: string
+  /** Where storage accounts of this server are found. */
+  readonly accountsUrl: string
   /** The whole URL, absolute. */
   readonly url: string
   /** Path parameters by the names in the route's pattern, decoded. */

@@ -9,7 +9,7 @@ import { type ActivityEvent, findResource, recordActivity } from '#catalog'
 import { ArmError, checkApiVersion, groupId, RETRY_AFTER_SECONDS } from '#contract'
 import { isAllowed, mayEnter } from '#domain'
 import type { Logger } from '#runtime'
-import type { ArmCall, ArmHost, ArmReply, ArmRoute, Caller, Method } from './call.ts'
+import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, type Caller, type Method, targetOf } from './call.ts'
 import type { RequestSeen } from '../metrics.ts'
 import { armErrorOf, errorReply } from './error-reply.ts'
 import { parseJsonBody } from './json-body.ts'
@@ -23,6 +23,9 @@ export type ArmRequest = Readonly<{
   /** Path and query as they were sent. */
   target: string
   baseUrl: string
+  /** Where signed URLs and storage accounts are for this client; default: `baseUrl`. */
+  bytesUrl?: string
+  accountsUrl?: string
   headers: Readonly<Record<string, string | undefined>>
   body: Uint8Array
   signal: AbortSignal
@@ -42,6 +45,8 @@ export type DispatchParts = Readonly<{
   logger: Logger
   /** Lets the client's request pass. @throws ArmError `TooManyRequests` */
   admit?: (clientId: string) => void
+  /** The answer of the linked server whose business it is; undefined when it is this one's. @throws ArmError */
+  forward: (request: ArmRequest, caller: Caller, correlationId: string) => Promise<ArmReply | undefined>
   /** Is told of every request once it is answered. */
   observe?: (seen: RequestSeen) => void
 }>
@@ -57,12 +62,15 @@ const ALLOWANCES: Readonly<Record<string, readonly [string, string]>> = {
   DELETE: ['x-ms-ratelimit-remaining-subscription-deletes', '14999'],
 }
 const ALLOWANCE_OF_WRITES = ['x-ms-ratelimit-remaining-subscription-writes', '1199'] as const
+const SCOPE = /^\/subscriptions\/([^/]+)(?:\/resourceGroups\/([^/]+))?/i
 const UUID_LIKE = /^[\w-]{1,64}$/
 
 class Call implements ArmCall {
   readonly host: ArmHost
   readonly method: Method
   readonly baseUrl: string
+  readonly bytesUrl: string
+  readonly accountsUrl: string
   readonly url: string
   readonly params: Readonly<Record<string, string>>
   readonly apiVersion: string
@@ -75,12 +83,15 @@ class Call implements ArmCall {
   readonly #headers: ArmRequest['headers']
 
   constructor(request: ArmRequest, match: RouteMatch, host: ArmHost, caller: Caller, correlationId: string) {
-    const url = new URL(request.target, request.baseUrl)
+    // Put behind the base, not resolved against it: a path that begins with two slashes would name another host.
+    const url = new URL(`${request.baseUrl}${request.target}`)
     this.#query = new Map(Array.from(url.searchParams, ([name, value]) => [name.toLowerCase(), value]))
     this.#headers = request.headers
     this.host = host
     this.method = request.method as Method
     this.baseUrl = request.baseUrl
+    this.bytesUrl = request.bytesUrl ?? request.baseUrl
+    this.accountsUrl = request.accountsUrl ?? request.baseUrl
     this.url = url.href
     this.params = match.params
     this.apiVersion = checkApiVersion(this.#query.get('api-version'))
@@ -107,7 +118,8 @@ class Call implements ArmCall {
   }
 
   may(action: string, id: string): boolean {
-    return isAllowed(this.caller.grants, action, id)
+    const { grants, link } = this.caller
+    return isAllowed(grants, action, id) && (link === undefined || isAllowed(link.within, action, id))
   }
 
   authorize(action: string, id: string): void {
@@ -121,9 +133,10 @@ class Call implements ArmCall {
 }
 
 function checkAccess(route: ArmRoute, call: ArmCall): void {
-  const { grants, principal } = call.caller
+  const { grants, principal, link } = call.caller
   if (route.access === 'filter' || route.access === 'signed-in') return
-  if (route.access === 'entered' && mayEnter(grants, call.id)) return
+  const isWithin = link === undefined || mayEnter(link.within, call.id)
+  if (route.access === 'entered' && mayEnter(grants, call.id) && isWithin) return
   if (call.may(route.action, call.id)) return
   throw new ArmError(
     'AuthorizationFailed',
@@ -132,9 +145,10 @@ function checkAccess(route: ArmRoute, call: ArmCall): void {
   )
 }
 
-/** What the path stands in must exist. */
+/** What the path stands in must exist; of a scope, its subscription and group. */
 async function checkScope({ host, params }: ArmCall): Promise<void> {
-  const { subscription, group } = params
+  const [, scopeSubscription, scopeGroup] = SCOPE.exec(params['scope'] ?? '') ?? []
+  const { subscription = scopeSubscription, group = scopeGroup } = params
   if (subscription !== undefined && subscription.toLowerCase() !== host.subscriptionId)
     throw new ArmError('SubscriptionNotFound', `The subscription '${subscription}' could not be found.`)
   if (subscription === undefined || group === undefined) return
@@ -200,11 +214,13 @@ export class Dispatcher {
   }
 
   async #handle(request: ArmRequest, correlationId: string, noted: Noted, known?: Caller): Promise<ArmReply> {
-    const { host, routes, authenticate, admit } = this.#parts
+    const { host, routes, authenticate, admit, forward } = this.#parts
     const caller = known ?? (await authenticate(request.headers['authorization'], request.baseUrl))
     noted.client = caller.principal.clientId
     // What the server asks in a caller's name was admitted with the order.
-    if (known === undefined) admit?.(caller.principal.clientId)
+    if (known === undefined || known.link !== undefined) admit?.(caller.principal.clientId)
+    const elsewhere = await forward(request, caller, correlationId)
+    if (elsewhere !== undefined) return elsewhere
     if (!METHODS.includes(request.method))
       throw new ArmError('NotSupported', `The method ${request.method} is not supported.`, { status: 405 })
     const path = request.target.split('?', 1)[0] ?? '/'
@@ -248,6 +264,7 @@ export class Dispatcher {
 
   async #record(route: ArmRoute, call: ArmCall, httpStatus: number, operation?: string, code?: string): Promise<void> {
     const { catalog, clock, random } = this.#parts.host
+    const { link } = call.caller
     const status: ActivityEvent['status'] =
       httpStatus >= 400 ? 'Failed' : operation === undefined ? 'Succeeded' : 'Accepted'
     await recordActivity(catalog, {
@@ -256,11 +273,11 @@ export class Dispatcher {
       correlation: call.correlationId,
       caller: call.caller.principal.clientId,
       action: route.action,
-      resource: call.id,
+      resource: targetOf(call),
       status,
       httpStatus,
       operation,
-      facts: code === undefined ? {} : { code },
+      facts: { ...(code !== undefined && { code }), ...(link !== undefined && { link: link.subscription }) },
     })
   }
 }

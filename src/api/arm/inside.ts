@@ -28,7 +28,7 @@ export interface Inside {
   ask(principal: string, request: InsideRequest): Promise<InsideAnswer>
 }
 
-/** An id as the path of a URL. */
+/** An id as the path of a URL. Half of a surrogate pair, which no URL can carry, becomes what no name may hold. */
 export function pathOf(id: string): string {
-  return id.split('/').map(encodeURIComponent).join('/')
+  return id.toWellFormed().split('/').map(encodeURIComponent).join('/')
 }

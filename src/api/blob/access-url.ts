@@ -33,13 +33,42 @@ function signatureOf(key: Uint8Array, uniqueId: string, grant: DiskGrant): strin
   return createHmac('sha256', key).update(text).digest('base64url')
 }
 
+const LINKED = 'link-'
+
+/** The grant that a linked server's URL names: it reads, until then. Undefined when the URL names none. */
+export function linkedGrantOf(
+  grantId: string,
+  query: URLSearchParams,
+): (DiskGrant & { subscription: string }) | undefined {
+  if (!grantId.startsWith(LINKED)) return undefined
+  const expiresMs = globalThis.Date.parse(query.get('se') ?? '')
+  return { id: grantId, access: 'Read', expiresMs, subscription: grantId.slice(LINKED.length) }
+}
+
+/** A URL by which a linked server reads the bytes. */
+export function linkedReadUrl(
+  from: Readonly<{ host: ArmHost; bytesUrl: string }>,
+  record: ResourceRecord,
+  subscription: string,
+  expiresMs: number,
+): string {
+  return urlOf(from, record, { id: `${LINKED}${subscription}`, access: 'Read', expiresMs })
+}
+
 /** `{accessSAS}` as the clients are answered; undefined when the grant has gone. */
 export function accessOf(
-  { host, baseUrl }: Readonly<{ host: ArmHost; baseUrl: string }>,
+  from: Readonly<{ host: ArmHost; bytesUrl: string }>,
   record: ResourceRecord,
 ): Readonly<{ accessSAS: string }> | undefined {
-  const grant = openGrantOf(record, host.clock.nowMs())
-  if (grant === undefined) return undefined
+  const grant = openGrantOf(record, from.host.clock.nowMs())
+  return grant === undefined ? undefined : { accessSAS: urlOf(from, record, grant) }
+}
+
+function urlOf(
+  { host, bytesUrl }: Readonly<{ host: ArmHost; bytesUrl: string }>,
+  record: ResourceRecord,
+  grant: DiskGrant,
+): string {
   const uniqueId = String(propertiesOf(record)['uniqueId'])
   const query = new URLSearchParams({
     sv: VERSION,
@@ -49,7 +78,7 @@ export function accessOf(
     sp: permissionsOf(grant),
     sig: signatureOf(host.disks.accessKey, uniqueId, grant),
   })
-  return { accessSAS: `${baseUrl}/blob/${uniqueId}/${grant.id}?${query.toString()}` }
+  return `${bytesUrl}/blob/${uniqueId}/${grant.id}?${query.toString()}`
 }
 
 /** Whether the query is what `accessOf` made for this grant. In constant time over the signature. */

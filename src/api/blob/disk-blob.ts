@@ -8,10 +8,10 @@ import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
 import { KIB } from '#base'
 import { findResource, listResources, type ResourceRecord } from '#catalog'
-import { type DiskBacking, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
+import { type DiskBacking, type DiskGrant, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
 import { type ByteSource, DISK_RESTORE_POINT_TYPE, DISK_TYPE, propertiesOf, sizeBytesOf, SNAPSHOT_TYPE } from '#jobs'
 import type { ArmHost } from '../arm/call.ts'
-import { isSigned, openGrantOf } from './access-url.ts'
+import { isSigned, linkedGrantOf, openGrantOf } from './access-url.ts'
 import {
   answer,
   BlobRefusal,
@@ -32,6 +32,11 @@ function refused(): BlobRefusal {
 }
 
 type Opened = Readonly<{ record: ResourceRecord; access: 'Read' | 'Write'; etag: string }>
+
+/** Where a disk's bytes are; those of a snapshot are in its region's store, which this host reads. */
+export function hostOf(record: ResourceRecord): string | undefined {
+  return record.type === DISK_TYPE ? (record.backing as unknown as DiskBacking).host : undefined
+}
 
 export class DiskBlobs {
   readonly #host: ArmHost
@@ -63,10 +68,19 @@ export class DiskBlobs {
   async #open({ url }: BlobRequest): Promise<Opened> {
     const [, , uniqueId = '', grantId = ''] = url.pathname.split('/')
     const record = await this.#find(uniqueId)
-    const grant = record === undefined ? undefined : openGrantOf(record, this.#host.clock.nowMs())
+    const grant = record === undefined ? undefined : await this.#grantOf(record, grantId, url.searchParams)
     if (record === undefined || grant === undefined || grant.id !== grantId) throw refused()
     if (!isSigned(this.#host.disks.accessKey, uniqueId, grant, url.searchParams)) throw refused()
     return { record, access: grant.access, etag: `"0x${grant.id.replaceAll('-', '').slice(0, 16).toUpperCase()}"` }
+  }
+
+  /** That of the record, or that of a linked server's copying, which holds as long as the link does. */
+  async #grantOf(record: ResourceRecord, grantId: string, query: URLSearchParams): Promise<DiskGrant | undefined> {
+    const nowMs = this.#host.clock.nowMs()
+    const linked = linkedGrantOf(grantId, query)
+    if (linked === undefined) return openGrantOf(record, nowMs)
+    const isOpen = linked.expiresMs > nowMs && record.type !== DISK_TYPE
+    return isOpen && (await this.#host.links.ownerOf(linked.subscription)) !== undefined ? linked : undefined
   }
 
   async #find(uniqueId: string): Promise<ResourceRecord | undefined> {
@@ -133,7 +147,7 @@ export class DiskBlobs {
     const { bytes, streams } = this.#host.disks
     await streams.during(opened.record.key, async (ended) => {
       const signal = AbortSignal.any([ended, call.signal])
-      const body = await bytes.read(source, from, to, signal)
+      const body = await bytes.on(hostOf(opened.record)).read(source, from, to, signal)
       call.response.writeHead(isPart ? 206 : 200, headers)
       await pipeline(body, call.response, { signal })
     })
@@ -146,7 +160,7 @@ export class DiskBlobs {
     const sizeBytes = source.sizeBytes + VHD_FOOTER_BYTES
     checkConditions(call.header, opened.etag)
     const { from, to } = rangeOf(call.header, sizeBytes)
-    const found = await this.#host.disks.bytes.ranges(source)
+    const found = await this.#host.disks.bytes.on(hostOf(opened.record)).ranges(source)
     const list = found
       .map(([offset, length]) => [Math.max(offset, from), Math.min(offset + length, to)] as const)
       .filter(([start, end]) => end > start)
@@ -180,7 +194,7 @@ export class DiskBlobs {
     if (call.header('x-ms-blob-type') !== 'PageBlob') throw notSupported('an upload that is no page blob')
     if (Number(call.header('x-ms-blob-content-length')) !== sizeBytes)
       throw new BlobRefusal(400, 'InvalidHeaderValue', `The upload was announced with ${sizeBytes} bytes.`)
-    await this.#host.disks.bytes.clearPages(path, 0, sizeBytes)
+    await this.#host.disks.bytes.on(hostOf(opened.record)).clearPages(path, 0, sizeBytes)
     this.#written(call, opened)
   }
 
@@ -188,7 +202,8 @@ export class DiskBlobs {
     const { path, sizeBytes } = this.#uploadOf(opened)
     if (call.header('x-ms-content-crc64') !== undefined) throw notSupported('x-ms-content-crc64; send Content-MD5')
     const { from, to } = pageRangeOf(call.header, sizeBytes, PUT_BYTES_MAX)
-    const { bytes, streams } = this.#host.disks
+    const { streams } = this.#host.disks
+    const bytes = this.#host.disks.bytes.on(hostOf(opened.record))
     const kind = call.header('x-ms-page-write')?.toLowerCase()
     if (kind === 'clear') await bytes.clearPages(path, from, to)
     else if (kind !== 'update')

@@ -31,10 +31,10 @@ function denied(message: string): BlobRefusal {
 }
 
 function isSignedBy(host: ArmHost, account: ResourceRecord, text: string, given: string): boolean {
-  const signature = Buffer.from(given, 'base64')
+  const signature = Buffer.from(given)
   return KEY_NAMES.some((_, index) => {
     const key = Buffer.from(accountKey(host, account, index), 'base64')
-    const right = createHmac('sha256', key).update(text, 'utf8').digest()
+    const right = Buffer.from(createHmac('sha256', key).update(text, 'utf8').digest('base64'))
     return signature.length === right.length && timingSafeEqual(signature, right)
   })
 }

@@ -19,7 +19,13 @@ import { DATA_DISK_FIELDS as IMAGE_DATA_DISK_FIELDS, IMAGE_FIELDS } from './comp
 import { PLATFORM_IMAGE_FIELDS } from './compute/images/platform-images.ts'
 import { COLLECTION_FIELDS, RESTORE_POINT_FIELDS } from './compute/restore-points/restore-point-fields.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
+import { CONFIGURATION_FIELDS, INTERFACE_FIELDS } from './network/network-interface-fields.ts'
+import { PUBLIC_ADDRESS_FIELDS } from './network/public-addresses.ts'
+import { SECURITY_GROUP_FIELDS } from './network/security-groups.ts'
+import { RULE_FIELDS } from './network/security-rule-request.ts'
+import { NETWORK_FIELDS, SUBNET_FIELDS } from './network/virtual-network-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
+import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
@@ -30,7 +36,20 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
   ],
   ['docs/api/images.md', [IMAGE_FIELDS, IMAGE_DATA_DISK_FIELDS, PLATFORM_IMAGE_FIELDS]],
   ['docs/api/restore-points.md', [COLLECTION_FIELDS, RESTORE_POINT_FIELDS]],
+  ['docs/api/resource-groups.md', [RESOURCE_GROUP_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
+  [
+    'docs/api/networks.md',
+    [
+      NETWORK_FIELDS,
+      SUBNET_FIELDS,
+      INTERFACE_FIELDS,
+      CONFIGURATION_FIELDS,
+      PUBLIC_ADDRESS_FIELDS,
+      SECURITY_GROUP_FIELDS,
+      RULE_FIELDS,
+    ],
+  ],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]
 

@@ -8,7 +8,8 @@
 import { ArmError } from '#contract'
 import { Evaluator, type TemplateScope } from './evaluate.ts'
 import { checkNames } from './check-names.ts'
-import { isExpression, templateError } from './expression.ts'
+import { implicitDependencies, inDependenceOrder, type PlannedResource, type Unrolled } from './dependence.ts'
+import { templateError } from './expression.ts'
 import {
   isTemplateArray,
   isTemplateObject,
@@ -21,18 +22,6 @@ import {
 
 export type DeploymentContext = Pick<TemplateScope, 'about' | 'resourceId'> &
   Readonly<{ chance: NonNullable<TemplateScope['chance']> }>
-
-export type PlannedResource = Readonly<{
-  id: string
-  type: string
-  name: string
-  apiVersion: string
-  /** Ids of planned resources that come before. */
-  after: readonly string[]
-  /** The resource as it is in the template, inside its copy loop. */
-  source: TemplateObject
-  loop: ReadonlyMap<string, number>
-}>
 
 export type PlannedDeployment = Readonly<{
   /** In an order that holds all dependencies. */
@@ -180,15 +169,13 @@ class Planner {
         throw templateError(`The resource '${resource.id}' is in the template twice.`)
       seen.add(resource.id.toLowerCase())
     }
-    return inOrder(
-      planned.map(({ resource, wants }) => ({ ...resource, after: resolveDependencies(resource.id, wants, planned) })),
-    )
+    return inDependenceOrder(planned)
   }
 
   #unroll(source: TemplateObject, parent: Unrolled | undefined): Unrolled[] {
-    const copy = source['copy']
     const outer = parent?.resource.loop ?? new Map<string, number>()
-    if (!isTemplateObject(copy)) return this.#one(source, outer, undefined, parent)
+    if ((source['copy'] ?? null) === null) return this.#one(source, outer, undefined, parent)
+    const copy = object(source['copy'], 'The copy loop of a resource')
     const name = this.evaluator(outer).text(copy['name'], 'The name of a copy loop')
     const count = this.evaluator(outer).value(copy['count'] ?? 0)
     if (typeof count !== 'number' || !Number.isSafeInteger(count) || count < 0 || count > COPY_MAX)
@@ -206,7 +193,8 @@ class Planner {
   ): Unrolled[] {
     const evaluator = this.evaluator(loop)
     const condition = source['condition'] === undefined ? true : evaluator.value(source['condition'])
-    if (condition !== true) return []
+    if (typeof condition !== 'boolean') throw templateError('The condition of a resource must be true or false.')
+    if (!condition) return []
     if (source['existing'] === true)
       throw templateError("'existing' resources of languageVersion 2.0 are not supported.")
     const ownType = evaluator.text(source['type'], 'The type of a resource')
@@ -221,6 +209,7 @@ class Planner {
       source['apiVersion'] ?? (this.#template['apiProfile'] === undefined ? undefined : '2024-11-01'),
       `The apiVersion of ${name}`,
     )
+    if (apiVersion === '') throw templateError(`The apiVersion of ${name} is missing.`)
     if (type.toLowerCase() === 'microsoft.resources/deployments')
       throw new ArmError('InvalidTemplate', `Nested deployments ('${name}') are not supported by Holdfast.`)
     const id = this.#context.resourceId(source['scope'] === undefined ? 'group' : 'extension', [
@@ -231,11 +220,9 @@ class Planner {
     const wants = this.#wants(source, evaluator, parent)
     const resource = { id, type, name, apiVersion, after: [], source, loop }
     const unrolled: Unrolled = { resource, wants, loopName }
-    const inner = source['resources']
-    const children = isTemplateArray(inner)
-      ? inner.flatMap((child) => this.#unroll(object(child, 'A resource'), unrolled))
-      : []
-    return [unrolled, ...children]
+    const inner = source['resources'] ?? []
+    if (!isTemplateArray(inner)) throw templateError(`The resources inside ${name} must be an array.`)
+    return [unrolled, ...inner.flatMap((child) => this.#unroll(object(child, 'A resource'), unrolled))]
   }
 
   #wants(source: TemplateObject, evaluator: Evaluator, parent: Unrolled | undefined): string[] {
@@ -245,60 +232,6 @@ class Planner {
     const implicit = implicitDependencies(source, evaluator)
     return [...listed.map(textOf), ...implicit, ...(parent === undefined ? [] : [parent.resource.id])]
   }
-}
-
-type Unrolled = Readonly<{ resource: PlannedResource; wants: readonly string[]; loopName: string | undefined }>
-
-/** `reference(resourceId(...))` of something in the same template means: after it. */
-function implicitDependencies(source: TemplateObject, evaluator: Evaluator): string[] {
-  const found: string[] = []
-  const look = (value: TemplateValue): void => {
-    if (typeof value === 'string' && isExpression(value)) {
-      for (const [, id] of value.matchAll(/\breference\s*\(\s*(resourceId\s*\((?:[^()]|\([^()]*\))*\))/gi))
-        if (id !== undefined) found.push(textOf(evaluator.value(`[${id}]`)))
-    } else if (typeof value === 'object' && value !== null) for (const inner of Object.values(value)) look(inner)
-  }
-  look(source)
-  return found
-}
-
-/** A wanted resource is named by its id, by `type/name`, by its name alone, or by its copy loop; what is outside is ready already. */
-function resolveDependencies(of: string, wants: readonly string[], planned: readonly Unrolled[]): string[] {
-  const found = new Set<string>()
-  for (const want of wants) {
-    const key = want.toLowerCase()
-    const matches = planned.filter(({ resource, loopName }) => {
-      const { id, type, name } = resource
-      const plain = `${type}/${name}`.toLowerCase()
-      return (
-        key === id.toLowerCase() ||
-        key === plain ||
-        key === name.toLowerCase() ||
-        key === loopName?.toLowerCase() ||
-        (key.startsWith('/') && id.toLowerCase().endsWith(key))
-      )
-    })
-    if (matches.length === 0 && !key.includes('/'))
-      throw templateError(`'${of}' depends on '${want}', which is not in the template.`)
-    for (const { resource } of matches) if (resource.id !== of) found.add(resource.id)
-  }
-  return [...found]
-}
-
-/** Kahn's order; what is left over goes in a circle. */
-function inOrder(resources: readonly PlannedResource[]): PlannedResource[] {
-  const left = new Map(resources.map((resource) => [resource.id, resource]))
-  const ordered: PlannedResource[] = []
-  while (left.size > 0) {
-    const ready = [...left.values()].filter(({ after }) => after.every((id) => !left.has(id)))
-    if (ready.length === 0)
-      throw templateError(`The resources ${[...left.keys()].join(', ')} depend on each other in a circle.`)
-    for (const resource of ready) {
-      ordered.push(resource)
-      left.delete(resource.id)
-    }
-  }
-  return ordered
 }
 
 function checkParameter(name: string, declaration: TemplateObject, type: string, value: TemplateValue): void {
@@ -348,7 +281,7 @@ function unrollProperties(
       for (const each of inner) {
         const { name: property, count, input } = object(each, 'A copy loop')
         const times = evaluatorOf(loop).value(count ?? 0)
-        if (typeof times !== 'number' || times < 0 || times > COPY_MAX)
+        if (typeof times !== 'number' || !Number.isSafeInteger(times) || times < 0 || times > COPY_MAX)
           throw templateError(`The copy loop '${textOf(property ?? null)}' has no proper count.`)
         result[textOf(property ?? null)] = Array.from({ length: times }, (_, at) =>
           unrollProperties(

@@ -2,7 +2,9 @@
 import { inventory } from './0001-inventory.ts'
 import { jobs } from './0002-jobs.ts'
 import { controlPlane } from './0003-control-plane.ts'
+import { hosts } from './0004-hosts.ts'
+import { links } from './0005-links.ts'
 import type { Migration } from './migration.ts'
 
-export const MIGRATIONS: readonly Migration[] = [inventory, jobs, controlPlane]
+export const MIGRATIONS: readonly Migration[] = [inventory, jobs, controlPlane, hosts, links]
 export const SCHEMA_NUMBER = MIGRATIONS.length

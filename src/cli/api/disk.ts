@@ -43,6 +43,7 @@ type CreateOptions = WaitOptions &
     sku?: string
     osType?: string
     tags?: readonly string[]
+    pool?: string
   }>
 
 export function diskCommand(): Command {
@@ -114,7 +115,9 @@ async function createBody(context: ApiContext, options: CreateOptions): Promise<
   if (source === undefined && size === undefined)
     throw new CliError('usage_invalid', 'Either --size, --source or --image is needed.')
   const creationData = creationDataOf(source, options)
-  const tags = readTagOptions(options.tags)
+  const { pool } = options
+  const given = readTagOptions(options.tags)
+  const tags = pool === undefined ? given : { ...given, 'holdfast-pool': pool }
   return {
     location: await locationFor(context, options, source),
     ...(sku !== undefined && { sku: { name: sku } }),
@@ -147,6 +150,7 @@ function createCommand(): Command {
     .option('-l, --location <region>', "its region (default: the source's, else the usual one, else the group's)")
     .option('--sku <name>', 'kept and shown; one kind of storage serves all')
     .option('--os-type <type>', 'Linux or Windows')
+    .option('--pool <name>', 'the pool of the region that it is to lie in, as the tag holdfast-pool')
     .option('--tags <name=value...>', 'its tags')
   return withWaitOption(withGroupOption(command)).action((name: string, options: CreateOptions) =>
     runApiCommand(options, async (context) => {

@@ -6,7 +6,7 @@
  */
 import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
-import { DISK_BYTES_MAX, MIB, SECTOR_BYTES } from '#base'
+import { DISK_BYTES_MAX, errnoOf, MIB, SECTOR_BYTES } from '#base'
 import { CliError } from '../errors.ts'
 import { type ApiContext, conclude, type Shown, type WaitOptions } from './api-command.ts'
 import type { ApiClient } from './api-client.ts'
@@ -76,9 +76,14 @@ const FOREIGN = [
 
 /** @param format named, or found out @throws CliError `usage_invalid` */
 export async function openUpload(path: string, format: 'raw' | 'vhd' | undefined): Promise<UploadImage> {
-  const file = await open(path, 'r')
+  const file = await open(path, 'r').catch((cause: unknown) => {
+    if (errnoOf(cause) !== 'ENOENT') throw cause
+    throw new CliError('usage_invalid', `There is no file ${path}.`, { facts: { path }, cause })
+  })
   try {
-    const { size } = await file.stat()
+    const stat = await file.stat()
+    if (stat.isDirectory()) throw invalid(path, 'is a folder.', 'Name the image itself.')
+    const { size } = stat
     const head = await readAt(file, 0, Math.min(8, size))
     const footer = size < FOOTER_BYTES ? Buffer.alloc(0) : await readAt(file, size - FOOTER_BYTES, FOOTER_BYTES)
     const isVhd = format === undefined ? footer.toString('latin1', 0, 8) === 'conectix' : format === 'vhd'

@@ -1,25 +1,29 @@
-/** holdfast region and holdfast host: where things are. */
+/** holdfast region: where things are. */
 import { Command } from 'commander'
-import type { HostView, RegionDetail, RegionView } from '#server'
+import type { LinkedRegionDetail, RegionDetail, RegionView } from '#server'
 import { runCommandHandler } from '../command.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { textTable } from '../text-table.ts'
-import { freeText } from './space-text.ts'
+import { inviteCommand, linkCommand, ownerText, unlinkCommand } from './region-link.ts'
+import { freeText, placeText } from './space-text.ts'
 
 type AddOptions = HomeOptions & Readonly<{ displayName?: string; pair?: string; geography?: string }>
-type OfRegion = HomeOptions & Readonly<{ region?: string }>
-type AddHostOptions = HomeOptions & Readonly<{ driver: string }>
 
 export function regionCommand(): Command {
   return new Command('region')
-    .summary('regions: names of your own, each with pools, stores and hosts')
-    .description('Adds, shows and removes regions. A server must run: "holdfast serve".')
+    .summary('regions: names of your own, each with pools, stores and hosts; links to the servers of others')
+    .description(
+      'Adds, shows and removes regions, and links the servers of several. A server must run: "holdfast serve".',
+    )
     .addHelpText('after', '\nExamples:\n  holdfast region add cellar --pair attic\n  holdfast region list')
     .addCommand(addCommand())
     .addCommand(listCommand())
     .addCommand(showCommand())
     .addCommand(pairCommand())
     .addCommand(removeCommand())
+    .addCommand(inviteCommand())
+    .addCommand(linkCommand())
+    .addCommand(unlinkCommand())
 }
 
 function addCommand(): Command {
@@ -48,14 +52,21 @@ function addCommand(): Command {
 function listCommand(): Command {
   return makeHomeCommand({
     usage: 'list',
-    summary: 'regions and their pairs',
+    summary: 'regions, their pairs, and whose they are',
+    description: 'Lists the regions of this server and of those linked with it, and whether those answer now.',
     examples: ['holdfast region list', 'holdfast region list --output json'],
   }).action((options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
         const regions = (await control.call('region.list')) as RegionView[]
-        const rows = regions.map(({ name, displayName, pair, geography }) => [name, displayName, pair ?? '', geography])
-        output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY'], rows))
+        const rows = regions.map((one) => [
+          one.name,
+          one.displayName,
+          one.pair ?? '',
+          one.geography,
+          ownerText(one.link),
+        ])
+        output.result(regions, () => textTable(['REGION', 'NAME', 'PAIR', 'GEOGRAPHY', 'SERVER'], rows))
       }),
     ),
   )
@@ -69,18 +80,32 @@ function showCommand(): Command {
   }).action((name: string, options: HomeOptions) =>
     runCommandHandler(options, ({ output }) =>
       withControl(options, async (control) => {
-        const region = (await control.call('region.show', { name })) as RegionDetail
+        const region = (await control.call('region.show', { name })) as RegionDetail | LinkedRegionDetail
         output.result(region, () => describe(region))
       }),
     ),
   )
 }
 
-function describe({ name, displayName, pair, geography, resources, pools, stores, hosts }: RegionDetail): string {
+function describe(region: RegionDetail | LinkedRegionDetail): string {
+  return 'pools' in region ? describeOwn(region) : describeLinked(region)
+}
+
+function describeLinked({ name, displayName, pair, geography, link }: LinkedRegionDetail): string {
+  const paired = pair === undefined ? 'It has no pair.' : `Its pair is ${pair}.`
+  const lines = [
+    `${name} (${displayName}, ${geography}): a region of ${ownerText(link)}. ${paired}`,
+    `Its resources are in the subscription ${link.subscription}; ours are ${link.granted ?? 'nothing'} there at most, theirs ${link.role} here.`,
+    ...(link.why === undefined ? [] : [link.why]),
+  ]
+  return lines.join('\n')
+}
+
+function describeOwn({ name, displayName, pair, geography, resources, pools, stores, hosts }: RegionDetail): string {
   const rows = [
-    ...pools.map((pool) => ['pool', pool.name, pool.path, freeText(pool.space)]),
+    ...pools.map((pool) => ['pool', pool.name, placeText(pool.path, pool.host), freeText(pool.space)]),
     ...stores.map((store) => ['store', store.name, store.location, freeText(store.space)]),
-    ...hosts.map((host) => ['host', host.name, host.address, host.driver]),
+    ...hosts.map((host) => ['host', host.name, host.address, host.state]),
   ]
   const paired = pair === undefined ? 'It has no pair.' : `Its pair is ${pair}.`
   const head = `${name} (${displayName}, ${geography}): ${resources} resources. ${paired}`
@@ -114,72 +139,6 @@ function removeCommand(): Command {
       withControl(options, async (control) => {
         const gone = (await control.call('region.remove', { name })) as RegionView
         output.result(gone, () => `The region ${gone.name} is gone.`)
-      }),
-    ),
-  )
-}
-
-export function hostCommand(): Command {
-  return new Command('host')
-    .summary('hosts of a region')
-    .description('Adds, shows and removes hosts. So far a host is always this one, called "local".')
-    .addHelpText('after', '\nExamples:\n  holdfast host list\n  holdfast host add eastus local')
-    .addCommand(addHostCommand())
-    .addCommand(listHostsCommand())
-    .addCommand(oneHost('show', 'one host in full'))
-    .addCommand(oneHost('remove', 'forget a host that nothing uses'))
-}
-
-function addHostCommand(): Command {
-  return makeHomeCommand({
-    usage: 'add <region> <name>',
-    summary: 'let a region use a host',
-    examples: ['holdfast host add eastus local'],
-  })
-    .option('--driver <driver>', 'what runs its machines', 'qemu')
-    .action((region: string, name: string, options: AddHostOptions) =>
-      runCommandHandler(options, ({ output }) =>
-        withControl(options, async (control) => {
-          const host = (await control.call('host.add', { region, name, driver: options.driver })) as HostView
-          output.result(host, () => `The region ${host.region} uses the host ${host.name}.`)
-        }),
-      ),
-    )
-}
-
-function hostTable(hosts: readonly HostView[]): string {
-  if (hosts.length === 0) return 'There is no host.'
-  const rows = hosts.map(({ region, name, driver, address }) => [region, name, driver, address])
-  return textTable(['REGION', 'HOST', 'DRIVER', 'ADDRESS'], rows)
-}
-
-function listHostsCommand(): Command {
-  return makeHomeCommand({
-    usage: 'list',
-    summary: 'hosts',
-    examples: ['holdfast host list --region eastus'],
-  })
-    .option('--region <region>', 'only of this region')
-    .action((options: OfRegion) =>
-      runCommandHandler(options, ({ output }) =>
-        withControl(options, async (control) => {
-          const hosts = (await control.call('host.list', { region: options.region })) as HostView[]
-          output.result(hosts, () => hostTable(hosts))
-        }),
-      ),
-    )
-}
-
-function oneHost(verb: 'show' | 'remove', summary: string): Command {
-  return makeHomeCommand({
-    usage: `${verb} <region> <name>`,
-    summary,
-    examples: [`holdfast host ${verb} eastus local`],
-  }).action((region: string, name: string, options: HomeOptions) =>
-    runCommandHandler(options, ({ output }) =>
-      withControl(options, async (control) => {
-        const host = (await control.call(`host.${verb}`, { region, name })) as HostView
-        output.result(host, () => (verb === 'show' ? hostTable([host]) : `${host.region} uses ${host.name} no more.`))
       }),
     ),
   )

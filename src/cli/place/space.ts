@@ -8,11 +8,11 @@ import { CliError } from '../errors.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { parseSize } from '../size.ts'
 import { textTable } from '../text-table.ts'
-import { freeText } from './space-text.ts'
+import { freeText, placeText } from './space-text.ts'
 
 type OfRegion = HomeOptions & Readonly<{ region?: string }>
-type AddPoolOptions = HomeOptions & Readonly<{ path: string; reserve?: number }>
-type AddStoreOptions = HomeOptions & Readonly<{ location: string }>
+type AddPoolOptions = HomeOptions & Readonly<{ path: string; host?: string; reserve?: number }>
+type AddStoreOptions = HomeOptions & Readonly<{ location: string; shared?: boolean }>
 
 type Kind = Readonly<{ name: 'pool' | 'store'; table: (places: readonly never[]) => string }>
 
@@ -21,12 +21,12 @@ const POOL: Kind = {
   table: (pools: readonly PoolView[]) =>
     textTable(
       ['REGION', 'POOL', 'RESERVE', 'SPACE', 'PATH'],
-      pools.map(({ region, name, reserveBytes, space, path }) => [
+      pools.map(({ region, name, reserveBytes, space, path, host }) => [
         region,
         name,
         formatBytes(reserveBytes),
         space === undefined ? 'NOT READABLE' : freeText(space),
-        path,
+        placeText(path, host),
       ]),
     ),
 }
@@ -53,15 +53,17 @@ export function poolCommand(): Command {
     examples: [
       'holdfast pool add eastus fast --path /srv/fast',
       'holdfast pool add eastus big --path /srv/big --reserve 50GiB',
+      'holdfast pool add eastus far --path /srv/far --host rack2',
     ],
   })
     .requiredOption('--path <folder>', 'where the disks are to lie')
+    .option('--host <name>', 'the host of the region where it lies (default: this one)')
     .option('--reserve <size>', 'what is to stay free there (default: as configured, else 2GiB)', parseSize)
     .action((region: string, name: string, options: AddPoolOptions) =>
       runCommandHandler(options, (context) =>
         withControl(options, async (control) => {
-          const { path, reserve: reserveBytes } = options
-          const params = { region, name, path: resolve(path), reserveBytes }
+          const { path, host, reserve: reserveBytes } = options
+          const params = { region, name, path: host === undefined ? resolve(path) : path, host, reserveBytes }
           const pool = (await control.call('pool.add', params)) as Added<PoolView>
           warn(context, pool.warnings)
           context.output.result(pool, () => `The region ${pool.region} has the pool ${pool.name} at ${pool.path}.`)
@@ -108,19 +110,20 @@ export function storeCommand(): Command {
     summary: 'let a region keep versions of disks in a folder or bucket',
     description:
       'A folder is made where it is missing, and tried; a bucket must be there and answer. Credentials for S3 come from the ' +
-      'environment of "holdfast serve".',
+      'environment of "holdfast serve", and of "holdfast worker" on hosts elsewhere.',
     examples: [
       'holdfast store add eastus vault --location /mnt/backup/east',
       'holdfast store add westus vault --location "s3://bucket/west?endpoint=https://s3.example.org"',
     ],
   })
     .requiredOption('--location <store>', 'a folder, or s3://bucket/prefix?endpoint=...')
+    .option('--shared', 'the folder is mounted at the same path on all hosts of the region')
     .action((region: string, name: string, options: AddStoreOptions) =>
       runCommandHandler(options, (context) =>
         withControl(options, async (control) => {
-          const { location: given } = options
+          const { location: given, shared } = options
           const location = /^[a-z][a-z0-9+.-]*:/i.test(given) ? given : resolve(given)
-          const store = (await control.call('store.add', { region, name, location })) as Added<StoreView>
+          const store = (await control.call('store.add', { region, name, location, shared })) as Added<StoreView>
           warn(context, store.warnings)
           context.output.result(
             store,

@@ -15,7 +15,8 @@ export function copyCommand(): Command {
     description:
       'Copies the named points, or all, that the target lacks, oldest first. The target must exist; its key comes from ' +
       'HOLDFAST_TARGET_KEY_FILE, HOLDFAST_TARGET_PASSPHRASE_FILE, HOLDFAST_TARGET_PASSPHRASE or a prompt. What the target ' +
-      'holds already is neither read nor sent.',
+      'holds already is neither read nor sent. A point that was forgotten in the target comes back only when it is named, and ' +
+      'has another id then.',
     examples: [
       'holdfast repo copy /srv/backup s3://offsite/backup',
       'holdfast repo copy /srv/backup /mnt/usb/backup latest --machine web1',
@@ -31,8 +32,10 @@ export function copyCommand(): Command {
             context,
             async (to) => {
               const report = await copySelected(from, to, selectors, options, context)
-              const { copied, present, newBytes, storedBytes } = report
-              context.output.result({ schema: 1, copied, present, newBytes, storedBytes }, () => reportText(report))
+              const { copied, present, givenUp, newBytes, storedBytes } = report
+              context.output.result({ schema: 1, copied, present, givenUp, newBytes, storedBytes }, () =>
+                reportText(report),
+              )
             },
             { prefix: 'TARGET_', question: `Passphrase of ${target}` },
           ),
@@ -53,11 +56,12 @@ async function copySelected(
   const all = from.repository.points().filter((point) => machine === undefined || point.machine === machine)
   const named = new Set(selectors.map((selector) => from.repository.findPoint(selector, machine).id))
   const points = selectors.length === 0 ? all : all.filter(({ id }) => named.has(id))
-  const options = { random: systemRandom, progress: output.progress, signal }
+  const options = { random: systemRandom, again: selectors.length > 0, progress: output.progress, signal }
   return whileReading(from.repository, 'copy', () => copyPoints(from.repository, to.repository, points, options))
 }
 
-function reportText({ copied, present, newBytes, storedBytes }: CopyReport): string {
+function reportText({ copied, present, givenUp, newBytes, storedBytes }: CopyReport): string {
   const stored = `${formatBytes(newBytes)} were new there, stored in ${formatBytes(storedBytes)}.`
-  return `${copied.length} points were copied, ${present.length} were there already. ${stored}`
+  const left = givenUp.length === 0 ? '' : ` ${givenUp.length} were forgotten there and are not copied unless named.`
+  return `${copied.length} points were copied, ${present.length} were there already. ${stored}${left}`
 }

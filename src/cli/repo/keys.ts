@@ -89,7 +89,7 @@ function addSlot(
   })
 }
 
-/** The repository is opened first: who removes a way of opening it must have one that works. */
+/** The repository is opened first, by another slot: who removes a way of opening it must have one that works. */
 function removeSlot(
   location: string,
   slot: string | undefined,
@@ -99,7 +99,13 @@ function removeSlot(
   if (slot === undefined)
     throw new CliError('usage_invalid', 'Name the slot to remove.', { hint: 'See "holdfast repo keys STORE".' })
   return withRepository(location, options, context, async ({ store, repository }) => {
-    const { removeKeySlot } = await import('#engine/repository')
+    const { listKeySlots, removeKeySlot, RepositoryError } = await import('#engine/repository')
+    const others = (await listKeySlots(store, repository.config.id)).filter(({ id }) => id !== slot)
+    if (repository.openedBy === slot && others.length > 0)
+      throw new RepositoryError('key_slot_in_use', `Slot ${slot} is the one that opened the repository just now.`, {
+        facts: { slot },
+        hint: 'Open it with the passphrase or key file that is to stay, and remove this one then: so it is certain that another way works.',
+      })
     await removeKeySlot(store, repository.config.id, slot)
     context.output.result({ removed: slot }, () => `Removed slot ${slot}.`)
   })

@@ -1,6 +1,7 @@
 /** holdfast repo list: the recovery points of a repository, newest last. */
 import type { Command } from 'commander'
 import { runCommandHandler } from '../command.ts'
+import { EXIT } from '../exit-code.ts'
 import { textTable } from '../text-table.ts'
 import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
 import { lockText, pointJson, shortId, sumOf, timeText } from './point-json.ts'
@@ -9,6 +10,7 @@ export function listCommand(): Command {
   return makeRepoCommand({
     usage: 'list <store>',
     summary: 'recovery points, newest last',
+    description: 'Lists recovery points. Exits 1 when the log is damaged, so that points may be missing from the list.',
     examples: ['holdfast repo list /srv/backup', 'holdfast repo list /srv/backup --machine web1 --output json'],
   })
     .option('--machine <name>', 'only points of this machine')
@@ -41,8 +43,10 @@ export function listCommand(): Command {
           ])
           context.output.result(
             points.map((point) => pointJson(point, repository.immutability.lockedUntilMs(point.id))),
-            () => (points.length === 0 ? 'The repository holds no point yet.' : textTable(headings, rows)),
+            () => (points.length === 0 ? 'There is no point here.' : textTable(headings, rows)),
           )
+          // Points may be missing from what is shown.
+          return repository.log.damage.length === 0 ? EXIT.ok : EXIT.damage
         }),
       ),
     )

@@ -53,6 +53,11 @@ export async function withRepository<T>(
     const repository = await Repository.open(store, await credentialFor(store, request), environment)
     const { output } = context
     if (repository.rollback !== undefined) output.note(`Warning: ${repository.rollback.message}`)
+    const [hurt] = repository.log.damage
+    if (hurt !== undefined)
+      output.note(
+        `Warning: Entry ${hurt.number} of the log is damaged: points may be missing here. Run "holdfast repo verify" for the whole picture.`,
+      )
     const { immutability } = repository
     const clock = await immutability.judge()
     if (!clock.plausible && immutability.isUsed)
@@ -69,12 +74,9 @@ export async function withRepository<T>(
   }
 }
 
-/** Asks for the key only once there is a repository that it could open. */
+/** Asks for the key only once there is a repository that it could open, of a format that is known. */
 async function credentialFor(store: BlobStore, request: CredentialRequest): ReturnType<typeof askCredential> {
-  const { RepositoryError } = await import('#engine/repository')
-  if ((await store.head('config')) !== undefined) return askCredential(request)
-  throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
-    facts: { location: store.location },
-    hint: 'Check the location, or make a repository with "holdfast repo init".',
-  })
+  const { readConfig } = await import('#engine/repository')
+  await readConfig(store)
+  return askCredential(request)
 }

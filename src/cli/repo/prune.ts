@@ -3,7 +3,10 @@ import type { Command } from 'commander'
 import { formatBytes } from '#base'
 import type { PrunePlan, PruneReport } from '#engine/repository'
 import { runCommandHandler } from '../command.ts'
+import { parseCount } from '../count.ts'
 import { makeRepoCommand, type RepoOptions, withRepository } from './open.ts'
+
+type PruneCommandOptions = RepoOptions & Readonly<{ dryRun?: boolean; dropPin?: number }>
 
 export function pruneCommand(): Command {
   return makeRepoCommand({
@@ -12,11 +15,17 @@ export function pruneCommand(): Command {
     description:
       'Deletes packs that no point needs and rewrites those that are mostly waste. Backups, restores and other prunes may run ' +
       'meanwhile: what they rely on is held back for the next prune. What is locked is not touched, and a clock that is ' +
-      'further ahead of the log than is plausible stops it.',
-    examples: ['holdfast repo prune /srv/backup --dry-run', 'holdfast repo prune /srv/backup'],
+      'further ahead of the log than is plausible stops it. A run that died holds it back for an hour; one that a wrong clock ' +
+      'dated far ahead, until it is dropped by the number of its entry, which prune tells.',
+    examples: [
+      'holdfast repo prune /srv/backup --dry-run',
+      'holdfast repo prune /srv/backup',
+      'holdfast repo prune /srv/backup --drop-pin 1041',
+    ],
   })
     .option('-n, --dry-run', 'only say what would be deleted')
-    .action((location: string, options: RepoOptions & Readonly<{ dryRun?: boolean }>) =>
+    .option('--drop-pin <entry>', 'first drop what holds prune back, of a run that is certainly over', parseCount)
+    .action((location: string, options: PruneCommandOptions) =>
       runCommandHandler(options, (context) =>
         withRepository(location, options, context, async ({ repository }) => {
           const { preparePrune, prune } = await import('#engine/repository')
@@ -28,6 +37,7 @@ export function pruneCommand(): Command {
             output.result({ schema: 1, dryRun: true, plan: planJson(plan) }, () => planText(plan))
             return
           }
+          if (options.dropPin !== undefined) await repository.dropPins([options.dropPin])
           const report = await prune(repository, environment)
           output.result(reportJson(report), () => reportText(report))
         }),
@@ -64,7 +74,11 @@ function lockedText({ locked, lockedBytes }: PrunePlan): string[] {
 
 function reportText({ plan, deleted, freedBytes, heldBack, heldBy }: PruneReport): string {
   const held =
-    heldBack === 0 ? [] : [`${heldBack} more are held back until these end: ${heldBy.join('; ')}. Prune again then.`]
+    heldBack === 0
+      ? []
+      : [
+          `${heldBack} more are held back until these end: ${heldBy.join('; ')}. Prune again then; --drop-pin ENTRY drops one that is certainly over.`,
+        ]
   const done = `${deleted} packs were deleted and ${plan.rewrite.length} rewritten: ${formatBytes(freedBytes)} freed.`
   return [done, ...held, ...lockedText(plan)].join('\n')
 }

@@ -1,6 +1,6 @@
 /** holdfast status: how the server of a home is. */
 import type { Command } from 'commander'
-import type { Health, SupervisedState } from '#server'
+import type { Health, LinkView, SupervisedState } from '#server'
 import { runCommandHandler } from '../command.ts'
 import { timeText } from '../time-text.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from './home-option.ts'
@@ -8,7 +8,7 @@ import { type HomeOptions, makeHomeCommand, withControl } from './home-option.ts
 export function statusCommand(): Command {
   return makeHomeCommand({
     usage: 'status',
-    summary: 'how the server is: its processes, its jobs by state',
+    summary: 'how the server is: its processes, its jobs by state, linked servers',
     description: 'Says how the server is. Exits 6 when none answers.',
     examples: ['holdfast status', 'holdfast status --output json'],
   }).action((options: HomeOptions) =>
@@ -40,7 +40,12 @@ function describeProcess({ name, identity, health, version, retiring, lastRestar
   return `The ${name} ${HEALTH[health]}${facts.length > 0 ? ` (${facts.join(', ')})` : ''}.${notes.join('')}`
 }
 
-function describe({ version, pid, home, jobs, processes, alarms }: Health): string {
+function describeLink({ endpoint, regions, state, lastSeen, why }: LinkView): string {
+  const seen = lastSeen === undefined ? '' : `, last seen ${timeText(globalThis.Date.parse(lastSeen))} UTC`
+  return `The linked server ${endpoint} (${regions.join(', ')}) is ${state}${seen}.${why === undefined ? '' : ` ${why}`}`
+}
+
+function describe({ version, pid, home, jobs, processes, alarms, links }: Health): string {
   const children = processes.map(describeProcess)
   const counts = Object.entries(jobs).map(([status, count]) => `${count} ${status}`)
   const line = counts.length === 0 ? 'There was no job yet.' : `Jobs: ${counts.join(', ')}.`
@@ -48,6 +53,7 @@ function describe({ version, pid, home, jobs, processes, alarms }: Health): stri
     `Holdfast ${version} serves ${home} (process ${pid}).`,
     ...children,
     line,
+    ...links.map(describeLink),
     ...alarms.map(({ says }) => `ALARM: ${says}`),
   ].join('\n')
 }

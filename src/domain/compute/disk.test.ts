@@ -44,10 +44,11 @@ test('sizeFromSource() keeps the source’s bytes, grows, and never shrinks', ()
 })
 
 test('growth() is nothing for the size that is shown, and refuses a smaller one', () => {
-  assert.equal(growth(8 * GIB, 8 * GIB), undefined)
-  assert.equal(growth(8 * GIB - 512, 8 * GIB), undefined)
-  assert.equal(growth(8 * GIB, 16 * GIB), 16 * GIB)
-  assert.ok(isRefusal(growth(8 * GIB, 7 * GIB)))
+  assert.equal(growth(8 * GIB, 8 * GIB, false), undefined)
+  assert.equal(growth(8 * GIB - 512, 8 * GIB, true), undefined)
+  assert.equal(growth(8 * GIB - 512, 8 * GIB, false), 8 * GIB)
+  assert.equal(growth(8 * GIB, 16 * GIB, true), 16 * GIB)
+  assert.ok(isRefusal(growth(8 * GIB, 7 * GIB, false)))
 })
 
 test('diskBytesOfUpload() leaves the footer out', () => {

@@ -62,6 +62,8 @@ export type DiskBacking = Readonly<{
   pool?: string
   /** Of a disk that is made from an image. */
   base?: DiskBase
+  /** The host elsewhere whose file it is, as `region/name`; undefined: this one. Never changes. */
+  host?: string
   /** The machine that has it, and the monitor of its QEMU. */
   machine?: Readonly<{ name: string; qmp: string; agent?: string }>
   grant?: DiskGrant
@@ -105,10 +107,17 @@ export function sizeFromSource(sourceBytes: number, wantedBytes: number | undefi
   }
 }
 
-/** What a wish for another size comes to: undefined when nothing is to be done. */
-export function growth(presentBytes: number, wantedBytes: number | undefined): number | undefined | Refusal {
+/**
+ * What a wish for another size comes to: undefined when nothing is to be done.
+ * @param mayEcho of a whole body, which repeats the size that was shown: rounded up, so that it is no wish
+ */
+export function growth(
+  presentBytes: number,
+  wantedBytes: number | undefined,
+  mayEcho: boolean,
+): number | undefined | Refusal {
   if (wantedBytes === undefined || wantedBytes === presentBytes) return undefined
-  if (wantedBytes === sizeGb(presentBytes) * GIB) return undefined
+  if (mayEcho && wantedBytes === sizeGb(presentBytes) * GIB) return undefined
   if (wantedBytes > presentBytes) return wantedBytes
   return {
     target: 'properties.diskSizeGB',

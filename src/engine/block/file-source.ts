@@ -9,6 +9,7 @@
 import { readSync } from 'node:fs'
 import { open, type FileHandle } from 'node:fs/promises'
 import { BaseError } from '#base'
+import { processPace } from '#runtime'
 import { assertInside, type BlockSource, type FileMap } from './device.ts'
 import { BlockError } from './errors.ts'
 import type { Extent } from './extent.ts'
@@ -52,6 +53,8 @@ class FileSource implements BlockSource {
 
   async read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertInside(this, offset, into.length)
+    const turn = processPace.take(into.length, signal)
+    if (turn !== undefined) await turn
     for (const piece of mappedPieces(this.#map, offset, into.length)) {
       if (signal?.aborted === true) throw new BaseError('cancelled', 'The read was cancelled.')
       const part = into.subarray(piece.at, piece.at + piece.length)

@@ -51,7 +51,7 @@ export interface BlobStore {
   put(key: BlobKey, parts: readonly Uint8Array[]): Promise<'created' | 'exists'>
   /**
    * The bytes may lie in `memory` if they fit; a store need not use it. It is not touched any more when this has settled.
-   * @throws StoreError `blob_not_found`
+   * @throws StoreError `blob_not_found`, `blob_too_large` (over 1 GiB: no such object is Holdfast's)
    */
   get(key: BlobKey, memory?: Uint8Array): Promise<Uint8Array>
   /** `memory` as for `get`. @throws StoreError `blob_not_found`, `blob_range_invalid` */

@@ -104,7 +104,7 @@ export class ChunkReader {
     if (at !== undefined) return at
     throw new RepositoryError('chunk_missing', 'A chunk that a manifest names is in no pack of the repository.', {
       facts: { chunk: toHex(id) },
-      hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+      hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --mirror" a healthy copy.',
     })
   }
 

@@ -1,8 +1,9 @@
 /**
  * The repository's configuration: one create-once object `config`, plain JSON, the first thing that anyone reads.
  *
- * Compatibility: a program that does not know a feature in `requires` refuses the repository by name, before it touches
- * anything; features in `compatible` may be ignored by those who do not know them.
+ * Compatibility: a program that does not know the version, or a feature in `requires`, refuses the repository by name, before
+ * it touches anything; features in `compatible` may be ignored by those who do not know them. Nobody vouches for this
+ * object (it is read before there is a key), so what must be known to go by the log stands in the log too (log/features.ts).
  */
 import { CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, isHoldfastError } from '#base'
 import type { BlobStore } from './blob-store.ts'
@@ -10,8 +11,10 @@ import { RepositoryError } from './errors.ts'
 import { parseObject, toJsonBytes } from './json.ts'
 
 export const CONFIG_KEY = 'config'
-/** "1-draft" until the format is frozen; then "1". Drafts are not promised to be readable by later programs. */
-export const FORMAT_VERSION = '1-draft'
+/** What is made now. */
+export const FORMAT_VERSION = '1'
+/** The last draft has the bytes of 1. Its repositories keep their name, and are read and written as they are. */
+const FORMAT_VERSIONS: ReadonlySet<string> = new Set([FORMAT_VERSION, '1-draft'])
 /** A configuration that asks for more is not believed: whoever changed it would fill the store. */
 export const RESERVE_BYTES_MAX = 1024 * 1024 * 1024
 const KNOWN_FEATURES: ReadonlySet<string> = new Set()
@@ -46,6 +49,25 @@ function damaged(location: string, what: string): RepositoryError {
   )
 }
 
+function tooNew(
+  { version, writer }: Partial<RepositoryConfig>,
+  location: string,
+  what: string,
+  unknownFeatures: readonly string[],
+): RepositoryError {
+  return new RepositoryError(
+    'repository_too_new',
+    `The repository at ${location} ${what}, which this Holdfast does not know. Nothing was changed.`,
+    {
+      facts: { location, version, known: [...FORMAT_VERSIONS], unknownFeatures, madeBy: writer },
+      hint:
+        writer === undefined
+          ? 'Use a newer Holdfast.'
+          : `Use a Holdfast at least as new as the one that made it: ${writer}.`,
+    },
+  )
+}
+
 /** Parses and checks a configuration. @throws repository_damaged, repository_too_new */
 export function decodeConfig(bytes: Uint8Array, location: string): RepositoryConfig {
   const config = parseObject(bytes) as Partial<RepositoryConfig> | undefined
@@ -55,16 +77,8 @@ export function decodeConfig(bytes: Uint8Array, location: string): RepositoryCon
   }
   const requires = Array.isArray(config.requires) ? config.requires.map(String) : []
   const unknown = requires.filter((feature) => !KNOWN_FEATURES.has(feature))
-  if (config.version !== FORMAT_VERSION || unknown.length > 0) {
-    throw new RepositoryError(
-      'repository_too_new',
-      `The repository at ${location} is of a format that this Holdfast does not know.`,
-      {
-        facts: { location, version: config.version, known: FORMAT_VERSION, unknownFeatures: unknown },
-        hint: 'Use a Holdfast at least as new as the one that wrote it; the writer stands in the object "config".',
-      },
-    )
-  }
+  if (!FORMAT_VERSIONS.has(config.version)) throw tooNew(config, location, `is of format ${config.version}`, [])
+  if (unknown.length > 0) throw tooNew(config, location, `asks for ${unknown.join(', ')}`, unknown)
   const chunk = config.chunkSizeBytes ?? 0
   if (chunk < CHUNK_BYTES_MIN || chunk > CHUNK_BYTES_MAX || (chunk & (chunk - 1)) !== 0)
     throw damaged(location, 'its chunk size is impossible')
@@ -80,10 +94,28 @@ export async function readConfig(store: BlobStore): Promise<RepositoryConfig> {
     return decodeConfig(await store.get(CONFIG_KEY), store.location)
   } catch (cause) {
     if (!isHoldfastError(cause, 'blob_not_found')) throw cause
+    await refuseHeadless(store)
     throw new RepositoryError('repository_not_found', `There is no Holdfast repository at ${store.location}.`, {
       facts: { location: store.location },
       hint: 'Check the location, or make one with "holdfast repo init".',
       cause,
     })
   }
+}
+
+/**
+ * Where a log or packs lie, a repository was: one whose configuration was lost is not absent, and nothing may be made on
+ * top of it. @throws repository_damaged
+ */
+export async function refuseHeadless(store: BlobStore): Promise<void> {
+  for (const prefix of ['log/', 'packs/'])
+    for await (const { key } of store.list(prefix))
+      throw new RepositoryError(
+        'repository_damaged',
+        `The repository at ${store.location} has lost its configuration: there is ${key}, but no object "config".`,
+        {
+          facts: { location: store.location, found: key },
+          hint: 'Copy the object "config" back from a mirror or backup of this store ("holdfast repo repair STORE --mirror"). Do not make a new repository here.',
+        },
+      )
 }

@@ -37,7 +37,16 @@ export {
   encodeDeltaNode,
   type PayloadChunk,
 } from './manifest/delta-node.ts'
-export { type ExtentList, joined, overlay, piecesIn, splitAt, touchedUnits, touches } from './manifest/extent-map.ts'
+export {
+  type ExtentList,
+  joined,
+  overlaidChunks,
+  overlay,
+  piecesIn,
+  splitAt,
+  touchedUnits,
+  touches,
+} from './manifest/extent-map.ts'
 export { isDelta, type ResolvedVersion, resolveVersion } from './manifest/version.ts'
 export { type ChangedLeaf, findLeaf, readNode, updateTree, walkLeaves } from './manifest/tree.ts'
 export {
@@ -59,7 +68,7 @@ export {
   type ThreadAccess,
   threadReader,
 } from './repository.ts'
-export { type CommitInput, isPrunedUnder, type Session } from './session.ts'
+export { type CommitInput, isPrunedUnder, pointForgotten, type Session } from './session.ts'
 export { checkPack, checkPackWithKey, type PackCheck, type PackRef, readPack, salvageChunks } from './pack-reader.ts'
 export { Scratch } from './scratch.ts'
 export { readConfig } from './config.ts'

@@ -46,6 +46,8 @@ test('Hostile slots are passed over: absurd costs, wrong shapes, objects that ar
     { ...good, id: '2'.repeat(16), cost: { memoryKib: 8, passes: 0.5, parallelism: 1 } },
     { ...good, id: '3'.repeat(16), cost: undefined },
     { ...good, id: '4'.repeat(16), wrapped: 7 },
+    { ...good, id: '6'.repeat(16), wrapped: Buffer.alloc(64).toString('base64') },
+    { ...good, id: '7'.repeat(16), salt: 'AAAA' },
     { ...good, id: 'other' },
     [],
     'text',
@@ -91,4 +93,18 @@ test('Two who drop the last two slots at once leave one that opens', async () =>
   )
   assert.ok((await listKeySlots(store, repositoryId)).length >= 1)
   assert.ok(outcomes.some(({ status }) => status === 'rejected'))
+})
+
+test('A repository takes no slot that would not be looked at; more that somebody planted do not hide a good one', async () => {
+  const store = new MemoryStore()
+  const slots: KeySlot[] = []
+  for (let i = 0; i < 64; i += 1) slots.push(await add(store, secret(`passphrase ${i}`)))
+  await assert.rejects(add(store, secret('one too many')), { code: 'key_slot_limit' })
+  const [good] = slots
+  for (let i = 0; i < 200; i += 1) {
+    const id = String(i).padStart(16, '0')
+    await store.put(`keys/${id}`, [Buffer.from(JSON.stringify({ ...good, id }))])
+  }
+  for (const i of [0, 31, 63])
+    assert.equal((await openMaster(store, repositoryId, secret(`passphrase ${i}`))).slotId, slots[i]?.id)
 })

@@ -11,7 +11,7 @@ import { argon2, hkdfSync } from 'node:crypto'
 import { promisify } from 'node:util'
 import { isHoldfastError, type Random, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
-import { KEY_BYTES, SealingKey } from './crypto.ts'
+import { KEY_BYTES, SealingKey, TAG_BYTES } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { parseObject, toJsonBytes } from './json.ts'
 
@@ -25,7 +25,10 @@ export const KDF_COST_DEFAULT: KdfCost = { memoryKib: 64 * 1024, passes: 3, para
 /** Bounds what a hostile slot can make us compute: 4 GiB, 64 passes. */
 const KDF_COST_MAX: KdfCost = { memoryKib: 4 * 1024 * 1024, passes: 64, parallelism: 64 }
 const KEY_FILE_BYTES_MIN = 32
+/** What a repository may have. Far fewer than are looked at, so that planted ones do not hide a good one. */
 const SLOTS_MAX = 64
+const SLOTS_READ_MAX = 1024
+const SALT_BYTES = 32
 
 export type KeySlot = Readonly<{
   format: 'holdfast-key-slot'
@@ -75,7 +78,7 @@ function checkCredential(credential: Credential): void {
   })
 }
 
-/** Stores the master under a new slot that `credential` opens. */
+/** Stores the master under a new slot that `credential` opens. @throws key_wrong, key_slot_limit */
 export async function addKeySlot(
   store: BlobStore,
   master: Uint8Array,
@@ -89,9 +92,13 @@ export async function addKeySlot(
   }>,
 ): Promise<KeySlot> {
   checkCredential(options.credential)
+  if ((await listKeySlots(store, options.repositoryId)).length >= SLOTS_MAX)
+    throw new RepositoryError('key_slot_limit', `A repository has at most ${SLOTS_MAX} key slots.`, {
+      hint: 'Remove one that is not needed any more with "holdfast repo keys STORE remove".',
+    })
   const cost = options.cost ?? KDF_COST_DEFAULT
   const id = toHex(options.random.bytes(8))
-  const salt = options.random.bytes(32)
+  const salt = options.random.bytes(SALT_BYTES)
   const kek = await wrappingKey(options.credential, salt, cost)
   const { ciphertext, tag } = kek.seal(0, wrapAad(options.repositoryId, id), master)
   const slot: KeySlot = {
@@ -126,14 +133,18 @@ async function getUnlessGone(store: BlobStore, key: string): Promise<Uint8Array>
   }
 }
 
+function isBase64Of(value: unknown, bytes: number): boolean {
+  return typeof value === 'string' && Buffer.from(value, 'base64').length === bytes
+}
+
 function decodeSlot(bytes: Uint8Array): KeySlot | undefined {
   const slot = parseObject(bytes) as Partial<KeySlot> | undefined
   const wellFormed =
     slot?.format === 'holdfast-key-slot' &&
     typeof slot.id === 'string' &&
     typeof slot.repository === 'string' &&
-    typeof slot.salt === 'string' &&
-    typeof slot.wrapped === 'string' &&
+    isBase64Of(slot.salt, SALT_BYTES) &&
+    isBase64Of(slot.wrapped, KEY_BYTES + TAG_BYTES) &&
     (slot.kind === 'key-file' || (slot.kind === 'passphrase' && isCostSane(slot.cost ?? {})))
   return wellFormed ? (slot as KeySlot) : undefined
 }
@@ -145,7 +156,7 @@ function decodeSlot(bytes: Uint8Array): KeySlot | undefined {
 export async function listKeySlots(store: BlobStore, repositoryId: string): Promise<KeySlot[]> {
   const slots: KeySlot[] = []
   for await (const { key, sizeBytes } of store.list('keys/')) {
-    if (slots.length >= SLOTS_MAX || sizeBytes > 64 * 1024) continue
+    if (slots.length >= SLOTS_READ_MAX || sizeBytes > 64 * 1024) continue
     const slot = decodeSlot(await getUnlessGone(store, key))
     if (slot !== undefined && key === slotKey(slot.id) && slot.repository === repositoryId) slots.push(slot)
   }

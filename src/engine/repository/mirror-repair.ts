@@ -5,7 +5,7 @@
  * Objects are create-once, so a damaged one is deleted before the good one is put. The good bytes are in hand by then; a
  * crash between the two leaves the object missing, and running the repair again mends that.
  */
-import { toHex } from '#base'
+import { isHoldfastError, toHex } from '#base'
 import type { BlobKey, BlobStore } from './blob-store.ts'
 import { CONFIG_KEY } from './config.ts'
 import { sha256 } from './crypto.ts'
@@ -16,9 +16,17 @@ import type { PackRef } from './pack-reader.ts'
 import { packKeyOf } from './pack-format.ts'
 import type { WholeLog } from './verify/whole-log.ts'
 
-async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<void> {
-  await store.delete(key)
-  await store.put(key, [bytes])
+/** Whether the object has these bytes now. Not when a lock holds the damaged one, or when somebody else was faster. */
+async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<boolean> {
+  try {
+    await store.delete(key)
+  } catch (error) {
+    if (isHoldfastError(error, 'blob_locked')) return false
+    throw error
+  }
+  if ((await store.put(key, [bytes])) === 'created') return true
+  const present = await getOrNothing(store, key)
+  return present !== undefined && Buffer.compare(present, bytes) === 0
 }
 
 /** Puts back the configuration and key slots that are missing; gives their keys. Works before the repository can be opened. */
@@ -47,8 +55,7 @@ export async function repairLog(store: BlobStore, mirror: BlobStore, log: Commit
     const next = await getOrNothing(store, logKey(number + 1))
     const expected = next === undefined ? undefined : decodeEntry(next)?.envelope.previous
     if (expected !== undefined && expected !== entry.hash) continue
-    await replace(store, logKey(number), theirs)
-    mended.push(number)
+    if (await replace(store, logKey(number), theirs)) mended.push(number)
   }
   return mended
 }
@@ -57,8 +64,7 @@ export async function repairLog(store: BlobStore, mirror: BlobStore, log: Commit
 export async function repairPack(store: BlobStore, mirror: BlobStore, ref: PackRef): Promise<boolean> {
   const theirs = await getOrNothing(mirror, packKeyOf(ref.name))
   if (theirs === undefined || toHex(sha256(theirs)) !== ref.name) return false
-  await replace(store, packKeyOf(ref.name), theirs)
-  return true
+  return replace(store, packKeyOf(ref.name), theirs)
 }
 
 /**

@@ -74,6 +74,7 @@ test('A table entry that lies outside its pack, or claims what no chunk can be, 
     { ...good, sealedBytes: 15 },
     { ...good, sealedBytes: 5000 },
     { ...good, plainBytes: 4 * 1024 * 1024 + 1 },
+    { ...good, codec: 2 },
   ]
   assert.equal(decodeTable(encodeTable([good]), 200)?.length, 1)
   for (const chunk of bad) assert.equal(decodeTable(encodeTable([good, chunk]), 200), undefined)

@@ -22,6 +22,9 @@ const FOOTER_MAGIC = Buffer.from('HFPKEND1')
 export const CHUNK_KINDS = ['data', 'node', 'delta'] as const
 export type ChunkKind = (typeof CHUNK_KINDS)[number]
 
+/** 0: the plain bytes. 1: one zstd frame of them. */
+const CODECS = 2
+
 /** Where and how a chunk lies in its pack. `sealedBytes` includes the tag. */
 export type PackedChunk = Readonly<{
   id: ChunkId
@@ -108,7 +111,13 @@ export function decodeTable(table: Uint8Array, tableOffset: number): PackedChunk
       codec: table[at + 44] ?? 0,
     }
     const inside = chunk.offset >= PACK_HEADER_BYTES && chunk.offset + chunk.sealedBytes <= tableOffset
-    if (kind === undefined || !inside || chunk.sealedBytes < TAG_BYTES || chunk.plainBytes > CHUNK_BYTES_MAX)
+    if (
+      kind === undefined ||
+      chunk.codec >= CODECS ||
+      !inside ||
+      chunk.sealedBytes < TAG_BYTES ||
+      chunk.plainBytes > CHUNK_BYTES_MAX
+    )
       return undefined
     chunks.push({ ...chunk, kind })
   }

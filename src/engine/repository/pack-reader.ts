@@ -28,21 +28,21 @@ export type PackTable = Readonly<{ salt: Uint8Array; chunks: readonly PackedChun
 export function packCorrupt(name: string, what: string): RepositoryError {
   return new RepositoryError('pack_corrupt', `Pack ${name.slice(0, 16)} is damaged: ${what}.`, {
     facts: { pack: name },
-    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --mirror" a healthy copy.',
   })
 }
 
 function chunkCorrupt(pack: string, id: Uint8Array, what: string): RepositoryError {
   return new RepositoryError('chunk_corrupt', `A chunk in pack ${pack.slice(0, 16)} is damaged: ${what}.`, {
     facts: { pack, chunk: toHex(id) },
-    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --mirror" a healthy copy.',
   })
 }
 
 function packMissing(name: string, cause: unknown): RepositoryError {
   return new RepositoryError('pack_missing', `Pack ${name.slice(0, 16)} is not in the store.`, {
     facts: { pack: name },
-    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --from" a healthy copy.',
+    hint: 'Run "holdfast repo verify" to see which points it touches, then "holdfast repo repair --mirror" a healthy copy.',
     cause,
   })
 }
@@ -154,6 +154,8 @@ export async function readPack(store: BlobStore, ref: PackRef, memory?: Scratch)
   try {
     return await store.get(packKeyOf(ref.name), memory?.room(ref.lengthBytes))
   } catch (cause) {
+    // What is far longer than the log says has the pack at its beginning, or not: one byte more tells that it is not intact.
+    if (isHoldfastError(cause, 'blob_too_large')) return store.getRange(packKeyOf(ref.name), 0, ref.lengthBytes + 1)
     if (!isHoldfastError(cause, 'blob_not_found')) throw cause
     throw packMissing(ref.name, cause)
   }

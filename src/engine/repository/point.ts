@@ -44,6 +44,8 @@ export type AttachmentRecord = Readonly<{ name: string; sizeBytes: number; chunk
 export type PointRecord = Readonly<{
   schema: 1
   id: PointId
+  /** Of a copy under another id, because its own had been given up here: the point that it is a copy of. */
+  origin?: PointId
   machine: string
   machineUuid?: string
   /** ISO 8601, UTC, by the clock of the hypervisor's host. Policies read it; order comes from the log number. */

@@ -22,7 +22,14 @@ import { join } from 'node:path'
 import { type Clock, isHoldfastError, must, type Random, toHex } from '#base'
 import type { BlobStore } from './blob-store.ts'
 import { ChunkReader } from './chunk-reader.ts'
-import { CONFIG_KEY, encodeConfig, FORMAT_VERSION, readConfig, type RepositoryConfig } from './config.ts'
+import {
+  CONFIG_KEY,
+  encodeConfig,
+  FORMAT_VERSION,
+  readConfig,
+  refuseHeadless,
+  type RepositoryConfig,
+} from './config.ts'
 import { KEY_BYTES, KeyRing } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.ts'
@@ -65,6 +72,8 @@ export class Repository {
   readonly keys: KeyRing
   readonly log: CommitLog
   readonly immutability: Immutability
+  /** The id of the key slot that the credential opened. */
+  readonly openedBy: string
   readonly #environment: RepositoryEnvironment
   readonly #cache: string
   /** Set when the log went back behind what this user has seen: reading goes on, writing is refused. */
@@ -78,6 +87,7 @@ export class Repository {
     log: CommitLog,
     environment: RepositoryEnvironment,
     rollback: RepositoryError | undefined,
+    openedBy: string,
   ) {
     this.store = store
     this.config = config
@@ -86,10 +96,14 @@ export class Repository {
     this.#environment = environment
     this.#cache = join(environment.cacheFolder, config.id)
     this.rollback = rollback
+    this.openedBy = openedBy
     this.immutability = new Immutability({ store, log, clock: environment.clock, cacheFolder: this.#cache })
   }
 
-  /** Makes a repository in an empty store. @throws repository_exists, and what the store throws */
+  /**
+   * Makes a repository in a store that holds none.
+   * @throws repository_exists, repository_damaged where one has lost its configuration, and what the store throws
+   */
   static async init(
     store: BlobStore,
     options: InitOptions,
@@ -110,6 +124,7 @@ export class Repository {
       writer,
     }
     if ((await store.head(CONFIG_KEY)) !== undefined) throw exists(store)
+    await refuseHeadless(store)
     // The key slot comes first: a crash after it leaves a slot for a repository that is not there, which init may pass over.
     const slot = {
       repositoryId: config.id,
@@ -134,21 +149,21 @@ export class Repository {
    */
   static async open(store: BlobStore, credential: Credential, environment: RepositoryEnvironment): Promise<Repository> {
     const config = await readConfig(store)
-    const { master } = await openMaster(store, config.id, credential)
-    return Repository.#withMaster(store, config, master, environment)
+    const opened = await openMaster(store, config.id, credential)
+    return Repository.#withMaster(store, config, opened, environment)
   }
 
   static async #withMaster(
     store: BlobStore,
     config: RepositoryConfig,
-    master: Uint8Array,
+    { master, slotId }: Readonly<{ master: Uint8Array; slotId: string }>,
     environment: RepositoryEnvironment,
   ): Promise<Repository> {
     const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
     const log = await CommitLog.open(logPartsOf(store, config, keys, environment))
     const cache = join(environment.cacheFolder, config.id)
     const rollback = await rollbackOf(log, await recallHead(cache), cache)
-    const repository = new Repository(store, config, keys, log, environment, rollback)
+    const repository = new Repository(store, config, keys, log, environment, rollback, slotId)
     await repository.#remember()
     return repository
   }
@@ -246,6 +261,15 @@ export class Repository {
       }),
     )
     await this.#remember()
+  }
+
+  /**
+   * Drops pins of stays that are over, by the word of somebody who knows: a host whose clock was far ahead may have left one
+   * that would hold prune back for as long. A stay that goes on all the same loses nothing: see Session.
+   */
+  async dropPins(numbers: readonly number[]): Promise<void> {
+    this.#assertWritable()
+    await this.log.append(() => ({ fields: { unpin: numbers } }))
   }
 
   /** Does what frees space also on a full store. @see withReserve */

@@ -100,7 +100,7 @@ export class Session {
 
   /**
    * Commits points, and ends the session with the same entry. What a point needs is locked before it is committed.
-   * @throws packs_deleted, log_damaged, log_contended; lock_failed, before the commit or (by the facts) right after it
+   * @throws packs_deleted, point_forgotten, log_damaged, log_contended; lock_failed, before the commit or (by the facts) right after it
    */
   async commit(inputs: readonly CommitInput[]): Promise<number> {
     for (;;) {
@@ -119,6 +119,7 @@ export class Session {
     const stored = inputs.flatMap((input) => input.packs)
     try {
       return await this.#log.append((state) => {
+        for (const input of inputs) refuseForgotten(state, input)
         for (const input of inputs) this.#refuseDeleted(state, input)
         if (!hold()) throw new LocksBehind()
         // A commit that is tried again, after its reply was lost for good, finds its packs named already.
@@ -156,6 +157,19 @@ export class Session {
       hint: 'The backup stores them again by itself; if you see this, run it once more.',
     })
   }
+}
+
+/** An id that was given up does not come back: every reader would pass over the point. */
+function refuseForgotten(state: LogState, { record: { id } }: CommitInput): void {
+  if (state.everKnown(id)?.forgottenIn === undefined) return
+  throw pointForgotten(id)
+}
+
+export function pointForgotten(id: PointId): RepositoryError {
+  return new RepositoryError('point_forgotten', `Point ${id} was given up in this repository and does not come back.`, {
+    facts: { point: id },
+    hint: 'Copy it by name: "holdfast repo copy STORE TARGET POINT" gives it another id.',
+  })
 }
 
 function wishOf({ record, base, reliesOn, packs, lockMs }: CommitInput): LockWish {

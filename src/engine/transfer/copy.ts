@@ -4,8 +4,11 @@
  *
  * Points are committed one by one, oldest first, each whole. A crash leaves packs that nobody names and the points that
  * were done; running it again goes on from there.
+ *
+ * What the target has given up does not come back by itself (and cannot under its id, which the log passes over): who asks for it
+ * `again` gets it under another id, with the old one as its `origin`.
  */
-import { type ProgressSink, type Random, silentProgress } from '#base'
+import { type ProgressSink, type Random, silentProgress, toHex } from '#base'
 import {
   ChunkWriter,
   type ContentHash,
@@ -15,17 +18,26 @@ import {
   walkContents,
 } from '#engine/repository'
 
-export type CopyOptions = Readonly<{ random: Random; progress?: ProgressSink; signal?: AbortSignal }>
+export type CopyOptions = Readonly<{
+  random: Random
+  /** Copies also what the target has given up. */
+  again?: boolean
+  progress?: ProgressSink
+  signal?: AbortSignal
+}>
 export type CopyReport = Readonly<{
+  /** Ids in the target. */
   copied: readonly string[]
   present: readonly string[]
+  /** Had been given up in the target, and were not copied. */
+  givenUp: readonly string[]
   newBytes: number
   storedBytes: number
 }>
 
 const CLAIMS_MAX = 6 * 1024 * 1024
 
-/** Copies `points` (all by default) that the target lacks. @throws what either repository raises; points done so far stay */
+/** Copies those of `points` that the target lacks. @throws what either repository raises; points done so far stay */
 export async function copyPoints(
   source: Repository,
   target: Repository,
@@ -33,16 +45,21 @@ export async function copyPoints(
   options: CopyOptions,
 ): Promise<CopyReport> {
   await target.log.refresh()
-  const there = new Set(target.points().map(({ id }) => id))
-  const missing = points.filter(({ id }) => !there.has(id))
+  const there = new Set(target.points().flatMap(({ id, origin = id }) => [id, origin]))
+  const isGivenUp = ({ id }: PointRecord): boolean => !there.has(id) && target.log.state.everKnown(id) !== undefined
+  const givenUp = options.again === true ? [] : points.filter(isGivenUp)
+  const missing = points.filter((point) => !there.has(point.id) && !givenUp.includes(point))
   const total = { copied: [] as string[], newBytes: 0, storedBytes: 0 }
   for (const point of missing) {
-    const stored = await copyPoint(source, target, point, options)
-    total.copied.push(point.id)
+    const id = isGivenUp(point) ? toHex(options.random.bytes(16)) : point.id
+    const record = id === point.id ? point : { ...point, id, origin: point.id }
+    const stored = await copyPoint(source, target, record, options)
+    total.copied.push(id)
     total.newBytes += stored.newBytes
     total.storedBytes += stored.storedBytes
   }
-  return { ...total, present: points.filter(({ id }) => there.has(id)).map(({ id }) => id) }
+  const idsOf = (some: readonly PointRecord[]): string[] => some.map(({ id }) => id)
+  return { ...total, present: idsOf(points.filter(({ id }) => there.has(id))), givenUp: idsOf(givenUp) }
 }
 
 async function copyPoint(

@@ -5,12 +5,13 @@
  * the error on.
  *
  * At most 2 % of the disk's data and 4 MiB. Half of it is a window that moves on with every backup, so that in the end all
- * is looked at; half is picked by chance. What the parent has as holes is not looked at, nor chunks over which its delta nodes
- * lay something until they are folded into the tree: a lie there is found by `scan`s only.
+ * is looked at; half is picked by chance. Chunks of the tree are compared by their hashes, which costs no more than manifest
+ * nodes. A chunk over which the parent's delta nodes lay something has no hash: it is put together as a restore would, from the
+ * tree's chunk and payload, so of these there are few (COMPOSED_BYTES_MAX). What the parent has as holes is not looked at.
  *
  * The disk is read as it is now, so a difference may also be a write after the instant. Who asks decides which it was.
  */
-import { MIB, type Random } from '#base'
+import { MIB, must, type Random } from '#base'
 import { type ByteRange, openNbd } from '#engine/block'
 import type { InstantDisk } from '#engine/hypervisor'
 import {
@@ -19,10 +20,15 @@ import {
   type DiskRecord,
   FAN_OUT,
   readNode,
+  findLeaf,
+  piecesIn,
+  type ResolvedVersion,
   resolveVersion,
+  overlaidChunks,
   touches,
   type TreeRoot,
 } from '#engine/repository'
+import { DeltaLayer } from './delta-layer.ts'
 
 type ReadContent = (content: ContentHash) => Promise<Uint8Array>
 /** A chunk of the parent version, by its number on the disk. */
@@ -30,6 +36,9 @@ export type SampledChunk = Readonly<{ chunk: number; content: ContentHash }>
 
 const SAMPLE_BYTES_MAX = 4 * MIB
 const SAMPLE_SHARE_MAX = 0.02
+/** Of chunks that are put together: each is read from the repository, and may need a payload chunk of every delta node. */
+const COMPOSED_BYTES_MAX = MIB
+const COMPOSED_SHARE = 1 / 4
 
 /** How many chunks of this disk a run looks at. */
 export function sampleCount(disk: Pick<DiskRecord, 'usedBytes' | 'chunkSizeBytes'>): number {
@@ -48,7 +57,8 @@ export async function sampleChunks(
 ): Promise<SampledChunk[]> {
   const count = sampleCount(parent)
   const windowed = Math.floor(count / 2)
-  const { tree, extents } = await resolveVersion(read, parent.root)
+  const version = await resolveVersion(read, parent.root)
+  const { tree, extents } = version
   const picked = [
     pickChunks(read, tree, choice.turn, windowed),
     ...Array.from({ length: count - windowed }, () => pickChunks(read, tree, randomTurn(choice.random), 1)),
@@ -58,8 +68,62 @@ export async function sampleChunks(
   // What delta nodes lay over a chunk makes it another one than the tree's.
   const isDirty = (chunk: number): boolean => isWritten(chunk) || touches(extents, chunk * size, (chunk + 1) * size)
   const chunks = new Map<number, SampledChunk>()
-  for (const some of await Promise.all(picked)) for (const one of some) chunks.set(one.chunk, one)
-  return [...chunks.values()].filter(({ chunk }) => !isDirty(chunk)).sort((a, b) => a.chunk - b.chunk)
+  for (const some of await Promise.all(picked))
+    for (const one of some) if (!isDirty(one.chunk)) chunks.set(one.chunk, one)
+  const overlaid = overlaidChunks(extents, size).filter((chunk) => !isWritten(chunk))
+  const composer = new ChunkComposer(read, parent, version)
+  for (const chunk of pickOverlaid(overlaid, Math.min(count, composedCount(parent)), choice))
+    chunks.set(chunk, { chunk, content: await composer.contentOf(chunk) })
+  return [...chunks.values()].sort((a, b) => a.chunk - b.chunk)
+}
+
+/** How many chunks are put together: a share of the sample, and one at least. */
+function composedCount(parent: DiskRecord): number {
+  const bytes = Math.min(COMPOSED_BYTES_MAX, sampleCount(parent) * COMPOSED_SHARE * parent.chunkSizeBytes)
+  return Math.max(1, Math.floor(bytes / parent.chunkSizeBytes))
+}
+
+/** Half of them a window by `turn`, and others by chance; some may be the same. */
+function pickOverlaid(
+  chunks: readonly number[],
+  count: number,
+  { turn, random }: Readonly<{ turn: number; random: Random }>,
+): number[] {
+  if (chunks.length === 0 || count === 0) return []
+  const windowed = Math.ceil(count / 2)
+  return Array.from({ length: count }, (_, i) => {
+    const at = i < windowed ? turn * windowed + i : randomTurn(random)
+    return must(chunks[at % chunks.length], 'Inside the list')
+  })
+}
+
+/** Chunks as the version has them, with what its delta nodes lay over the tree. */
+class ChunkComposer {
+  readonly #read: ReadContent
+  readonly #disk: DiskRecord
+  readonly #version: ResolvedVersion
+  readonly #layer: DeltaLayer
+
+  constructor(read: ReadContent, disk: DiskRecord, version: ResolvedVersion) {
+    this.#read = read
+    this.#disk = disk
+    this.#version = version
+    this.#layer = new DeltaLayer(read)
+  }
+
+  /** The hash of the chunk's plain bytes. */
+  async contentOf(chunk: number): Promise<ContentHash> {
+    const { chunkSizeBytes, virtualSizeBytes } = this.#disk
+    const { tree, extents } = this.#version
+    const offset = chunk * chunkSizeBytes
+    const bytes = new Uint8Array(Math.min(chunkSizeBytes, virtualSizeBytes - offset))
+    const leaf = await findLeaf(this.#read, tree, Math.floor(chunk / FAN_OUT))
+    const node = leaf === undefined ? undefined : await readNode(this.#read, { content: leaf, level: 0 })
+    const below = node?.slots[chunk % FAN_OUT]
+    if (below !== undefined) bytes.set((await this.#read(below)).subarray(0, bytes.length))
+    await this.#layer.lay(piecesIn(extents, offset, offset + bytes.length), offset, bytes)
+    return contentHash(bytes)
+  }
 }
 
 function randomTurn(random: Random): number {

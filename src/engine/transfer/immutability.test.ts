@@ -115,6 +115,27 @@ for (const kind of KINDS) {
   })
 }
 
+describe('A locked commit', () => {
+  it('locks what others wrote to the log while it was on its way: the chain up to it cannot be broken', async () => {
+    const { lab, repository, store } = await LockLab.make('host')
+    const base = await lab.backUp(repository, FIRST, { lockDays: 7 })
+    const slow = new FaultyStore(store, lab.host)
+    const writer = await lab.open(slow)
+    const delayed = { kind: 'delayed', ms: 10 } as const
+    const meanwhile = async (): Promise<void> => slow.failNext('put', delayed, delayed) // the pack, and the commit
+    const committed = lab.backUp(writer, SECOND, { parent: base, changed: [1], lockDays: 7, meanwhile })
+    for (let put = 0; put < 2; put += 1) {
+      while (lab.host.sleeping === 0) await new Promise((resolve) => setImmediate(resolve))
+      await repository.log.append(() => ({ fields: {} }))
+      lab.host.advance(10)
+    }
+    const { number = 0 } = writer.log.state.points.get((await committed).id) ?? {}
+    assert.equal(writer.log.state.head, number, 'nothing came after it')
+    for (let entry = 1; entry <= number; entry += 1)
+      await assert.rejects(store.delete(`log/${String(entry).padStart(12, '0')}`), { code: 'blob_locked' })
+  })
+})
+
 describe('A chain of locked points', () => {
   it('asks the store for few locks: an incremental for what is new, and for all only when 30 days are over', async () => {
     const { lab, repository } = await LockLab.make('host')
@@ -191,6 +212,25 @@ describe('A policy', () => {
 })
 
 describe('An operator', () => {
+  it('drops the pin of a host whose clock was far ahead when the log began, which held every prune back', async () => {
+    const { lab, repository } = await LockLab.make('host')
+    const trueMs = lab.host.nowMs()
+    lab.host.jumpTo(trueMs + 400 * DAY_MS)
+    const died = await repository.beginSession('a backup that died')
+    lab.host.jumpTo(trueMs)
+    const point = await lab.backUp(repository, FIRST)
+    await repository.forget([point.id])
+    lab.pass(2)
+    const held = await lab.prune(repository)
+    assert.ok(held.heldBack > 0)
+    assert.match(held.heldBy.join(), /a backup that died \(entry 1, test, at the latest 2027-/)
+    await repository.dropPins([1])
+    const { heldBack, deleted } = await lab.prune(repository)
+    assert.ok(heldBack === 0 && deleted > 0)
+    assert.ok(died.owns(1), 'and who holds it may still end')
+    await died.end()
+  })
+
   it('accepts a clock after a long silence, and then pruning and expiry go on', async () => {
     const { lab, repository } = await LockLab.make('folder')
     const point = await lab.backUp(repository, FIRST, { lockDays: 7 })

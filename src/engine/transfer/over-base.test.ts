@@ -9,7 +9,9 @@ type Ranges = { offset: number; length: number }[]
 
 /** The stupidest model: one flag for each byte. */
 function flagsOf(ranges: Ranges): boolean[] {
-  return Array.from({ length: SIZE }, (_, at) => ranges.some(({ offset, length }) => at >= offset && at < offset + length))
+  return Array.from({ length: SIZE }, (_, at) =>
+    ranges.some(({ offset, length }) => at >= offset && at < offset + length),
+  )
 }
 
 function rangesOf(flags: readonly boolean[]): Ranges {

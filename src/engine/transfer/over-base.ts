@@ -3,7 +3,15 @@
  * does. An instant of a running machine tells only of the overlay: without this, all the rest of the disk would have to be read,
  * zeros for the most part. The base never changes, so its own map is right at any instant.
  */
-import { alignRanges, type ByteRange, commonRanges, complementOf, mapImage, openNbd, type SourceDescriptor } from '#engine/block'
+import {
+  alignRanges,
+  type ByteRange,
+  commonRanges,
+  complementOf,
+  mapImage,
+  openNbd,
+  type SourceDescriptor,
+} from '#engine/block'
 
 type Held = Readonly<{
   /** What must be read, by the source's word. */

@@ -37,6 +37,30 @@ test('copyPoints() brings points into a repository with another key, sharing wha
   assert.deepEqual([again.copied, again.present], [[], [first.id, second.id]])
 })
 
+test('copyPoints() says what the target has given up, and brings it back under another id when asked to: a point is there or not, never said to be', async () => {
+  const from = await freshRepository()
+  const to = await freshRepository()
+  const bytes = new Uint8Array(4 * MIB)
+  stamp(bytes, 0, 2 * MIB, 1)
+  const point = await backUpBytes(from.repository, from.store, bytes, { kind: 'all', reason: 'first_backup' })
+  await copyPoints(from.repository, to.repository, [point], { random })
+  await to.repository.forget([point.id])
+  const left = await copyPoints(from.repository, to.repository, [point], { random })
+  assert.deepEqual([left.copied, left.present, left.givenUp], [[], [], [point.id]])
+  assert.deepEqual(to.repository.points(), [])
+  const { copied } = await copyPoints(from.repository, to.repository, [point], { random, again: true })
+  const target = await to.reopen()
+  assert.deepEqual(
+    target.points().map(({ id, origin }) => [id, origin]),
+    [[must(copied[0], 'One was copied'), point.id]],
+  )
+  await assertRestores(target, to.store, must(target.points()[0], 'It is there'), bytes)
+  const again = await copyPoints(from.repository, target, [point], { random, again: true })
+  assert.deepEqual([again.copied, again.present], [[], [point.id]])
+  const session = await target.beginSession('a test')
+  await assert.rejects(session.commit([{ record: point, packs: [], reliesOn: [] }]), { code: 'point_forgotten' })
+})
+
 test('repairPacks() takes a damaged chunk from another repository and saves the others, and the point restores again', async () => {
   const hurt = await freshRepository()
   const copy = await freshRepository()

@@ -188,11 +188,13 @@ export async function verifyWithKey(
 ): Promise<VerifyReport> {
   const { log, keys, store } = repository
   const checked = await checkPacks(log, keys, options)
+  // The points first: the index is then at least as new, also when other sessions of this process move the log on.
+  const points = options.only ?? repository.points()
   const reader = await repository.chunkReader()
   const index = (await repository.index()).reader
   const check = new TreeCheck(keys, index, (content) => reader.read(content), checked.injuries)
   const touched = new Map<number, string[]>()
-  for (const point of options.only ?? repository.points()) {
+  for (const point of points) {
     for (const ordinal of await check.point(point)) touched.set(ordinal, [...(touched.get(ordinal) ?? []), point.id])
   }
   if (touched.size > 0) await passOverForgotten(log, touched)

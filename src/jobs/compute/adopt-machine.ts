@@ -160,7 +160,10 @@ function machineBody(input: AdoptMachineInput, found: DescribedMachine, disks: r
 async function plan({ catalog, random }: Parts, input: AdoptMachineInput, found: DescribedMachine): Promise<Planned[]> {
   const rows = await listResources(catalog, { type: DISK_TYPE })
   return found.disks.map((one) => {
-    const owner = rows.find(({ backing }) => (backing as Partial<DiskBacking>).file === one.path)
+    const owner = rows.find(({ backing }) => {
+      const { file, host } = backing as Partial<DiskBacking>
+      return file === one.path && host === undefined
+    })
     if (owner !== undefined)
       throw new JobsError('job_input_invalid', `The image ${one.path} is the disk ${owner.id} already.`, {
         facts: { path: one.path, disk: owner.id },

@@ -1,11 +1,12 @@
 /** The control process's side of bytes.ts, for disks and for machines. */
 import { type IncomingMessage, request as httpRequest } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
 import { buffer, json } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
-import { type ErrorShape, messageOf, reviveError } from '#base'
+import { type ErrorShape, isHoldfastError, messageOf, reviveError } from '#base'
 import { JobsError } from '../errors.ts'
-import type { ByteService, ByteSource, DataRange } from './bytes.ts'
+import type { ByteSource, DataRange, WorkerBytes } from './bytes.ts'
 import type { MachineReport, MachineService, MachineSighting } from './machine/machine-service.ts'
 
 type Ask = Readonly<{
@@ -27,11 +28,12 @@ function sourceHeader(source: ByteSource): string {
   return encodeURIComponent(JSON.stringify(source))
 }
 
-export class ByteClient implements ByteService, MachineService {
-  readonly #socketPath: string
+export class ByteClient implements WorkerBytes, MachineService {
+  readonly #open: () => Promise<Socket>
 
-  constructor(socketPath: string) {
-    this.#socketPath = socketPath
+  /** @param open a connection to the worker's socket for bytes; one is made for each request */
+  constructor(open: () => Promise<Socket>) {
+    this.#open = open
   }
 
   read(source: ByteSource, from: number, to: number, signal: AbortSignal): Promise<Readable> {
@@ -82,9 +84,12 @@ export class ByteClient implements ByteService, MachineService {
   }
 
   async #ask({ method, path, headers, body, signal }: Ask): Promise<IncomingMessage> {
+    const socket = await this.#open().catch((error: unknown) => {
+      throw isHoldfastError(error, 'host_away') ? error : lost(error)
+    })
     const answer = await new Promise<IncomingMessage>((resolve, reject) => {
       const asked = httpRequest(
-        { socketPath: this.#socketPath, method, path, headers, agent: false, ...(signal && { signal }) },
+        { createConnection: () => socket, method, path, headers, ...(signal && { signal }) },
         resolve,
       )
       asked.on('error', (error) => reject(lost(error)))

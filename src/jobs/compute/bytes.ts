@@ -30,7 +30,8 @@ export type ByteSource = Readonly<{
 /** Offset and length. */
 export type DataRange = readonly [number, number]
 
-export interface ByteService {
+/** The bytes of one worker. */
+export interface WorkerBytes {
   /** The bytes [from, to) of the fixed VHD. @throws JobsError `disk_not_there`, and what the worker says */
   read(source: ByteSource, from: number, to: number, signal: AbortSignal): Promise<Readable>
   /** What of [from, to) holds data; the footer does. */
@@ -39,6 +40,12 @@ export interface ByteService {
   writePages(path: string, offset: number, length: number, body: Readable, signal: AbortSignal): Promise<void>
   clearPages(path: string, from: number, to: number): Promise<void>
   release(key: string): Promise<void>
+}
+
+/** The bytes of all hosts: of the worker that is on the host. */
+export interface ByteService {
+  /** @param host `region/name`; undefined: this one */
+  on(host: string | undefined): WorkerBytes
 }
 
 /** Ranges told at once; a disk with more is told coarser. */

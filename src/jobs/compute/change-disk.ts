@@ -3,10 +3,11 @@
  * or deletion that fails leaves the disk as it was and usable, an adoption that fails leaves nothing.
  */
 import { join } from 'node:path'
-import { deleteResource, findResource, listResources, type ResourceRecord } from '#catalog'
-import { type DiskGrant, isRefusal, whyNotDelete } from '#domain'
+import { isHoldfastError } from '#base'
+import { deleteResource, findResource, listAllPools, listResources, type ResourceRecord } from '#catalog'
+import { type DiskBacking, type DiskGrant, isRefusal, whyNotDelete } from '#domain'
 import { JobsError } from '../errors.ts'
-import type { JobContext, JobDefinition } from '../port.ts'
+import type { JobContext, JobDefinition, StepContext } from '../port.ts'
 import { recordOf } from '../repository-access.ts'
 import { type ComputeParts, listSetting, WORKER_RETRY } from './create-disk.ts'
 import {
@@ -66,9 +67,9 @@ export function growDiskJob(parts: ComputeParts): JobDefinition<GrowDiskInput, n
       await job.step(
         'grow',
         async (step) => {
-          const { file, format, machine } = backingOf(await findDisk(catalog, id))
+          const { file, format, machine, host } = backingOf(await findDisk(catalog, id))
           const qmp = machine === undefined ? {} : { qmp: machine.qmp }
-          await tasks.run(step, GROW_DISK_TASK, { file, format, sizeBytes, ...qmp })
+          await tasks.run(step, GROW_DISK_TASK, { file, format, sizeBytes, ...qmp }, host)
         },
         { retry: WORKER_RETRY },
       )
@@ -83,7 +84,8 @@ export function growDiskJob(parts: ComputeParts): JobDefinition<GrowDiskInput, n
 
 async function checkNotAdopted(parts: ComputeParts, id: string, path: string): Promise<void> {
   const disks = await listResources(parts.catalog, { type: DISK_TYPE })
-  const other = disks.find((disk) => disk.key !== id.toLowerCase() && backingOf(disk).file === path)
+  const isSame = ({ file, host }: DiskBacking): boolean => file === path && host === undefined
+  const other = disks.find((disk) => disk.key !== id.toLowerCase() && isSame(backingOf(disk)))
   if (other === undefined) return
   throw new JobsError('import_refused', `${path} is the disk ${other.id} already.`, { facts: { path, disk: other.id } })
 }
@@ -199,13 +201,37 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
       if (found === null) return null
       const { files, base } = found
       if (files.length > 0)
-        await job.step('remove the files', (step) => tasks.run(step, REMOVE_DISK_TASK, { files }), {
-          retry: WORKER_RETRY,
-        })
+        await job.step(
+          'remove the files',
+          async (step) => {
+            const record = await findResource(catalog, id)
+            const host = record === undefined ? undefined : backingOf(record).host
+            await tasks.run(step, REMOVE_DISK_TASK, { files }, host).catch((error: unknown) => {
+              // The host was given up as lost, and what lay there with it.
+              if (!isHoldfastError(error, 'host_unknown')) throw error
+            })
+          },
+          { retry: WORKER_RETRY },
+        )
       await job.step('forget it', () => catalog.write((trx) => deleteResource(trx, id)))
       if (base !== null) await releaseBase(job, parts, { file: base }, 'release its base')
       return null
     },
+  }
+}
+
+/** A pool whose host is away is swept another night. */
+async function sweep(
+  tasks: ComputeParts['tasks'],
+  step: StepContext,
+  input: Readonly<{ folder: string; keep: readonly string[] }>,
+  host: string | undefined,
+): Promise<number> {
+  try {
+    return (await tasks.run(step, SWEEP_POOL_TASK, input, host)) as number
+  } catch (error) {
+    if (isHoldfastError(error, 'host_away', 'host_unknown')) return 0
+    throw error
   }
 }
 
@@ -217,18 +243,21 @@ export function sweepPoolsJob(parts: ComputeParts): JobDefinition<unknown, numbe
     version: 1,
     run: async (job) => {
       const pools = await job.step('list the pools', async () =>
-        (await catalog.db.selectFrom('pool').select('path').execute()).map(({ path }) => join(path, 'disks')),
+        (await listAllPools(catalog)).map(({ region, host, path }) => ({
+          folder: join(path, 'disks'),
+          ...(host !== undefined && { host: `${region}/${host}` }),
+        })),
       )
       let removed = 0
-      for (const folder of pools)
-        removed += await job.step(`sweep ${folder}`, async (step) => {
+      for (const { folder, host } of pools)
+        removed += await job.step(`sweep ${host === undefined ? '' : `${host}:`}${folder}`, async (step) => {
           // Read in the same step: what is created later is younger than what is swept.
           const disks = await listResources(catalog, { type: DISK_TYPE })
           const keep = disks.flatMap((disk) => {
             const { file, upload } = backingOf(disk)
             return [file, upload].flatMap((path) => (path === undefined ? [] : [path.slice(path.lastIndexOf('/') + 1)]))
           })
-          return (await tasks.run(step, SWEEP_POOL_TASK, { folder, keep })) as number
+          return sweep(tasks, step, { folder, keep }, host)
         })
       return removed
     },

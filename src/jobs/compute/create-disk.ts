@@ -7,17 +7,20 @@
  *   the worker, after the name     the task finds the disk whole
  *   serve, before recording        the task's result is asked for again
  *
+ * A disk of a host elsewhere is made there, by that host's worker; while the host is away the step waits for it.
+ *
  * When it fails the record says Failed, and what was written is gone: it is never a disk.
  */
 import { basename, dirname, join } from 'node:path'
 import { rm } from 'node:fs/promises'
-import { unreachable } from '#base'
-import { type Catalog, type ChangeSource, findSetting, listPools } from '#catalog'
-import type { VersionRef } from '#domain'
+import { isHoldfastError, unreachable } from '#base'
+import { type Catalog, type ChangeSource, findSetting, listAllPools } from '#catalog'
+import type { DiskBacking, VersionRef } from '#domain'
 import { JobsError } from '../errors.ts'
-import type { JobDefinition } from '../port.ts'
+import type { JobDefinition, StepContext } from '../port.ts'
 import { recordOf, type RepositoryAccess, type RepositoryHost } from '../repository-access.ts'
-import type { TaskRunner } from '../tasks.ts'
+import { HOST_WAIT, type TaskRunner } from '../tasks.ts'
+import { checkUrl } from './download.ts'
 import { backingOf, changeDisk, findDisk, sizeProperties } from './disk-records.ts'
 import { REMOVE_DISK_TASK } from './disk-tasks.ts'
 import { type DiskFromImageInput, MAKE_DISK_FROM_IMAGE_TASK } from './image/make-disk-from-image.ts'
@@ -30,7 +33,7 @@ import { MAKE_UPLOAD_TASK } from './upload.ts'
 export const CREATE_DISK_JOB = 'create-disk'
 
 /** A worker is started again within seconds; a machine or a store may be away for longer. */
-export const WORKER_RETRY = { attemptsMax: 12, delayMs: 500, delayMsMax: 60_000 }
+export const WORKER_RETRY = { attemptsMax: 12, delayMs: 500, delayMsMax: 60_000, ...HOST_WAIT }
 
 export type ComputeParts = Readonly<{
   catalog: Catalog
@@ -74,61 +77,119 @@ export async function listSetting(catalog: Catalog, name: string, otherwise: rea
   return Array.isArray(list) ? list.filter((one) => typeof one === 'string') : [...otherwise]
 }
 
+function importHosts(catalog: Catalog): Promise<string[]> {
+  return listSetting(catalog, 'import-hosts', [])
+}
+
+/** Whether a disk may be imported from there, as far as the URL itself says. @throws JobsError `import_refused` */
+export async function checkImportUrl(catalog: Catalog, url: string): Promise<void> {
+  checkUrl(url, await importHosts(catalog))
+}
+
 /** The pool that the disk's file lies in. @throws JobsError `region_without_pool` */
-export async function poolOf(catalog: Catalog, region: string, file: string): Promise<PoolPlace> {
-  const pools = await listPools(catalog, region)
-  const found = pools.find(({ path }) => dirname(file) === join(path, 'disks'))
+export async function poolOf(
+  catalog: Catalog,
+  region: string,
+  { file, host }: Pick<DiskBacking, 'file' | 'host'>,
+): Promise<PoolPlace> {
+  const pools = await listAllPools(catalog, region)
+  const isOfHost = (name: string | undefined): boolean =>
+    (name === undefined ? undefined : `${region}/${name}`) === host
+  const found = pools.find((pool) => dirname(file) === join(pool.path, 'disks') && isOfHost(pool.host))
   if (found !== undefined) return { path: found.path, reserveBytes: found.reserveBytes }
   throw new JobsError('region_without_pool', `The region ${region} has no pool for ${basename(file)}.`, {
     facts: { region, file },
   })
 }
 
-async function bytesOf(parts: ComputeParts, origin: MadeOrigin): Promise<DiskBytes> {
+/** Files of the server are not on another host. @throws JobsError `disk_elsewhere` */
+function checkHere({ kind }: DiskOrigin, host: string | undefined): void {
+  if (host === undefined) return
+  throw new JobsError('disk_elsewhere', `A disk of the host ${host} is not made from a ${kind} of the server.`, {
+    facts: { host, kind },
+    hint: 'Upload it (createOption Upload), or make a snapshot of a disk here and the disk from that.',
+  })
+}
+
+async function bytesOf(parts: ComputeParts, origin: MadeOrigin, host: string | undefined): Promise<DiskBytes> {
   const { catalog, folder } = parts
   switch (origin.kind) {
     case 'empty':
     case 'upload':
       return { kind: 'empty' }
     case 'disk': {
-      const { file, format } = backingOf(await findDisk(catalog, origin.id))
+      const { file, format, host: there } = backingOf(await findDisk(catalog, origin.id))
+      if (there !== host)
+        throw new JobsError('disk_elsewhere', `The disk ${origin.id} lies on another host.`, {
+          facts: { disk: origin.id, host: there ?? 'local', wanted: host ?? 'local' },
+          hint: 'Take a snapshot of it, and make the disk from that.',
+        })
       return { kind: 'disk', path: file, format }
     }
     case 'version': {
       const { point, disk } = origin.version
-      return { kind: 'version', access: await versionAccess(parts, origin.version), point, disk }
+      return { kind: 'version', access: await versionAccess(parts, origin.version, host), point, disk }
     }
     case 'file': {
+      checkHere(origin, host)
       const folders = await listSetting(catalog, 'import-folders', [join(folder, 'import')])
       return { kind: 'image', path: origin.path, folders }
     }
     case 'blob':
+      checkHere(origin, host)
       return { kind: 'image', path: origin.path, folders: [origin.folder] }
     case 'url':
-      return { kind: 'url', urlFile: origin.urlFile, hosts: await listSetting(catalog, 'import-hosts', []) }
+      checkHere(origin, host)
+      return { kind: 'url', urlFile: origin.urlFile, hosts: await importHosts(catalog) }
     default:
       return unreachable(origin)
   }
 }
 
-async function versionAccess({ folder, ...parts }: ComputeParts, { region }: VersionRef): Promise<RepositoryAccess> {
-  return (await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region)).access
+async function versionAccess(
+  { folder, ...parts }: ComputeParts,
+  { region }: VersionRef,
+  host: string | undefined,
+): Promise<RepositoryAccess> {
+  return (await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region, host)).access
 }
 
-async function planOverlay(parts: ComputeParts, input: CreateDiskInput): Promise<DiskFromImageInput> {
+type OnHost = Readonly<{ host?: string }>
+
+async function planOverlay(parts: ComputeParts, input: CreateDiskInput): Promise<DiskFromImageInput & OnHost> {
   const record = await findDisk(parts.catalog, input.id)
-  const { file, base } = backingOf(record)
+  const backing = backingOf(record)
+  const { file, base, host } = backing
   if (base === undefined) throw new JobsError('job_input_invalid', `The record of ${input.id} names no base.`)
-  const pool = await poolOf(parts.catalog, record.location ?? '', file)
-  const access = await versionAccess(parts, base.version)
-  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, base, access }
+  const pool = await poolOf(parts.catalog, record.location ?? '', backing)
+  const access = await versionAccess(parts, base.version, host)
+  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, base, access, ...(host !== undefined && { host }) }
 }
 
-async function plan(parts: ComputeParts, input: CreateDiskInput, origin: MadeOrigin): Promise<MakeDiskInput> {
+/** `host`: where it is made. */
+export type PlannedDisk = MakeDiskInput & OnHost
+
+async function plan(parts: ComputeParts, input: CreateDiskInput, origin: MadeOrigin): Promise<PlannedDisk> {
   const record = await findDisk(parts.catalog, input.id)
-  const { file } = backingOf(record)
-  const pool = await poolOf(parts.catalog, record.location ?? '', file)
-  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, bytes: await bytesOf(parts, origin) }
+  const backing = backingOf(record)
+  const { file, host } = backing
+  const pool = await poolOf(parts.catalog, record.location ?? '', backing)
+  const bytes = await bytesOf(parts, origin, host)
+  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, bytes, ...(host !== undefined && { host }) }
+}
+
+/** What a crash or a failure left is removed; by the sweep, when the host is away. */
+export async function removeFiles(
+  tasks: TaskRunner,
+  step: StepContext,
+  files: readonly string[],
+  host: string | undefined,
+): Promise<void> {
+  try {
+    await tasks.run(step, REMOVE_DISK_TASK, { files }, host)
+  } catch (error) {
+    if (!isHoldfastError(error, 'host_away', 'host_unknown')) throw error
+  }
 }
 
 export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInput, null> {
@@ -147,24 +208,24 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
         origin.kind === 'base'
           ? await job.step('plan the overlay', () => planOverlay(parts, input))
           : await job.step('plan', () => plan(parts, input, origin))
+      const { host, ...wanted } = planned
       const task = origin.kind === 'base' ? MAKE_DISK_FROM_IMAGE_TASK : MAKE_DISK_TASK
       const upload = `${planned.file.replace(/\.qcow2$/, '')}.upload`
       job.cleanup('give up', async (step) => {
-        await tasks.run(step, REMOVE_DISK_TASK, {
-          files: [planned.file, ...(origin.kind === 'upload' ? [upload] : [])],
-        })
+        await removeFiles(tasks, step, [planned.file, ...(origin.kind === 'upload' ? [upload] : [])], host)
       })
       const made =
         origin.kind === 'upload'
           ? await job.step(
               'make the upload',
               async (step) => {
-                await tasks.run(step, MAKE_UPLOAD_TASK, { path: upload, uploadBytes: origin.uploadBytes })
+                const { uploadBytes } = origin
+                await tasks.run(step, MAKE_UPLOAD_TASK, { path: upload, uploadBytes }, host)
                 return { sizeBytes: input.sizeBytes ?? 0 }
               },
               { retry: WORKER_RETRY },
             )
-          : await job.step('make', async (step) => (await tasks.run(step, task, planned)) as MadeDisk, {
+          : await job.step('make', async (step) => (await tasks.run(step, task, wanted, host)) as MadeDisk, {
               retry: WORKER_RETRY,
             })
       await job.step('record', async () => {

@@ -16,9 +16,10 @@ import { type Catalog, type ChangeSource, findResource } from '#catalog'
 import { snapshotHistory, type VersionRef } from '#domain'
 import type { ConsistencyLevel } from '#engine/hypervisor'
 import type { ImageToTake, MachineToTake } from '#engine/transfer'
-import type { JobContext, JobDefinition } from '../port.ts'
+import { JobsError } from '../errors.ts'
+import type { JobContext, JobDefinition, StepContext } from '../port.ts'
 import { recordOf } from '../repository-access.ts'
-import type { TaskRunner } from '../tasks.ts'
+import { HOST_WAIT, type TaskRunner } from '../tasks.ts'
 import { milestoneFacts } from './milestone-facts.ts'
 import { regionRepository, type RegionRepositoryParts } from './region-repository.ts'
 import { dropRestorePoint, failRestorePoint, finishRestorePoint } from './restore-point/restore-point-rows.ts'
@@ -46,6 +47,8 @@ export type SnapshotJobParts = Readonly<{
 
 export type CreateSnapshotsInput = Readonly<{
   region: string
+  /** The host elsewhere whose disks they are, as `region/name`. */
+  host?: string
   /** One per disk: the row, and the identity of the disk. */
   snapshots: readonly Readonly<{ id: string; diskId: string }>[]
   sources: readonly (MachineToTake | ImageToTake)[]
@@ -100,6 +103,28 @@ async function remembering<T>(end: End, run: () => Promise<T>): Promise<T> {
   }
 }
 
+/**
+ * The instant is when the request is accepted: a host that is away has none, and is not waited for. With the instant open it is:
+ * then the request was answered, and the host alone knows what became of it.
+ */
+async function take(
+  tasks: TaskRunner,
+  step: StepContext,
+  wanted: TakeSnapshotsInput,
+  host: string | undefined,
+): Promise<TakeSnapshotsOutput> {
+  try {
+    return (await tasks.run(step, TAKE_SNAPSHOTS_TASK, wanted, host)) as TakeSnapshotsOutput
+  } catch (error) {
+    if (!isHoldfastError(error, 'host_away') || step.reached.includes(INSTANT_OPEN)) throw error
+    throw new JobsError('snapshot_host_away', `${error.message} No instant can be taken of its disks.`, {
+      facts: error.facts,
+      hint: error.hint,
+      cause: error,
+    })
+  }
+}
+
 export function createSnapshotsJob(
   parts: SnapshotJobParts,
 ): JobDefinition<CreateSnapshotsInput, CreateSnapshotsOutput> {
@@ -130,7 +155,7 @@ export function createSnapshotsJob(
         end,
       )
       return remembering(end, async () => {
-        const { access } = await job.step('repository', () => regionRepository(repositories, region))
+        const { access } = await job.step('repository', () => regionRepository(repositories, region, input.host))
         const wanted: TakeSnapshotsInput = {
           ...access,
           sources: input.sources,
@@ -143,11 +168,9 @@ export function createSnapshotsJob(
           strict: input.strict,
           waitMs: input.waitMs,
         }
-        const taken = await job.step(
-          'take',
-          async (step) => (await tasks.run(step, TAKE_SNAPSHOTS_TASK, wanted)) as TakeSnapshotsOutput,
-          { retry: WORKER_RETRY },
-        )
+        const taken = await job.step('take', (step) => take(tasks, step, wanted, input.host), {
+          retry: { ...WORKER_RETRY, ...HOST_WAIT },
+        })
         return job.step('record', async () => {
           const facts = (await milestoneFacts(catalog, job.jobId, INSTANT_OPEN)) as unknown as InstantFacts
           const { takenAtMs, skewMs, pauseMs, consistency } = facts

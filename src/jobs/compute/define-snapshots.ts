@@ -5,6 +5,7 @@ import type { JobEngine } from '../port.ts'
 import type { TaskHandler } from '../tasks.ts'
 import { adoptMachineJob, DESCRIBE_MACHINE_TASK, describeMachineTask } from './adopt-machine.ts'
 import type { ComputeParts } from './create-disk.ts'
+import { copyLinkedSnapshotJob } from './copy-linked-snapshot.ts'
 import { copySnapshotJob, createSnapshotsJob, SNAPSHOT_QUEUE } from './create-snapshots.ts'
 import { DELETE_SNAPSHOT_JOB, deleteSnapshotJob, PRUNE_REGIONS_JOB, pruneRegionsJob } from './delete-snapshot.ts'
 import { copyRestorePointJob } from './restore-point/copy-restore-point.ts'
@@ -44,6 +45,7 @@ export function defineSnapshotJobs(engine: JobEngine, parts: ComputeParts): void
   const all = { ...parts, repositories: { catalog, keysFolder: join(folder, 'keys'), host } }
   engine.define(createSnapshotsJob(all))
   engine.define(copySnapshotJob(all))
+  engine.define(copyLinkedSnapshotJob(all))
   engine.define(deleteSnapshotJob(all))
   engine.define(pruneRegionsJob(all))
   engine.define(copyRestorePointJob(all))

@@ -8,11 +8,9 @@ import { findResource } from '#catalog'
 import { JobsError } from '../errors.ts'
 import type { JobDefinition } from '../port.ts'
 import { recordOf } from '../repository-access.ts'
-import { type ComputeParts, poolOf, WORKER_RETRY } from './create-disk.ts'
+import { type ComputeParts, type PlannedDisk, poolOf, removeFiles, WORKER_RETRY } from './create-disk.ts'
 import { backingOf, changeDisk, findDisk, propertiesOf, sizeBytesOf, sizeProperties } from './disk-records.ts'
-import { REMOVE_DISK_TASK } from './disk-tasks.ts'
 import { type MadeDisk, MAKE_DISK_TASK } from './make-disk.ts'
-import type { MakeDiskInput } from './make-disk-input.ts'
 
 export const BEGIN_ACCESS_JOB = 'begin-access'
 export const END_ACCESS_JOB = 'end-access'
@@ -59,12 +57,10 @@ export function endAccessJob(_parts: ComputeParts): JobDefinition<IdInput, null>
   }
 }
 
-async function planUpload(
-  { catalog }: ComputeParts,
-  id: string,
-): Promise<MakeDiskInput & Readonly<{ upload: string }>> {
+async function planUpload({ catalog }: ComputeParts, id: string): Promise<PlannedDisk & Readonly<{ upload: string }>> {
   const record = await findDisk(catalog, id)
-  const { file, upload } = backingOf(record)
+  const backing = backingOf(record)
+  const { file, upload, host } = backing
   const { creationData } = propertiesOf(record)
   const { uploadSizeBytes } = (creationData ?? {}) as Readonly<Record<string, unknown>>
   if (upload === undefined || typeof uploadSizeBytes !== 'number')
@@ -72,7 +68,8 @@ async function planUpload(
   return {
     file,
     upload,
-    pool: await poolOf(catalog, record.location ?? '', file),
+    pool: await poolOf(catalog, record.location ?? '', backing),
+    ...(host !== undefined && { host }),
     sizeBytes: sizeBytesOf(record),
     bytes: { kind: 'upload', path: upload, uploadBytes: uploadSizeBytes },
   }
@@ -92,10 +89,10 @@ export function finishUploadJob(parts: ComputeParts): JobDefinition<GrantInput, 
         const change = { state: 'Succeeded', properties: { diskState: 'ReadyToUpload' } }
         await catalog.write((trx) => changeDisk(trx, id, change, source))
       })
-      const planned = await job.step('plan', () => planUpload(parts, id))
+      const { host, ...planned } = await job.step('plan', () => planUpload(parts, id))
       const made = await job.step(
         'make',
-        async (step) => (await tasks.run(step, MAKE_DISK_TASK, planned)) as MadeDisk,
+        async (step) => (await tasks.run(step, MAKE_DISK_TASK, planned, host)) as MadeDisk,
         { retry: WORKER_RETRY },
       )
       await job.step('record', async () => {
@@ -103,7 +100,7 @@ export function finishUploadJob(parts: ComputeParts): JobDefinition<GrantInput, 
         const change = { state: 'Succeeded', properties, backing: { upload: undefined } }
         await catalog.write((trx) => changeDisk(trx, id, change, source))
       })
-      await job.step('remove the upload', (step) => tasks.run(step, REMOVE_DISK_TASK, { files: [planned.upload] }))
+      await job.step('remove the upload', (step) => removeFiles(tasks, step, [planned.upload], host))
       return null
     },
   }

@@ -1,12 +1,6 @@
 /** What the task `make-disk` is told. JSON without secrets: a key stands in a file that is named. */
 import { DISK_BYTES_MAX, SECTOR_BYTES } from '#base'
-import {
-  absolutePathOf,
-  inputInvalid,
-  readRepositoryAccess,
-  recordOf,
-  type RepositoryAccess,
-} from '../repository-access.ts'
+import { absolutePathOf, inputInvalid, readTaskAccess, recordOf, type TaskAccess } from '../repository-access.ts'
 import type { PoolPlace } from './pool-room.ts'
 
 export type DiskBytes =
@@ -19,7 +13,9 @@ export type DiskBytes =
   | Readonly<{ kind: 'upload'; path: string; uploadBytes: number }>
   /** A URL that stands in a file (it may hold a signature), of one of these hosts. */
   | Readonly<{ kind: 'url'; urlFile: string; hosts: readonly string[] }>
-  | Readonly<{ kind: 'version'; access: RepositoryAccess; point: string; disk: string }>
+  /** A snapshot of a linked server; its signed path stands in a file (linked-source.ts). */
+  | Readonly<{ kind: 'linked'; endpoint: string; authority: string; pathFile: string }>
+  | Readonly<{ kind: 'version'; access: TaskAccess; point: string; disk: string }>
 
 export type MakeDiskInput = Readonly<{
   file: string
@@ -65,8 +61,15 @@ function bytesOf(given: Record<string, unknown>): DiskBytes {
       }
     case 'url':
       return { kind, urlFile: absolutePathOf(given['urlFile'], 'urlFile'), hosts: textsOf(given['hosts'], 'hosts') }
+    case 'linked':
+      return {
+        kind,
+        endpoint: textOf(given['endpoint'], 'endpoint'),
+        authority: textOf(given['authority'], 'authority'),
+        pathFile: absolutePathOf(given['pathFile'], 'pathFile'),
+      }
     case 'version': {
-      const access = readRepositoryAccess(recordOf(given['access'], 'access'))
+      const access = readTaskAccess(recordOf(given['access'], 'access'))
       return { kind, access, point: textOf(given['point'], 'point'), disk: textOf(given['disk'], 'disk') }
     }
     default:

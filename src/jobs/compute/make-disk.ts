@@ -29,6 +29,7 @@ import { copyDisk } from './copy-disk.ts'
 import { isThere, throughDraft } from './disk-files.ts'
 import { download } from './download.ts'
 import { allowedBacking } from './image/base-place.ts'
+import { openLinkedSource } from './linked-source.ts'
 import { type DiskBytes, type MakeDiskInput, readMakeDiskInput } from './make-disk-input.ts'
 import { checkRoom } from './pool-room.ts'
 import { checkUpload } from './upload.ts'
@@ -73,6 +74,14 @@ async function fill(making: Making): Promise<number> {
     case 'upload':
       await checkUpload(bytes.path, bytes.uploadBytes)
       return fromImage(making, bytes.path, 'vpc')
+    case 'linked': {
+      const source = await openLinkedSource(bytes, making.context.signal)
+      try {
+        return await copyInto(making, source)
+      } finally {
+        await source.close()
+      }
+    }
     case 'url': {
       const { signal, progress } = making.context
       const part = `${making.draft}.download`

@@ -71,14 +71,34 @@ async function makeOnce(found: RepositoryAccess, host: RepositoryHost): Promise<
   }
 }
 
+/** @throws JobsError `store_not_shared` when the host sees no such folder */
+function checkReach({ location, shared, name }: RegionStore, region: string, host: string): void {
+  if (shared || parseStoreLocation(location).kind !== 'folder') return
+  throw new JobsError(
+    'store_not_shared',
+    `The host ${host} cannot reach the store ${region}/${name}: a folder of the server.`,
+    {
+      facts: { host, store: location },
+      hint:
+        'Give the region a store that both reach: a bucket (s3://...), or a folder that is mounted at this path on both, ' +
+        'added with "holdfast store add --shared".',
+    },
+  )
+}
+
 /**
- * How the region's repository is opened; made at the first use.
- * @throws JobsError `region_without_store`, `region_key_missing`; RepositoryError `key_wrong` when the store holds a
+ * How the region's repository is opened; made at the first use. `elsewhere`: the host that is to open it, where that is not this one.
+ * @throws JobsError `region_without_store`, `store_not_shared`, `region_key_missing`; RepositoryError `key_wrong` when the store holds a
  * repository that is not this home's; what the store raises
  */
-export async function regionRepository(parts: RegionRepositoryParts, region: string): Promise<RegionRepository> {
+export async function regionRepository(
+  parts: RegionRepositoryParts,
+  region: string,
+  elsewhere?: string,
+): Promise<RegionRepository> {
   const { catalog, keysFolder, host } = parts
   const store = await storeOf(catalog, region)
+  if (elsewhere !== undefined) checkReach(store, region, elsewhere)
   const path = regionKeyPath(keysFolder, region)
   const found: RepositoryAccess = { store: store.location, credential: { kind: 'key-file', path } }
   if (store.repositoryId !== undefined) {

@@ -21,20 +21,14 @@ import {
   takeSnapshots,
 } from '#engine/transfer'
 import { JobsError } from '../errors.ts'
-import {
-  inputInvalid,
-  readRepositoryAccess,
-  recordOf,
-  type RepositoryAccess,
-  withRepository,
-} from '../repository-access.ts'
+import { inputInvalid, readTaskAccess, recordOf, type TaskAccess, withRepository } from '../repository-access.ts'
 import type { TaskContext, TaskHandler } from '../tasks.ts'
 import type { BackupTaskHost } from '../backup.ts'
 
 export const TAKE_SNAPSHOTS_TASK = 'take-snapshots'
 export const INSTANT_OPEN = 'instant-open'
 
-export type TakeSnapshotsInput = RepositoryAccess &
+export type TakeSnapshotsInput = TaskAccess &
   Readonly<{
     sources: readonly (MachineToTake | ImageToTake)[]
     disks: readonly DiskToKeep[]
@@ -69,7 +63,7 @@ function readInput(given: unknown): TakeSnapshotsInput {
   const input = recordOf(given, 'fields')
   const { sources, disks } = input
   if (!Array.isArray(sources) || !Array.isArray(disks) || disks.length === 0) throw inputInvalid('disks')
-  return { ...(input as unknown as TakeSnapshotsInput), ...readRepositoryAccess(input) }
+  return { ...(input as unknown as TakeSnapshotsInput), ...readTaskAccess(input) }
 }
 
 export function versionOf(point: PointRecord, { diskId }: Pick<DiskToKeep, 'diskId'>): TakenVersion {

@@ -12,7 +12,7 @@
  * One child job for RESOURCES_PER_TASK resources, whose result is what it measured, so that results stay within a job's bounds.
  */
 import { stat } from 'node:fs/promises'
-import { errnoOf } from '#base'
+import { errnoOf, isHoldfastError } from '#base'
 import { type Catalog, listResources } from '#catalog'
 import type { DiskBacking, ImageBacking, SnapshotBacking } from '#domain'
 import { measureUsage } from '#engine/repository'
@@ -39,7 +39,12 @@ export type MeasuredShare = Readonly<{ resources: readonly ResourceUsage[] }>
 /** `others`: further versions of the same resource. */
 type Version = Readonly<{ id: string; point: string; others?: readonly string[] }>
 /** `base`: what it rests on, and whether something else needs that too. */
-type Image = Readonly<{ id: string; file: string; base?: Readonly<{ file: string; isShared: boolean }> }>
+type Image = Readonly<{
+  id: string
+  file: string
+  host?: string
+  base?: Readonly<{ file: string; isShared: boolean }>
+}>
 
 const STAT_BLOCK_BYTES = 512
 const VERSION_TYPES = [SNAPSHOT_TYPE, DISK_RESTORE_POINT_TYPE, ...IMAGE_TYPES]
@@ -122,11 +127,12 @@ async function contentsOf(catalog: Catalog, region: string) {
     if (base !== undefined) counts.set(base.file, (counts.get(base.file) ?? 0) + 1)
   }
   const images = disks.flatMap(({ id, location, backing }): Image[] => {
-    const { file, base } = backing as Partial<DiskBacking>
+    const { file, base, host } = backing as Partial<DiskBacking>
     if (location !== region || file === undefined) return []
-    if (base === undefined) return [{ id, file }]
+    const image = { id, file, ...(host !== undefined && { host }) }
+    if (base === undefined) return [image]
     const isShared = kept.has(base.version.point) || (counts.get(base.file) ?? 0) > 1
-    return [{ id, file, base: { file: base.file, isShared } }]
+    return [{ ...image, base: { file: base.file, isShared } }]
   })
   return { versions: await versionsIn(catalog, region), images }
 }
@@ -136,12 +142,15 @@ function parts<T>(all: readonly T[]): readonly (readonly T[])[] {
   return Array.from({ length: count }, (_, i) => all.slice(i * RESOURCES_PER_TASK, (i + 1) * RESOURCES_PER_TASK))
 }
 
-type Share = Readonly<{ region: string; versions: readonly Version[]; images: readonly Image[] }>
+/** `host`: whose images they are. */
+type Share = Readonly<{ region: string; host?: string; versions: readonly Version[]; images: readonly Image[] }>
 
 function sharesOf(region: string, versions: readonly Version[], images: readonly Image[]): Share[] {
   return [
     ...parts(versions).map((some) => ({ region, versions: some, images: [] })),
-    ...parts(images).map((some) => ({ region, versions: [], images: some })),
+    ...Array.from(Map.groupBy(images, ({ host }) => host)).flatMap(([host, own]) =>
+      parts(own).map((some) => ({ region, versions: [], images: some, ...(host !== undefined && { host }) })),
+    ),
   ]
 }
 
@@ -152,10 +161,16 @@ export function measureShareJob(given: Parts): JobDefinition<Share, MeasuredShar
     name: MEASURE_SHARE_JOB,
     version: 1,
     parse: (input) => recordOf(input, 'fields') as unknown as Share,
-    run: async (job, { region, versions, images }) => {
+    run: async (job, { region, versions, images, host }) => {
       const resources = await job.step('measure', async (step) => {
         const access = versions.length === 0 ? {} : (await regionRepository(repositories, region)).access
-        return (await tasks.run(step, MEASURE_USAGE_TASK, { ...access, versions, images })) as readonly ResourceUsage[]
+        try {
+          const measured = await tasks.run(step, MEASURE_USAGE_TASK, { ...access, versions, images }, host)
+          return measured as readonly ResourceUsage[]
+        } catch (error) {
+          if (isHoldfastError(error, 'host_away', 'host_unknown')) return [] // Not known: not shown either.
+          throw error
+        }
       })
       return { resources }
     },

@@ -62,6 +62,33 @@ export function describeSteps(world: () => EngineWorld): void {
     assert.deepEqual(told?.facts, { step: 'take', name: 'open', takenAtMs: 7 })
   })
 
+  test('what a step waits for is waited out, however often: no attempt is counted, the job shows why, and can be cancelled', async () => {
+    let isThere = false
+    let failures = 0
+    const run = (): string => {
+      if (!isThere) throw new Flaky('host_away', 'The host is not connected.', { retry: 'later' })
+      failures += 1
+      if (failures < 3) throw new Flaky('worker_lost', 'The worker died.', { retry: 'now' })
+      return 'came'
+    }
+    const retry = { attemptsMax: 3, delayMs: 10, delayMsMax: 10, waitsFor: ['host_away'] }
+    define(world(), (job) => job.step('far', run, { retry }))
+    const id = await world().engine.start('job', null)
+    const other = await world().engine.start('job', null)
+    await world().settle()
+    for (let i = 0; i < 12; i += 1) await pass(world(), 30_000)
+    assert.equal((await jobOf(world(), id)).status, 'sleeping')
+    const [step] = await world().engine.steps(id)
+    assert.deepEqual([step?.status, step?.error?.code, step?.attempts], ['retrying', 'host_away', 13])
+    await world().engine.cancel(other, 'not wanted')
+    await world().settle()
+    assert.equal((await jobOf(world(), other)).status, 'cancelled')
+    isThere = true
+    await pass(world(), 30_000)
+    const job = await jobOf(world(), id)
+    assert.deepEqual([job.status, job.output, failures], ['succeeded', 'came', 3])
+  })
+
   test('an error that may be retried is retried with doubling delays, each attempt with a greater epoch', async () => {
     const seen: { attempt: number; epoch: number; atMs: number }[] = []
     define(world(), (job) =>

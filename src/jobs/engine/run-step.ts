@@ -14,6 +14,9 @@ import type { RunState } from './run-state.ts'
 import { attemptStep, type AfterRecorded, type AttemptResult } from './step-attempt.ts'
 import type { StepRow } from './step-records.ts'
 
+/** How soon a step that waits is tried again: at first, and at last. Each time is an event of the job's history. */
+const WAIT_MS = { delayMs: 2_000, delayMsMax: 30_000 }
+
 export const STEP_RETRY_DEFAULT: StepRetry = { attemptsMax: 5, delayMs: 1000, delayMsMax: 60_000 }
 
 export type StepCall = Readonly<{
@@ -41,7 +44,7 @@ async function callBack(state: RunState, callbacks: readonly AfterRecorded[]): P
   }
 }
 
-function backOffMs(policy: StepRetry, failures: number): number {
+function backOffMs(policy: Omit<StepRetry, 'attemptsMax'>, failures: number): number {
   return Math.min(policy.delayMs * 2 ** Math.min(failures - 1, 30), policy.delayMsMax)
 }
 
@@ -63,10 +66,20 @@ async function succeed(state: RunState, call: StepCall, row: StepRow, value: unk
   return openValue(output)
 }
 
+/** Nothing failed: what the step needs is not there yet. @throws Paused */
+async function wait(state: RunState, call: StepCall, row: StepRow, error: unknown): Promise<never> {
+  const { failures, attempts } = row
+  const dueMs = state.nowMs + backOffMs(WAIT_MS, attempts - failures)
+  const change = { status: 'retrying' as const, failures, due_ms: dueMs, error: sealError(error) }
+  await state.steps.settle(call.name, call.kind, change)
+  throw new Paused({ status: 'sleeping', dueMs })
+}
+
 /** Records a failed attempt. Resolves when the next attempt may begin at once. @throws the error, or Paused */
 async function failed(state: RunState, call: StepCall, row: StepRow, error: unknown): Promise<void> {
   const policy = call.options.retry ?? STEP_RETRY_DEFAULT
-  const { retry } = shapeOf(error)
+  const { retry, code } = shapeOf(error)
+  if (policy.waitsFor?.includes(code) === true) return wait(state, call, row, error)
   const failures = row.failures + 1
   if (retry === 'never' || failures >= policy.attemptsMax) return fail(state, call, row, error)
   const dueMs = state.nowMs + (retry === 'now' ? 0 : backOffMs(policy, failures))

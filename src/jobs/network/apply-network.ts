@@ -14,7 +14,7 @@ import { JobsError } from '../errors.ts'
 import type { JobContext, JobDefinition } from '../port.ts'
 import { recordOf } from '../repository-access.ts'
 import type { TaskHandler, TaskRunner } from '../tasks.ts'
-import { findCard, networkBacking, networkOfSubnet } from './network-records.ts'
+import { type Card, findCard, networkBacking, networkOfSubnet } from './network-records.ts'
 import { networkOf, planNetwork, rememberBusy } from './plan-network.ts'
 
 export const APPLY_NETWORK_TASK = 'apply-network'
@@ -24,6 +24,8 @@ export const APPLY_NETWORKS_JOB = 'apply-networks'
 const CHOICES_MAX = 5
 const HOST_NAME_CHARS_MAX = 63
 
+type CardPlug = Readonly<{ isPlugged: boolean; hostName: string | undefined; host: string | undefined }>
+
 export type NetworkParts = Readonly<{ catalog: Catalog; tasks: TaskRunner; source: ChangeSource }>
 
 /** {a NetworkPlan} → NetworkOutcome. */
@@ -31,21 +33,33 @@ export function applyNetworkTask(host: NetworkHost): TaskHandler {
   return (plan) => host.apply(plan)
 }
 
+export type NetworkPlace = Readonly<{
+  network: string
+  /** `region/name`; null: the server's own. */
+  host: string | null
+}>
+
 /**
  * Steps of a job: the network is as its records say afterwards.
  * @param name tells the steps of one job apart
- * @param network id of the virtual network; nothing is done when there is none
+ * @param place id of the virtual network, and the host; nothing is done when there is no such network
  * @throws JobsError `network_ports_exhausted`; what the worker's making throws
  */
-export async function applyNetwork(job: JobContext, parts: NetworkParts, name: string, network: string): Promise<void> {
+export async function applyNetwork(
+  job: JobContext,
+  parts: NetworkParts,
+  name: string,
+  place: NetworkPlace,
+): Promise<void> {
   const { catalog, tasks, source } = parts
   for (let choice = 1; choice <= CHOICES_MAX; choice += 1) {
     const busy = await job.step(
       `${name} ${choice}`,
       async (step) => {
-        const plan = await catalog.write((trx) => planNetwork(trx, source, network))
+        const host = place.host ?? undefined
+        const plan = await catalog.write((trx) => planNetwork(trx, source, place.network, host))
         if (plan === undefined) return []
-        const outcome = (await tasks.run(step, APPLY_NETWORK_TASK, plan)) as NetworkOutcome
+        const outcome = (await tasks.run(step, APPLY_NETWORK_TASK, plan, host)) as NetworkOutcome
         return outcome.busy.map(({ hostPort }) => hostPort)
       },
       { retry: WORKER_RETRY },
@@ -65,37 +79,45 @@ export function hostNameOf(machine: string): string | undefined {
   return name === '' ? undefined : name
 }
 
-async function setPlugged(parts: NetworkParts, cards: readonly string[], plugged: object): Promise<string[]> {
+/** Changes the cards' records as told, and gives where networks have to be made anew by it. */
+async function setPlugged(
+  parts: NetworkParts,
+  cards: readonly string[],
+  change: (card: Card) => CardPlug,
+): Promise<NetworkPlace[]> {
   const { catalog, source } = parts
   return catalog.write(async (trx) => {
-    const networks = new Set<string>()
+    const places = new Map<string, NetworkPlace>()
     for (const id of cards) {
       const record = await findResource(trx, id)
       const card = await findCard(trx, id)
       if (record === undefined || card === undefined) continue
-      networks.add(networkOfSubnet(card.subnet))
-      await updateResource(trx, id, { backing: { ...record.backing, ...plugged } }, source)
+      const plug = change(card)
+      const place = { network: networkOfSubnet(card.subnet), host: plug.host ?? null }
+      places.set(JSON.stringify(place), place)
+      await updateResource(trx, id, { backing: { ...record.backing, ...plug } }, source)
     }
-    return [...networks]
+    return [...places.values()]
   })
 }
 
 /**
  * Steps of a job, before it starts a machine: the segments of its cards are there, with DHCP for them, rules and ports.
- * Idempotent. Gives the cards as the machine's description takes them, in order.
+ * Idempotent. Gives the cards as the machine's description takes them, in order. Unplug a card before it goes to another host.
  * @param cards ids of its cards
  * @param machine its name; its neighbours find it by that
+ * @param host where it is to run, `region/name`; default: the server's own. Machines on different hosts do not reach each other
  * @throws JobsError `card_not_there`; as {@link applyNetwork}
  */
 export async function plugCards(
   job: JobContext,
   parts: NetworkParts,
-  { name, cards, machine }: Readonly<{ name: string; cards: readonly string[]; machine: string }>,
+  { name, cards, machine, host }: Readonly<{ name: string; cards: readonly string[]; machine: string; host?: string }>,
 ): Promise<MachineNetwork[]> {
   const hostName = hostNameOf(machine)
-  const networks = await job.step(`${name}: plug`, () => setPlugged(parts, cards, { isPlugged: true, hostName }))
-  for (const [index, network] of networks.entries())
-    await applyNetwork(job, parts, `${name}: network ${index}`, network)
+  const plug = { isPlugged: true, hostName, host }
+  const places = await job.step(`${name}: plug`, () => setPlugged(parts, cards, () => plug))
+  for (const [index, place] of places.entries()) await applyNetwork(job, parts, `${name}: network ${index}`, place)
   return job.step(`${name}: cards`, () => cardsOf(parts, cards))
 }
 
@@ -105,9 +127,9 @@ export async function unplugCards(
   parts: NetworkParts,
   { name, cards }: Readonly<{ name: string; cards: readonly string[] }>,
 ): Promise<void> {
-  const networks = await job.step(`${name}: unplug`, () => setPlugged(parts, cards, { isPlugged: false }))
-  for (const [index, network] of networks.entries())
-    await applyNetwork(job, parts, `${name}: network ${index}`, network)
+  const unplug = ({ hostName, host }: Card): CardPlug => ({ isPlugged: false, hostName, host })
+  const places = await job.step(`${name}: unplug`, () => setPlugged(parts, cards, unplug))
+  for (const [index, place] of places.entries()) await applyNetwork(job, parts, `${name}: network ${index}`, place)
 }
 
 /** Cards as a machine's description takes them, in order. @throws JobsError `card_not_there` */
@@ -126,8 +148,8 @@ async function cardsOf({ catalog }: NetworkParts, ids: readonly string[]): Promi
 export type ApplyNetworksInput = Readonly<{
   /** The resource whose change it is: its state says when it is done. */
   id: string
-  /** Ids of virtual networks. */
-  networks: readonly string[]
+  /** The networks that are to be made anew. */
+  places: readonly NetworkPlace[]
 }>
 
 /** For a change of records: they are announced, in state Updating; what was announced stays when the host cannot be made so. */
@@ -139,13 +161,13 @@ export function applyNetworksJob(parts: NetworkParts): JobDefinition<ApplyNetwor
     name: APPLY_NETWORKS_JOB,
     version: 1,
     parse: (given) => {
-      const { id, networks } = recordOf(given, 'fields')
-      if (typeof id === 'string' && Array.isArray(networks)) return given as ApplyNetworksInput
-      throw new JobsError('job_input_invalid', 'The job’s input has no valid id or networks.')
+      const { id, places } = recordOf(given, 'fields')
+      if (typeof id === 'string' && Array.isArray(places)) return given as ApplyNetworksInput
+      throw new JobsError('job_input_invalid', 'The job’s input has no valid id or places.')
     },
-    run: async (job, { id, networks }) => {
+    run: async (job, { id, places }) => {
       job.cleanup('say that it failed', async () => void (await settle(id, 'Failed')))
-      for (const [index, network] of networks.entries()) await applyNetwork(job, parts, `network ${index}`, network)
+      for (const [index, place] of places.entries()) await applyNetwork(job, parts, `network ${index}`, place)
       await job.step('record', async () => void (await settle(id, 'Succeeded')))
       return null
     },

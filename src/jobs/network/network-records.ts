@@ -25,6 +25,8 @@ export type CardBacking = Readonly<{
   /** Whether a machine runs, or is about to, that has it. */
   isPlugged?: boolean
   hostName?: string
+  /** `region/name` of the host on which it is, or was last; absent: the server's own. */
+  host?: string
 }>
 export type PublicAddressBacking = Readonly<{ forwards?: readonly HostForward[] }>
 
@@ -111,6 +113,7 @@ export type Card = Readonly<{
   configuration: string
   isPlugged: boolean
   hostName: string | undefined
+  host: string | undefined
 }>
 
 /** Undefined for a card whose making was cut short. */
@@ -122,7 +125,7 @@ export function readCard(record: ResourceRecord): Card | undefined {
   const address = parseIpv4(inside['privateIPAddress'])
   const subnet = idIn(inside['subnet'])
   if (address === undefined || subnet === undefined || typeof macAddress !== 'string') return undefined
-  const { tap, isPlugged = false, hostName } = record.backing as unknown as CardBacking
+  const { tap, isPlugged = false, hostName, host } = record.backing as unknown as CardBacking
   return {
     id: record.id,
     name: record.name,
@@ -136,6 +139,7 @@ export function readCard(record: ResourceRecord): Card | undefined {
     configuration: `${record.id}/ipConfigurations/${String(first?.['name'])}`,
     isPlugged,
     hostName,
+    host,
   }
 }
 

@@ -47,7 +47,8 @@ async function subnetUse(from: Reader, isIn: (subnet: string) => boolean): Promi
 }
 
 function cardUse(record: ResourceRecord): NetworkUse | undefined {
-  const machine = readCard(record)?.machine
+  const card = readCard(record)
+  const machine = card?.machine ?? (card?.isPlugged === true ? 'a machine that is being started' : undefined)
   if (machine === undefined) return undefined
   const message = `Network Interface ${record.id} is used by existing resource ${machine}. In order to delete the network interface, it must be dissociated from the resource.`
   return { code: 'NicInUse', message }

@@ -145,20 +145,23 @@ function noPorts({ portFirst, portLast }: NetworkSettings): JobsError {
 }
 
 /**
- * The plan of the network now, with a revision of its own; undefined when there is no such network.
+ * The plan of the network now on one host (undefined: the server's own), with a revision of its own; undefined when there is
+ * no such network. Its cards on other hosts are in plans of theirs: a segment does not reach from one host to another.
  * @throws JobsError `network_ports_exhausted`
  */
 export async function planNetwork(
   trx: CatalogTransaction,
   source: ChangeSource,
   network: string,
+  host?: string,
 ): Promise<NetworkPlan | undefined> {
   const record = await findResource(trx, network)
   if (record === undefined) return undefined
   const settings = await networkSettings(trx)
   const subnets = new Map((await listSubnets(trx, network)).map((subnet) => [subnet.id.toLowerCase(), subnet]))
   const cards = (await listCards(trx)).filter(
-    ({ isPlugged, subnet }) => isPlugged && networkOfSubnet(subnet) === record.key && subnets.has(subnet),
+    (card) =>
+      card.isPlugged && card.host === host && networkOfSubnet(card.subnet) === record.key && subnets.has(card.subnet),
   )
   const groups = await readGroups(trx, new Set(cards.flatMap((card) => groupKeys(card, subnets))))
   const space = addressSpaceOf(record)
@@ -168,7 +171,8 @@ export async function planNetwork(
   if (cards.length === 0) return { ...common, segments: [], ports: [], forwards: [], ruleset: '' }
   const used = [...subnets.values()].filter((subnet) => cards.some((card) => card.subnet === subnet.id.toLowerCase()))
   const needsUplink = forwards.length > 0 || used.some(({ outbound }) => outbound)
-  const { address: hostAddress, hostLoopback } = settings
+  const { hostLoopback } = settings
+  const hostAddress = addressOn(host, settings)
   return {
     ...common,
     segments: used.map((subnet) => ({
@@ -205,6 +209,11 @@ export async function planNetwork(
       },
     }),
   }
+}
+
+/** Where ports of public addresses listen: the address of the settings is one of the server's own host. */
+export function addressOn(host: string | undefined, { address }: NetworkSettings): string {
+  return host === undefined ? address : '127.0.0.1'
 }
 
 function bridgeOf({ number }: Subnet): string {

@@ -16,13 +16,13 @@ import {
   send,
   UNSENT_BYTES_MAX,
 } from './messages.ts'
-import { listen, type RpcAddress } from './transport.ts'
+import { listen, type ListenAddress } from './transport.ts'
 
 export type RpcCall = Readonly<{ signal: AbortSignal; event: (event: unknown) => void; peer: Hello }>
 export type RpcMethods = Readonly<Record<string, (params: unknown, call: RpcCall) => unknown>>
 
-export type RpcServerOptions = Readonly<{
-  address: RpcAddress
+/** What one side of a connection answers. */
+export type RpcAnswers = Readonly<{
   role: string
   version: string
   /** Told to everyone who says hello. */
@@ -30,17 +30,31 @@ export type RpcServerOptions = Readonly<{
   methods: RpcMethods
 }>
 
+export type RpcServerOptions = RpcAnswers & Readonly<{ address: ListenAddress }>
+
+/** Answers on a connection that somebody else accepted; it ends with the connection. */
+export function answerRpc(socket: Socket, answers: RpcAnswers): void {
+  void new Connection(socket, answers)
+}
+
+/** Ends a connection that says nothing yet, so that the caller learns why. */
+export function refuseRpc(socket: Socket, error: unknown): void {
+  socket.on('error', () => socket.destroy())
+  send(socket, { error: errorShapeOf(error, 'rpc_failed') })
+  socket.end()
+}
+
 const CONNECTIONS_MAX = 256
 const CALLS_MAX = 256
 
 class Connection {
   readonly #socket: Socket
-  readonly #options: RpcServerOptions
+  readonly #options: RpcAnswers
   readonly #reader = new MessageReader()
   readonly #calls = new Map<number, AbortController>()
   #peer: Hello | undefined
 
-  constructor(socket: Socket, options: RpcServerOptions) {
+  constructor(socket: Socket, options: RpcAnswers) {
     this.#socket = socket
     this.#options = options
     socket.on('data', (data) => this.#receive(data))
@@ -107,11 +121,11 @@ class Connection {
 
 export class RpcServer {
   /** Where it really listens. */
-  readonly address: RpcAddress
+  readonly address: ListenAddress
   readonly #server: Server
   readonly #sockets: Set<Socket>
 
-  private constructor(server: Server, address: RpcAddress, sockets: Set<Socket>) {
+  private constructor(server: Server, address: ListenAddress, sockets: Set<Socket>) {
     this.#server = server
     this.address = address
     this.#sockets = sockets
@@ -123,7 +137,7 @@ export class RpcServer {
     const { server, address } = await listen(options.address, (socket) => {
       sockets.add(socket)
       socket.on('close', () => sockets.delete(socket))
-      void new Connection(socket, options)
+      answerRpc(socket, options)
     })
     server.maxConnections = CONNECTIONS_MAX
     return new RpcServer(server, address, sockets)

@@ -1,25 +1,47 @@
 /**
  * What the RPC runs over: a unix socket on one host (mode 0600: the file system says who may speak), mutual TLS between
- * hosts (both sides show a certificate of the same authority; there is no other way in).
+ * hosts (both sides show a certificate of the same authority; there is no other way in), or whatever somebody else opened.
  */
 import { chmodSync, rmSync } from 'node:fs'
 import { connect as connectUnix, createServer, type Server, type Socket } from 'node:net'
-import { connect as connectTls, createServer as createTlsServer } from 'node:tls'
+import { connect as connectTls, type ConnectionOptions, createServer as createTlsServer } from 'node:tls'
 import { messageOf } from '#base'
 import { RpcError } from './errors.ts'
 
 export type TlsIdentity = Readonly<{ certificate: string; privateKey: string; authority: string }>
 
+/** Who dials where, over TLS. */
+export type TlsDial = Readonly<{
+  host: string
+  port: number
+  /** PEM: whom the other side's certificate must be of. */
+  authority: string
+  /** What we show; undefined: nothing. */
+  own?: Readonly<{ certificate: string; privateKey: string }>
+  /** The name that the other side's certificate must have, whatever the address. */
+  serverName: string
+  /** ALPN: what is to be spoken. */
+  protocol: string
+}>
+
 export type RpcAddress =
   | Readonly<{ kind: 'unix'; path: string }>
   | Readonly<{ kind: 'tls'; host: string; port: number; identity: TlsIdentity }>
+  | Readonly<{ kind: 'named-tls'; dial: TlsDial }>
+  /** To dial only. */
+  | Readonly<{ kind: 'through'; name: string; open: () => Promise<Socket> }>
+
+export type ListenAddress = Extract<RpcAddress, { kind: 'unix' | 'tls' }>
 
 /** sun_path of unix(7) has 108 bytes, the last one is zero; longer names are cut by the kernel or refused. */
 export const UNIX_PATH_BYTES_MAX = 107
 const CONNECT_TIMEOUT_MS = 10_000
 
 function nameOf(address: RpcAddress): string {
-  return address.kind === 'unix' ? address.path : `${address.host}:${address.port}`
+  if (address.kind === 'unix') return address.path
+  if (address.kind === 'through') return address.name
+  const { host, port } = address.kind === 'tls' ? address : address.dial
+  return `${host}:${port}`
 }
 
 function unreachable(address: RpcAddress, cause: unknown): RpcError {
@@ -39,13 +61,29 @@ function tlsOptions(identity: TlsIdentity) {
   }
 }
 
-/** An open connection. @throws RpcError `rpc_unreachable` */
+function namedOptions({ host, port, authority, own, serverName, protocol }: TlsDial): ConnectionOptions {
+  return {
+    host,
+    port,
+    ca: authority,
+    ...(own !== undefined && { cert: own.certificate, key: own.privateKey }),
+    servername: serverName,
+    ALPNProtocols: [protocol],
+    minVersion: 'TLSv1.3',
+  }
+}
+
+function begin(address: Exclude<RpcAddress, { kind: 'through' }>): Socket {
+  if (address.kind === 'unix') return connectUnix(address.path)
+  if (address.kind === 'named-tls') return connectTls(namedOptions(address.dial))
+  return connectTls({ host: address.host, port: address.port, ...tlsOptions(address.identity) })
+}
+
+/** An open connection. @throws RpcError `rpc_unreachable`; what opening a `through` raises */
 export function dial(address: RpcAddress): Promise<Socket> {
+  if (address.kind === 'through') return address.open()
   return new Promise((resolve, reject) => {
-    const socket =
-      address.kind === 'unix'
-        ? connectUnix(address.path)
-        : connectTls({ host: address.host, port: address.port, ...tlsOptions(address.identity) })
+    const socket = begin(address)
     const fail = (cause: unknown): void => {
       socket.destroy()
       reject(unreachable(address, cause))
@@ -67,9 +105,9 @@ export function dial(address: RpcAddress): Promise<Socket> {
  * listens holds the lock that says that nobody else does.
  */
 export function listen(
-  address: RpcAddress,
+  address: ListenAddress,
   onConnection: (socket: Socket) => void,
-): Promise<Readonly<{ server: Server; address: RpcAddress }>> {
+): Promise<Readonly<{ server: Server; address: ListenAddress }>> {
   return new Promise((resolve, reject) => {
     const server =
       address.kind === 'unix'

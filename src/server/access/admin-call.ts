@@ -4,9 +4,17 @@ import { type Catalog, recordActivity } from '#catalog'
 import { ServerError } from '../errors.ts'
 import type { Config } from '../config/schema.ts'
 import type { Home } from '../home.ts'
+import type { Hosts } from '../hosts/hosts.ts'
 import { parameterReader } from '../parameters.ts'
 
-export type AdminParts = Readonly<{ home: Home; catalog: Catalog; clock: Clock; random: Random; config: Config }>
+export type AdminParts = Readonly<{
+  home: Home
+  catalog: Catalog
+  clock: Clock
+  random: Random
+  config: Config
+  hosts: Hosts
+}>
 
 type Given = Readonly<Record<string, unknown>>
 

@@ -28,7 +28,7 @@ export type RoleView = Readonly<{ id: string; name: string; description: string 
 const ACTION = 'Microsoft.Authorization/roleAssignments'
 
 /** @throws ServerError `role_not_found` */
-function roleNamed(given: string): RoleDefinition {
+export function roleNamed(given: string): RoleDefinition {
   const key = given.toLowerCase()
   const found = BUILT_IN_ROLES.find(
     ({ id, name }) => key === id || key.endsWith(`/${id}`) || key === name.toLowerCase(),

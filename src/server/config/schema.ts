@@ -43,10 +43,22 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     requestsBurst: whole(1000, 'API requests that one client may send at once.', { min: 1, max: 1_000_000 }),
     operationsAtOnce: whole(32, 'Long-running operations on resources at once.', { min: 1, max: 1000 }),
     backupsAtOnce: whole(2, 'Backups at once.', { min: 1, max: 100 }),
-    tasksAtOnce: whole(64, 'Tasks that the worker of this host does at once; further ones wait.', {
+    tasksAtOnce: whole(64, 'Tasks that the worker of a host does at once, unless "host set" says otherwise.', {
       min: 1,
       max: 1000,
     }),
+    bytesPerSecond: size(
+      0,
+      'What the worker of a host reads and writes a second, unless "host set" says otherwise. 0: no limit.',
+    ),
+  }),
+  hosts: section('Where hosts elsewhere dial this server. Nothing listens there until the first one is added.', {
+    address: text('127.0.0.1', 'An address of this host that they reach; 0.0.0.0 or :: for all of them.', anAddress),
+    port: whole(8444, 'The one port that must be open between them and this server.', { min: 0, max: 65_535 }),
+    name: optionalText(
+      'Name or address by which they reach it, for join tokens. Else the address, or this host’s name.',
+      aName,
+    ),
   }),
   networks: section('Virtual networks of machines.', {
     address: text(

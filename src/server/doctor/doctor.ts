@@ -7,6 +7,7 @@ import { isHoldfastError, PROGRAM_VERSION } from '#base'
 import { inspectCatalog } from '#catalog'
 import { openControl } from '../control-client.ts'
 import type { Home } from '../home.ts'
+import type { LinkView } from '#api'
 import type { Health } from '../serve.ts'
 import { existsSync } from 'node:fs'
 import { baseFindings } from './base-checks.ts'
@@ -28,12 +29,12 @@ async function processFindings(home: Home): Promise<Finding[]> {
   try {
     const control = await openControl(home)
     try {
-      const { version, pid, processes } = (await control.call('health')) as Health
+      const { version, pid, processes, links } = (await control.call('health')) as Health
       const server =
         version === PROGRAM_VERSION
           ? well('server', `It runs (process ${pid}, version ${version}).`)
           : warning('server', `It is of version ${version}, this program of ${PROGRAM_VERSION}.`, 'Start it again.')
-      return [server, ...processes.map(processFinding)]
+      return [server, ...processes.map(processFinding), ...links.map(linkFinding)]
     } finally {
       control.close()
     }
@@ -41,6 +42,15 @@ async function processFindings(home: Home): Promise<Finding[]> {
     if (!isHoldfastError(error, 'serve_not_running')) throw error
     return [warning('server', 'It does not run.', 'Start it: holdfast serve, or systemctl start holdfast-serve.')]
   }
+}
+
+/** A link that is down is a warning: nothing of this home suffers by it. */
+function linkFinding({ endpoint, regions, state, lastSeen, why }: LinkView): Finding {
+  const check = `link ${regions.join(', ')}`
+  if (state === 'reachable' && why === undefined) return well(check, `The server at ${endpoint} answers.`)
+  const seen = lastSeen === undefined ? '' : ` It was last seen at ${lastSeen}.`
+  const says = `The server at ${endpoint} is ${state}.${seen}${why === undefined ? '' : ` ${why}`}`
+  return warning(check, says, 'Look at that server and at the way to it; "holdfast region list" asks it anew.')
 }
 
 function processFinding({ name, health, identity, lastRestart }: Health['processes'][number]): Finding {

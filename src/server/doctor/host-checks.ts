@@ -3,11 +3,15 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Clock, isHoldfastError, messageOf } from '#base'
-import { chooseAccelerator, PROCESS_USER_NAME } from '#engine/hypervisor'
+import { chooseAccelerator, findProcessUser, networkUsers, PROCESS_USER_NAME, whyNoNetworks } from '#engine/hypervisor'
 import { runCommand } from '#runtime'
 import { failed, type Finding, warning, well } from './finding.ts'
 
 type Program = Readonly<{ name: string; for: string; package: string; args?: readonly string[]; needed: boolean }>
+
+const PACKAGE_OF = { dnsmasq: 'dnsmasq-base', nft: 'nftables', slirp4netns: 'slirp4netns', ip: 'iproute2' } as const
+/** Some programs lie where only root's path leads. */
+const PATH = `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`
 
 const PROGRAMS: readonly Program[] = [
   { name: 'qemu-system-x86_64', for: 'running machines', package: 'qemu-system-x86', needed: true },
@@ -15,6 +19,13 @@ const PROGRAMS: readonly Program[] = [
   { name: 'qemu-storage-daemon', for: 'disks of machines that are off', package: 'qemu-system-common', needed: true },
   { name: 'openssl', for: 'certificates', package: 'openssl', args: ['version'], needed: true },
   { name: 'nbdinfo', for: 'looking at exports by hand', package: 'libnbd-bin', needed: false },
+  ...(['dnsmasq', 'nft', 'slirp4netns', 'ip'] as const).map((name) => ({
+    name,
+    for: 'virtual networks',
+    package: PACKAGE_OF[name],
+    needed: false,
+    ...(name === 'ip' && { args: ['-V'] }),
+  })),
   { name: 'genisoimage', for: 'cloud-init seeds of new machines', package: 'genisoimage', needed: false },
 ]
 
@@ -22,7 +33,10 @@ async function checkProgram({ name, for: purpose, package: from, args, needed }:
   const check = `program ${name}`
   const remedy = `Install the package ${from} (apt-get install ${from}).`
   try {
-    const { stdout, stderr, exitCode } = await runCommand(name, args ?? ['--version'], { timeoutMs: 10_000 })
+    const { stdout, stderr, exitCode } = await runCommand(name, args ?? ['--version'], {
+      timeoutMs: 10_000,
+      env: { PATH },
+    })
     const said = `${stdout.toString('utf8')}${stderr}`.trim().split('\n', 1)[0] ?? ''
     if (exitCode === 0) return well(check, said)
     return failed(check, `It ends with exit code ${exitCode}: ${said}`, remedy)
@@ -65,7 +79,14 @@ async function checkUser(): Promise<Finding> {
   )
 }
 
+async function checkNetworks(): Promise<Finding> {
+  const check = 'virtual networks'
+  const why = await whyNoNetworks(networkUsers(await findProcessUser()))
+  if (why === undefined) return well(check, 'This host allows the namespaces that they are made of.')
+  return warning(check, `This host allows no user and network namespaces: ${why.said}`, why.remedy)
+}
+
 export async function hostFindings(clock: Clock): Promise<Finding[]> {
   const programs = await Promise.all(PROGRAMS.map(checkProgram))
-  return [...programs, await checkAccelerator(clock), await checkUser()]
+  return [...programs, await checkAccelerator(clock), await checkUser(), await checkNetworks()]
 }

@@ -19,6 +19,8 @@ type Place = Readonly<{
 }>
 
 export function placesOf({ pools, stores }: CatalogInspection, { reserve }: Config): Place[] {
+  // Pools of hosts elsewhere cannot be looked at from here; "host list" and the alarms tell of them.
+  const here = pools.filter(({ host }) => host === undefined)
   const pool = (one: CatalogInspection['pools'][number]): Place => {
     const { region, name, path, reserveBytes } = one
     return { check: `pool ${region}/${name}`, region, folder: path, location: path, reserveBytes }
@@ -27,7 +29,7 @@ export function placesOf({ pools, stores }: CatalogInspection, { reserve }: Conf
     const folder = folderOf(location)
     return { check: `store ${region}/${name}`, region, folder, location, reserveBytes: reserve.store }
   }
-  return [...pools.map(pool), ...stores.map(store)]
+  return [...here.map(pool), ...stores.map(store)]
 }
 
 /** Pure: findings about devices that several regions share. */

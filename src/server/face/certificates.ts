@@ -5,10 +5,12 @@
  *   tls/ca.crt  tls/ca.key            P-256, ten years; clients are told to trust ca.crt
  *   tls/server.crt  tls/server.key    P-256, 397 days; localhost, the host's name, and the address that is listened on
  *
+ * The same authority signs for peers (`issueCertificate`): only their public key is taken from them, nothing that they say.
+ *
  * Your own certificate instead: `tls.certificate` and `tls.key` in the configuration.
  */
-import { X509Certificate } from 'node:crypto'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
+import { randomBytes, X509Certificate } from 'node:crypto'
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { isIP } from 'node:net'
 import { join } from 'node:path'
@@ -106,16 +108,62 @@ function isGood(
   return key !== '' && certificate.checkIssued(authority) && names.every(covers) && endsMs - nowMs > RENEW_BEFORE_MS
 }
 
-/** The certificate to listen with, made or renewed where needed. @param addresses that clients will use besides localhost */
-export async function openTls(folder: string, addresses: readonly string[], clock: Clock): Promise<TlsFiles> {
+/** Makes the authority unless there is one. Gives its certificate's path. */
+export async function openAuthority(folder: string): Promise<string> {
   await mkdir(folder, { recursive: true, mode: 0o700 })
   const caPath = join(folder, 'ca.crt')
+  if ((await readIfThere(caPath)) === undefined || (await readIfThere(join(folder, 'ca.key'))) === undefined)
+    await makeAuthority(folder)
+  return caPath
+}
+
+export type PeerCertificate = Readonly<{
+  /** PEM (SPKI). */
+  publicKey: string
+  /** Values without `/`. */
+  subject: Readonly<{ O: string; OU?: string; CN: string }>
+  usage: 'clientAuth' | 'serverAuth'
+  /** DNS names. */
+  names?: readonly string[]
+  days: number
+}>
+
+const SERIAL_BYTES = 16
+
+/** A certificate of the folder's authority, as PEM. Leaves nothing behind but, after a crash, a folder `issue-*`. */
+export async function issueCertificate(folder: string, wanted: PeerCertificate): Promise<string> {
+  await openAuthority(folder)
+  const { publicKey, subject, usage, names = [], days } = wanted
+  const work = await mkdtemp(join(folder, 'issue-'))
+  const path = (name: string): string => join(work, name)
+  try {
+    const extensions = [
+      ...(names.length === 0 ? [] : [`subjectAltName=${names.map((name) => `DNS:${name}`).join(',')}`]),
+      'basicConstraints=critical,CA:FALSE',
+      'keyUsage=critical,digitalSignature',
+      `extendedKeyUsage=${usage}`,
+    ]
+    await writeFile(path('key.pem'), publicKey)
+    await writeFile(path('ext'), extensions.join('\n'))
+    const subj = Object.entries(subject).map(([name, value]) => `/${name}=${value}`)
+    const serial = `0x01${randomBytes(SERIAL_BYTES - 1).toString('hex')}`
+    const signer = ['-CA', join(folder, 'ca.crt'), '-CAkey', join(folder, 'ca.key'), '-set_serial', serial]
+    const what = ['-force_pubkey', path('key.pem'), '-subj', subj.join(''), '-extfile', path('ext')]
+    const span = ['-days', String(days), '-sha256', '-out', path('crt')]
+    await openssl('x509', '-new', ...what, ...signer, ...span)
+    return await readFile(path('crt'), 'utf8')
+  } finally {
+    await rm(work, { recursive: true, force: true })
+  }
+}
+
+/** The certificate to listen with, made or renewed where needed. @param addresses that clients will use besides localhost */
+export async function openTls(folder: string, addresses: readonly string[], clock: Clock): Promise<TlsFiles> {
+  const caPath = await openAuthority(folder)
   const wildcards = ['0.0.0.0', '::']
   const names = [...new Set(['localhost', '127.0.0.1', '::1', hostname(), ...addresses])].filter(
     (name) => !wildcards.includes(name),
   )
-  if ((await readIfThere(caPath)) === undefined || (await readIfThere(join(folder, 'ca.key'))) === undefined)
-    await makeAuthority(folder)
   const authority = new X509Certificate(await readFile(caPath, 'utf8'))
   const read = async () => ({
     certificate: await readIfThere(join(folder, 'server.crt')),

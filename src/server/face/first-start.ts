@@ -72,6 +72,7 @@ async function makeTrialRegions({ home, catalog, clock }: Source): Promise<void>
         region: region.name,
         name: 'default',
         path: join(folder, 'pool'),
+        host: undefined,
         reserveBytes: POOL_RESERVE_BYTES,
         createdMs,
       })
@@ -80,6 +81,7 @@ async function makeTrialRegions({ home, catalog, clock }: Source): Promise<void>
         name: 'default',
         location: join(folder, 'store'),
         repositoryId: undefined,
+        shared: false,
         createdMs,
       })
     }

@@ -2,14 +2,17 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
-import { type Api, type ApiOptions, type ArmRoute, openApi, OpenStreams } from '#api'
+import { type Api, type ApiOptions, type ArmRoute, type Links, openApi, OpenStreams } from '#api'
 import type { Catalog } from '#catalog'
 import { ByteClient, type DeploymentDesk, type JobEngine, regionRepository } from '#jobs'
-import { createFileOnce, type Logger, replaceFile } from '#runtime'
+import { createFileOnce, dial, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
-import { bytesSocketPath, repositoryHost } from '../jobs-of-serve.ts'
+import { HostBytes } from '../hosts/host-bytes.ts'
+import type { Hosts } from '../hosts/hosts.ts'
+import { repositoryHost } from '../jobs-of-serve.ts'
 import { openTls, type TlsFiles } from './certificates.ts'
 import { type OwnCertificate, readOwnCertificate } from './own-certificate.ts'
+import { linkAddress } from './link-address.ts'
 import { type Administrator, firstStart, type Identity } from './first-start.ts'
 
 export type FaceOptions = Readonly<{
@@ -28,6 +31,8 @@ export type FaceParts = Readonly<{
   catalog: Catalog
   engine: JobEngine
   deployments: DeploymentDesk
+  /** Those elsewhere; default: none. */
+  hosts?: Pick<Hosts, 'bytes'>
   /** Resource types beside ours. */
   routes?: readonly ArmRoute[]
   clock: Clock
@@ -45,6 +50,8 @@ export type FaceRecord = Identity &
 export type Face = Readonly<{
   record: FaceRecord
   administrator: Administrator
+  /** To the servers of other regions. */
+  links: Links
   /** Takes over a certificate that was renewed, by us when it is near its end, or by whoever brought it. @throws ServerError */
   renewCertificate: () => Promise<void>
   close: () => Promise<void>
@@ -53,13 +60,13 @@ export type Face = Readonly<{
 const ACCESS_KEY_BYTES = 32
 
 /** The key that signs URLs is made once, and kept: URLs survive a restart. */
-async function openDiskHost({ home, catalog, clock, random }: FaceParts, bytes: ByteClient) {
+async function openDiskHost({ home, catalog, clock, random, hosts }: FaceParts, bytes: ByteClient) {
   const keysFolder = join(home.folder, 'keys')
   const keyPath = join(keysFolder, 'access.key')
   await createFileOnce(keyPath, [random.bytes(ACCESS_KEY_BYTES)])
   const host = repositoryHost(home, clock, random)
   return {
-    bytes,
+    bytes: new HostBytes(bytes, hosts),
     accessKey: await readFile(keyPath),
     keysFolder,
     streams: new OpenStreams(),
@@ -81,7 +88,7 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     tls = await readTls()
     if (tls.certificate !== certificate) api.useCertificate(tls)
   }
-  const bytes = new ByteClient(bytesSocketPath(home))
+  const bytes = new ByteClient(() => dial(home.socket('bytes')))
   const api: Api = await openApi({
     host: {
       ...identity,
@@ -98,6 +105,8 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     ...(parts.routes !== undefined && { routes: parts.routes }),
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),
+    linkKeyPath: join(home.folder, 'keys', 'link-signing.json'),
+    linkAddress: (url) => linkAddress({ catalog, address, names, caPath: tls.caPath }, url),
     address,
     port,
     tls,
@@ -113,5 +122,5 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     clientSecretFile: administrator.secretPath,
   }
   await replaceFile(home.record('face'), [new TextEncoder().encode(JSON.stringify(record))])
-  return { record, administrator, renewCertificate, close: () => api.close() }
+  return { record, administrator, links: api.links, renewCertificate, close: () => api.close() }
 }

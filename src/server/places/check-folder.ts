@@ -19,6 +19,16 @@ export type FolderFacts = Readonly<{
   freeBytes: number
 }>
 
+/** Folders of one host: this one, or one elsewhere by its worker (src/server/hosts/host-folders.ts). */
+export type Folders = Readonly<{
+  /** @throws the system's error, or what reaching the host raises */
+  facts: (folder: string) => Promise<FolderFacts>
+  /** @throws ServerError `place_unusable` */
+  prepare: (folder: string, reserveBytes: number) => Promise<FolderFacts>
+  real: (path: string) => Promise<string>
+  contents: (folder: string) => Promise<string[]>
+}>
+
 function unusable(path: string, why: string, cause?: unknown): ServerError {
   return new ServerError('place_unusable', `The folder ${path} cannot be used: ${why}.`, {
     facts: { path },
@@ -85,4 +95,11 @@ export async function contentsOf(folder: string): Promise<string[]> {
   } catch {
     return [] // Gone, or not readable any more: nothing of it can be used either way.
   }
+}
+
+export const foldersHere: Folders = {
+  facts: folderFacts,
+  prepare: prepareFolder,
+  real: withoutLinks,
+  contents: contentsOf,
 }

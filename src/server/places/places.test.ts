@@ -3,7 +3,8 @@ import { chmod, mkdir, readdir, rm, symlink, writeFile } from 'node:fs/promises'
 import { test } from 'node:test'
 import { insertResource, listActivity } from '#catalog'
 import { AdminWorld, SUBSCRIPTION } from '../admin.fixture.ts'
-import type { HostView, RegionDetail, RegionView } from './region-methods.ts'
+import type { HostView } from './host-methods.ts'
+import type { RegionDetail, RegionView } from './region-methods.ts'
 import type { Added, PoolView, StoreView } from './space-methods.ts'
 
 const source = { nowMs: () => 1, newEtag: () => 'e' }
@@ -140,7 +141,7 @@ test('Every change of a place is an event of the activity log', async () => {
   await world.ask('pool.remove', { region: 'attic', name: 'p' })
   await world.ask('host.remove', { region: 'attic', name: 'local' })
   await world.ask('host.add', { region: 'attic', name: 'local', driver: 'qemu' })
-  await assert.rejects(world.ask('host.add', { region: 'attic', name: 'far', driver: 'qemu' }), {
+  await assert.rejects(world.ask('host.add', { region: 'attic', name: 'Far away', driver: 'qemu' }), {
     code: 'place_invalid',
   })
   const events = await listActivity(world.catalog, { limit: 10 })

@@ -11,12 +11,13 @@ const HIDDEN = '[hidden]'
 const SECRET_LENGTH_MIN = 12
 const VARIABLE_LENGTH_MIN = 4
 const SECRET_VARIABLES = /PASSPHRASE$|SECRET|PASSWORD|TOKEN/
-/** Access tokens, signatures of URLs, PEM keys, credentials in URLs: secret wherever they came from. */
+/** Access tokens, signatures of URLs, PEM keys, join tokens, credentials in URLs: secret wherever they came from. */
 const SHAPES: readonly RegExp[] = [
   /eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]{8,}/g,
   /(?<=[?&]sig=)[^&\s"']+/g,
   /(?<=-----BEGIN [A-Z ]*PRIVATE KEY-----)[\s\S]*?(?=-----END|$)/g,
   /(?<=\bhf~)[\w-]{16,}/g,
+  /(?<=\bholdfast-join-1\.)[\w-]{16,}/g,
   /(?<=:\/\/)[^/\s"'@]+:[^/\s"'@]+(?=@)/g,
 ]
 
@@ -31,6 +32,13 @@ async function textsIn(folder: string, wanted: (name: string) => boolean): Promi
   return Promise.all(names.map((name) => readFile(join(folder, name), 'utf8')))
 }
 
+/** Of a home that joined a server; or is about to. */
+const HOST_FILES = new Set(['host.json', 'joining.json'])
+
+function privateKeyIn(text: string): string {
+  return /"privateKey":"((?:[^"\\]|\\.)*)"/.exec(text)?.[1] ?? ''
+}
+
 /** Every word of every key file, and of variables that name secrets. @param folder the home's */
 export async function secretsOf(
   folder: string,
@@ -38,7 +46,8 @@ export async function secretsOf(
 ): Promise<readonly string[]> {
   const files = await textsIn(join(folder, 'keys'), () => true)
   const keys = await textsIn(join(folder, 'tls'), (name) => name.endsWith('.key'))
-  const words = [...files, ...keys].flatMap((text) => text.split(/[\s"',:{}[\]]+|\\n/))
+  const joined = (await textsIn(join(folder, 'tls'), (name) => HOST_FILES.has(name))).map(privateKeyIn)
+  const words = [...files, ...keys, ...joined].flatMap((text) => text.split(/[\s"',:{}[\]]+|\\n/))
   const variables = Object.entries(environment).flatMap(([name, value]) =>
     SECRET_VARIABLES.test(name) && value !== undefined && value.length >= VARIABLE_LENGTH_MIN ? [value] : [],
   )

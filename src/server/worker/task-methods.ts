@@ -11,6 +11,11 @@ function invalid(what: string): ServerError {
 
 const { fields: objectOf, text: textOf } = parameterReader(invalid)
 
+function boundOf(value: unknown, what: string, min: number): number {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min) return value
+  throw invalid(what)
+}
+
 /** @throws ServerError `task_invalid` */
 export function readKey(params: unknown): TaskKey {
   const { key } = objectOf(params)
@@ -21,9 +26,13 @@ export function readKey(params: unknown): TaskKey {
 
 /**
  * `task.run` {key, task, input, reached} → result, with progress and milestones as events; `task.cancel` {key, reason} → boolean;
- * `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`.
+ * `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`;
+ * `worker.configure` {tasksAtOnce, bytesPerSecond}: holds until it is told otherwise.
  */
-export function taskMethods(tasks: TaskTable): Readonly<{ methods: RpcMethods; retired: Promise<void> }> {
+export function taskMethods(
+  tasks: TaskTable,
+  setRate: (bytesPerSecond: number) => void,
+): Readonly<{ methods: RpcMethods; retired: Promise<void> }> {
   const retired = Promise.withResolvers<void>()
   let retiring = false
   const look = (): void => {
@@ -44,6 +53,11 @@ export function taskMethods(tasks: TaskTable): Readonly<{ methods: RpcMethods; r
     'task.acknowledge': (params) => tasks.acknowledge(readKey(params)),
     'task.list': () => tasks.list(),
     'worker.status': () => ({ retiring, running: tasks.running, kept: tasks.list().length }),
+    'worker.configure': (params) => {
+      const { tasksAtOnce, bytesPerSecond } = objectOf(params)
+      tasks.limit(boundOf(tasksAtOnce, 'tasksAtOnce', 1))
+      setRate(boundOf(bytesPerSecond, 'bytesPerSecond', 0))
+    },
     'worker.retire': () => {
       retiring = true
       tasks.retire()

@@ -52,7 +52,7 @@ export class TaskTable {
   readonly #handlers: ReadonlyMap<string, TaskHandler>
   readonly #logger: Logger
   readonly #entries = new Map<string, Entry>()
-  readonly #atOnceMax: number
+  #atOnceMax: number
   readonly #waiting: (() => void)[] = []
   #atWork = 0
   #retiring = false
@@ -62,6 +62,15 @@ export class TaskTable {
     this.#handlers = handlers
     this.#logger = logger
     this.#atOnceMax = atOnceMax
+  }
+
+  /** Changes how many run at once. Those that run go on. */
+  limit(atOnceMax: number): void {
+    this.#atOnceMax = atOnceMax
+    while (this.#atWork < this.#atOnceMax && this.#waiting.length > 0) {
+      this.#atWork += 1
+      this.#waiting.shift()?.()
+    }
   }
 
   /** Runs the task or attaches to it; resolves with its result. @throws its error; ServerError */
@@ -229,7 +238,7 @@ export class TaskTable {
 
   /** The place goes to who waits longest. */
   #passOn(): void {
-    const next = this.#waiting.shift()
+    const next = this.#atWork > this.#atOnceMax ? undefined : this.#waiting.shift()
     if (next === undefined) this.#atWork -= 1
     else next()
   }

@@ -6,6 +6,7 @@ import { type Clock, isHoldfastError, messageOf, PROGRAM_VERSION, type Progress 
 import type { Milestone, StepContext, TaskKey, TaskRunner } from '#jobs'
 import { type Logger, type RpcAddress, RpcClient, systemClock } from '#runtime'
 import { ServerError } from '../errors.ts'
+import type { WorkerLimits } from '../hosts/host-limits.ts'
 import type { TaskView } from './task-table.ts'
 
 type Request = Readonly<{ key: TaskKey; task: string; input: unknown; reached: readonly string[] }>
@@ -84,6 +85,11 @@ export class WorkerClient implements TaskRunner {
     await this.#once('worker.retire', null)
   }
 
+  /** @throws ServerError `worker_lost`, `host_away` */
+  async configure(limits: WorkerLimits): Promise<void> {
+    await this.#once('worker.configure', limits)
+  }
+
   async #attend(client: RpcClient, step: StepContext, request: Request): Promise<unknown> {
     const leave = new AbortController()
     const heed = (): void => {
@@ -139,6 +145,7 @@ export class WorkerClient implements TaskRunner {
     try {
       return await RpcClient.open(this.#address, 'control', PROGRAM_VERSION)
     } catch (error) {
+      if (isHoldfastError(error, 'host_away')) throw error
       throw lost(error)
     }
   }

@@ -70,7 +70,7 @@ function readWanted(given: unknown): Wanted {
   const body = objectBody(given)
   checkFields(LOCK_FIELDS, body)
   const { level, notes } = objectBody(body['properties'] ?? body)
-  const found = LOCK_LEVELS.find((known) => known.toLowerCase() === String(level).toLowerCase())
+  const found = LOCK_LEVELS.find((known) => typeof level === 'string' && known.toLowerCase() === level.toLowerCase())
   if (found === undefined)
     throw new ArmError('InvalidParameter', `The level of a lock is one of ${LOCK_LEVELS.join(', ')}.`, {
       target: 'properties.level',

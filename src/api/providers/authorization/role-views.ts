@@ -5,11 +5,15 @@ import type { RoleDefinition } from '#domain'
 
 const PROVIDER = '/providers/Microsoft.Authorization'
 
-/** @param scope of the request: definitions are the same at every scope, their ids are not */
+/**
+ * @param scope of the request: definitions are the same at every scope; their ids name the subscription that it is in, and
+ * nothing below, so that they are those of the assignments
+ */
 export function definitionView(role: RoleDefinition, scope: string): Readonly<Record<string, unknown>> {
+  const [subscription = ''] = /^\/subscriptions\/[^/]+/i.exec(scope) ?? []
   const { id, name, description, actions, notActions, dataActions, notDataActions } = role
   return {
-    id: `${scope}${PROVIDER}/roleDefinitions/${id}`,
+    id: `${subscription}${PROVIDER}/roleDefinitions/${id}`,
     name: id,
     type: 'Microsoft.Authorization/roleDefinitions',
     properties: {

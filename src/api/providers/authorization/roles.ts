@@ -5,6 +5,7 @@
 import {
   deleteRoleAssignment,
   findPrincipal,
+  findResource,
   findRoleAssignment,
   insertRoleAssignment,
   listRoleAssignments,
@@ -65,6 +66,14 @@ async function show(call: ArmCall): Promise<ArmReply> {
   return ok(assignmentView(assignment, call.host.subscriptionId))
 }
 
+/** A grant at what is not there would wait for whatever gets that id later. */
+async function checkScopeExists({ host }: ArmCall, scope: string): Promise<void> {
+  const { subscription, parent } = scope === '/' ? {} : parseResourceId(scope, 'scope')
+  if (scope === '/' || (subscription?.toLowerCase() === host.subscriptionId && parent === undefined)) return
+  if ((await findResource(host.catalog, scope)) === undefined)
+    throw new ArmError('ResourceNotFound', `The scope '${scope}' was not found.`, { target: 'scope' })
+}
+
 type Wanted = Readonly<{
   role: RoleDefinition
   principal: string
@@ -118,6 +127,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
   if (!GUID.test(name))
     throw new ArmError('InvalidResourceName', 'The name of a role assignment must be a GUID.', { target: 'name' })
   const scope = scopeOf(call)
+  await checkScopeExists(call, scope)
   const wanted = await readWanted(call)
   const existing = await find(call)
   if (existing !== undefined) {

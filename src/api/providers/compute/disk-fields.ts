@@ -25,7 +25,7 @@ export const DISK_FIELDS: FieldTable = [
   { path: 'managedBy', use: 'read-only' },
   { path: 'managedByExtended', use: 'read-only' },
   { path: 'location', use: 'honoured', note: 'a region of this server; fixed when it is made' },
-  { path: 'tags', use: 'honoured' },
+  { path: 'tags', use: 'honoured', note: '`holdfast-pool` names the pool in which it is made' },
   { path: 'zones', use: 'stored' },
   { path: 'sku.name', use: 'stored', only: DISK_SKUS, note: 'the pool decides how fast a disk is' },
   { path: 'sku.tier', use: 'read-only' },

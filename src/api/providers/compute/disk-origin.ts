@@ -8,10 +8,11 @@ import { join } from 'node:path'
 import { findResource, type ResourceRecord } from '#catalog'
 import { ArmError, parseResourceId, sameId } from '#contract'
 import { type DiskBacking, diskBytesOfUpload, isRefusal, sizeFromSource, type SnapshotBacking } from '#domain'
-import { diskStateOf, type DiskOrigin, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
+import { checkImportUrl, diskStateOf, type DiskOrigin, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
 import { replaceFile } from '#runtime'
 import type { ArmCall } from '../../arm/call.ts'
 import { fieldAt } from '../../arm/field-table.ts'
+import { BlobRefusal } from '../../blob/blob-http.ts'
 import { findBlob } from '../../blob/storage-files.ts'
 import { diskInImage, imageOfReference } from './images/image-reference.ts'
 
@@ -187,9 +188,20 @@ async function ofUri(call: ArmCall, body: unknown): Promise<DiskOrigin> {
   }
   if (url.protocol !== 'https:' && url.protocol !== 'http:')
     throw invalid('sourceUri', 'A disk is imported from a blob, a file: URL or an http or https URL.')
-  const blob = url.host === new URL(call.baseUrl).host ? await findBlob(call.host, url) : undefined
+  const blob = url.host === new URL(call.accountsUrl).host ? await blobAt(call, url) : undefined
   if (blob !== undefined) return ofBlob(call, body, blob)
+  await checkImportUrl(call.host.catalog, url.href)
   return { kind: 'url', urlFile: await keepUrl(call, url) }
+}
+
+/** @throws ArmError when the path is none that a blob can have */
+async function blobAt(call: ArmCall, url: URL): ReturnType<typeof findBlob> {
+  try {
+    return await findBlob(call.host, url)
+  } catch (error) {
+    if (error instanceof BlobRefusal) throw invalid('sourceUri', error.message)
+    throw error
+  }
 }
 
 function pathOf(url: URL): string {

@@ -33,7 +33,9 @@ import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, noContent, ok
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes, type OperationSpec } from '../../arm/operations.ts'
+import { choosePool } from './choose-pool.ts'
 import { DISK_FIELDS, DISK_SKUS } from './disk-fields.ts'
 import { type Origin, readOrigin } from './disk-origin.ts'
 import { checkPreconditions, findOr404, showDisk, showOneDisk, stateNow } from './disk-view.ts'
@@ -167,9 +169,7 @@ export function checkDiskName(call: ArmCall): void {
 
 export async function checkRegion(call: ArmCall, location: string): Promise<void> {
   if ((await findRegion(call.host.catalog, location)) !== undefined) return
-  throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`, {
-    target: 'location',
-  })
+  throw await noRegionHere(call.host, location)
 }
 
 /** Of a disk that lies in the pool; one from an image names its base from the beginning, so that this stays. */
@@ -178,6 +178,7 @@ export function newBacking(pool: Pool, uniqueId: string, { origin, image }: Orig
     file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
     format: 'qcow2',
     pool: pool.name,
+    ...(pool.host !== undefined && { host: `${pool.region}/${pool.host}` }),
     ...(origin.kind === 'base' && { base: baseOf(pool.path, origin.version, image) }),
   }
 }
@@ -187,7 +188,8 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   await checkRegion(call, location)
   const tags = readTags(fieldAt(body, 'tags'))
   const origin = await readOrigin(call, body, location, wantedBytes(body))
-  const file = await filesOf(call.host, location, origin)
+  const pool = await choosePool(call.host.catalog, { location, tags, origin: origin.origin })
+  const file = (uniqueId: string): DiskBacking => newBacking(pool, uniqueId, origin)
   const spec = diskOperation(call, location, {
     action: `${DISK_TYPE}/write`,
     job: CREATE_DISK_JOB,
@@ -198,7 +200,7 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   return accepted(call, spec)
 }
 
-/** What stands behind a new disk of the region. @throws ArmError `AllocationFailed` */
+/** What stands behind a new disk of the region on this host. @throws ArmError `AllocationFailed` */
 export async function filesOf({ catalog }: ArmHost, location: string, origin: Origin): Promise<NewDisk['file']> {
   const [pool] = await listPools(catalog, location)
   if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool for disks.`)
@@ -253,7 +255,7 @@ function changed(body: unknown, now: ResourceRecord, isWhole: boolean): Pick<Par
 async function change(call: ArmCall, existing: ResourceRecord, body: unknown, isWhole: boolean): Promise<ArmReply> {
   const { catalog, clock } = call.host
   checkUnchanged(body, existing)
-  const grown = growth(sizeBytesOf(existing), wantedBytes(body))
+  const grown = growth(sizeBytesOf(existing), wantedBytes(body), isWhole)
   if (isRefusal(grown)) throw new ArmError('OperationNotAllowed', grown.message, { target: `${P}diskSizeGB` })
   const apply = async (
     trx: CatalogTransaction,

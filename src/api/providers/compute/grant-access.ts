@@ -16,6 +16,7 @@ import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce } from '../../arm/operations.ts'
 import { grantOf } from '../../blob/access-url.ts'
+import { hostOf } from '../../blob/disk-blob.ts'
 import { diskOperation } from './disks.ts'
 import { findOr404, restingState, stateNow } from './disk-view.ts'
 
@@ -139,8 +140,9 @@ async function end(call: ArmCall): Promise<ArmReply> {
 async function closeStreams(call: ArmCall, record: ResourceRecord): Promise<void> {
   const { streams, bytes } = call.host.disks
   streams.end(record.key)
-  await bytes.release(record.key).catch(() => {
-    // The worker is away, and with it whatever it had open.
+  const released = bytes.on(hostOf(record)).release(record.key)
+  await released.catch(() => {
+    // The worker is away, and with it whatever it had open; or it closes it by itself, soon after the last read.
   })
 }
 

@@ -32,7 +32,7 @@ export const SNAPSHOT_FIELDS: FieldTable = [
   {
     path: `${C}sourceResourceId`,
     use: 'honoured',
-    note: 'a disk of the region, or a snapshot of any region; who asks must be allowed `beginGetAccess` on it',
+    note: 'a disk of the region, or a snapshot of any region, those of linked servers too; who asks must be allowed `beginGetAccess` on it',
   },
   { path: `${C}sourceUniqueId`, use: 'read-only', note: 'of the disk whose bytes it shows' },
   { path: `${C}logicalSectorSize`, use: 'honoured', only: [512] },

@@ -5,14 +5,24 @@ import { ArmError, groupId } from '#contract'
 import { type SnapshotBacking, whyNotCopy } from '#domain'
 import {
   COPY_SNAPSHOT_JOB,
+  type CopyLinkedSnapshotInput,
   type CopySnapshotInput,
   CREATE_SNAPSHOTS_JOB,
   type CreateSnapshotsInput,
   propertiesOf,
 } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
+import { ofLinkedSnapshot } from './linked-snapshots.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
-import { checkLimits, type DiskSource, diskSource, familyId, findSource, sourcesOf } from './snapshot-sources.ts'
+import {
+  checkLimits,
+  type DiskSource,
+  diskSource,
+  familyId,
+  findSource,
+  hostOfDisks,
+  sourcesOf,
+} from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -24,16 +34,16 @@ export type PlannedSnapshot = Readonly<{
   location: string
   tags: Readonly<Record<string, string>>
   body: Fields
-  /** Must be there, and still, when the row is written. */
-  sourceId: string
+  /** Must be there, and still, when the row is written; undefined: it is a linked server's. */
+  sourceId: string | undefined
   job: string
-  input: CreateSnapshotsInput | CopySnapshotInput
+  input: CreateSnapshotsInput | CopySnapshotInput | CopyLinkedSnapshotInput
   waitsForInstant: boolean
 }>
 
 type Row = Readonly<{
   request: Pick<SnapshotRequest, 'createOption' | 'sku' | 'stored'>
-  source: ResourceRecord
+  source: Pick<ResourceRecord, 'id' | 'body'>
   /** Identity of the disk whose bytes it shows. */
   diskId: string
   isIncremental: boolean
@@ -87,6 +97,7 @@ async function ofDisk(call: ArmCall, request: SnapshotRequest, disk: DiskSource,
   await checkLimits(host, disk)
   const input: CreateSnapshotsInput = {
     region: request.location,
+    ...hostOfDisks([disk]),
     snapshots: [{ id: call.id, diskId: disk.uniqueId }],
     sources: await sourcesOf(host, [disk]),
     incremental: request.isIncremental === true,
@@ -118,22 +129,36 @@ function ofSnapshot(call: ArmCall, request: SnapshotRequest, source: ResourceRec
 /** @param waitMs how long the instant may wait for another one on the same machine @throws ArmError */
 export async function planSnapshot(call: ArmCall, request: SnapshotRequest, waitMs: number): Promise<PlannedSnapshot> {
   if (request.source === undefined || request.createOption === undefined) throw needsSource()
+  const owner = await call.host.links.ownerOf(request.source.subscription ?? '')
+  if (owner !== undefined) {
+    const { diskId, source, ...rest } = await ofLinkedSnapshot(call, request, request.source, owner)
+    return planned(call, request, { ...rest, waitsForInstant: false }, { diskId, source, sourceId: undefined })
+  }
   const source = await findSource(call, request.source)
   const isDisk = source.type.toLowerCase() === 'microsoft.compute/disks'
   const work = isDisk
     ? await ofDisk(call, request, diskSource(source, request.location), waitMs)
     : ofSnapshot(call, request, source)
   const { diskId, ...rest } = work
+  return planned(call, request, rest, { diskId, source, sourceId: source.id })
+}
+
+function planned(
+  call: ArmCall,
+  request: SnapshotRequest,
+  work: Pick<PlannedSnapshot, 'job' | 'input' | 'waitsForInstant'>,
+  { diskId, source, sourceId }: Pick<Row, 'diskId' | 'source'> & Pick<PlannedSnapshot, 'sourceId'>,
+): PlannedSnapshot {
   const { location, tags } = request
   const isIncremental = request.isIncremental === true
   return {
-    ...rest,
+    ...work,
     id: call.id,
     name: call.param('name'),
     group: groupId(call.host.subscriptionId, call.param('group')),
     location,
     tags,
     body: rowBody(call.host, { request, source, diskId, isIncremental, location }),
-    sourceId: source.id,
+    sourceId,
   }
 }

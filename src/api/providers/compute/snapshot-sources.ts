@@ -48,6 +48,14 @@ export function diskSource(record: ResourceRecord, location: string): DiskSource
   return { record, uniqueId, backing: backingOf(record) }
 }
 
+/** The one host that has the disks. @throws ArmError when they lie on several: there is no instant across hosts */
+export function hostOfDisks(disks: readonly DiskSource[]): Readonly<{ host?: string }> {
+  const [first, ...others] = disks.map(({ backing }) => backing.host)
+  if (others.some((host) => host !== first))
+    throw new ArmError('InvalidParameter', 'The disks lie on several hosts; one instant is of the disks of one host.')
+  return first === undefined ? {} : { host: first }
+}
+
 type Source = CreateSnapshotsInput['sources'][number]
 
 function placeOf({ uniqueId, backing }: DiskSource) {

@@ -30,6 +30,7 @@ import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '..
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, type OperationSpec } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 import { openGrantOf } from '../../blob/access-url.ts'
@@ -141,8 +142,8 @@ export async function announceSnapshot(
   const existing = await findResource(trx, id)
   if (existing !== undefined && existing.state !== 'Failed')
     throw new ArmError('AnotherOperationInProgress', `'${id}' was made by another request meanwhile.`)
-  const origin = await findResource(trx, sourceId)
-  if (origin?.state !== 'Succeeded')
+  const origin = sourceId === undefined ? undefined : await findResource(trx, sourceId)
+  if (sourceId !== undefined && origin?.state !== 'Succeeded')
     throw new ArmError('OperationNotAllowed', `The source '${sourceId}' is not there any more, or is being changed.`)
   if (existing !== undefined) await updateResource(trx, id, { state: 'Creating', tags, body, backing }, source)
   else {
@@ -194,7 +195,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
     throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a snapshot.`, { target: 'name' })
   const request = readSnapshotRequest(call.body)
   if ((await findRegion(call.host.catalog, request.location)) === undefined)
-    throw new ArmError('InvalidLocation', `The location '${request.location}' is not a region of this server.`)
+    throw await noRegionHere(call.host, request.location)
   const existing = await findResource(call.host.catalog, call.id)
   if (existing?.state === 'Succeeded') {
     checkUnchanged(existing, request)

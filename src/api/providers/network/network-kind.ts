@@ -23,6 +23,7 @@ import {
   listCards,
   listSubnets,
   networkOfSubnet,
+  type NetworkPlace,
   removeNetworkResource,
   RESOURCE_QUEUE,
   whyInUse,
@@ -69,8 +70,8 @@ export function checkNetworkName(name: string): void {
   throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a network resource.`, { target: 'name' })
 }
 
-/** Ids of the running networks that a change of the resource touches. */
-export async function runningNetworksOf(from: Catalog | CatalogTransaction, key: string): Promise<string[]> {
+/** The running networks, each with its host, that a change of the resource touches. */
+export async function runningNetworksOf(from: Catalog | CatalogTransaction, key: string): Promise<NetworkPlace[]> {
   const plugged = (await listCards(from)).filter(({ isPlugged }) => isPlugged)
   if (plugged.length === 0) return []
   const subnets = new Map((await listSubnets(from)).map((subnet) => [subnet.id.toLowerCase(), subnet]))
@@ -78,7 +79,8 @@ export async function runningNetworksOf(from: Catalog | CatalogTransaction, key:
     const ids = [card.id, card.subnet, networkOfSubnet(card.subnet), card.securityGroup, card.publicAddress]
     return [...ids, subnets.get(card.subnet)?.securityGroup].some((id) => id !== undefined && sameId(id, key))
   })
-  return [...new Set(touched.map(({ subnet }) => networkOfSubnet(subnet)))]
+  const places = touched.map(({ subnet, host }) => ({ network: networkOfSubnet(subnet), host: host ?? null }))
+  return [...new Map(places.map((place) => [JSON.stringify(place), place])).values()]
 }
 
 export type NetworkChange = Readonly<{
@@ -98,13 +100,16 @@ export async function changeNetworks(
   change: NetworkChange,
 ): Promise<Readonly<{ headers: Readonly<Record<string, string>>; operation?: string }>> {
   const { catalog } = call.host
-  const networks = await runningNetworksOf(catalog, change.id)
-  if (networks.length === 0) {
-    await catalog.write((trx) => change.write(trx, 'Succeeded'))
-    return { headers: {} }
-  }
+  // Looked at in the transaction that writes: a machine that is started meanwhile has seen the change, or makes it one of a
+  // running network.
+  const places = await catalog.write(async (trx) => {
+    const running = await runningNetworksOf(trx, change.id)
+    if (running.length === 0) await change.write(trx, 'Succeeded')
+    return running
+  })
+  if (places.length === 0) return { headers: {} }
   const request = createHash('sha256').update(JSON.stringify(change.request)).digest('hex')
-  const input: ApplyNetworksInput & Readonly<{ request: string }> = { id: change.id, networks, request }
+  const input: ApplyNetworksInput & Readonly<{ request: string }> = { id: change.id, places, request }
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: 'Microsoft.Network',

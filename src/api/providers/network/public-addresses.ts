@@ -6,6 +6,7 @@
 import type { CatalogTransaction, ResourceRecord } from '#catalog'
 import { ArmError } from '#contract'
 import {
+  addressOn,
   type Card,
   forwardsOf,
   listCards,
@@ -88,7 +89,7 @@ function show(record: ResourceRecord, { cards, settings }: Related) {
   const hasAddress = card !== undefined || properties['publicIPAllocationMethod'] === 'Static'
   const ipTags = forwardsOf(record).map(({ port, protocol, hostPort }) => ({
     ipTagType: PORT_TAG,
-    tag: `${port}/${protocol}=${settings.address}:${hostPort}`,
+    tag: `${port}/${protocol}=${addressOn(card?.host, settings)}:${hostPort}${card?.host === undefined ? '' : `@${card.host}`}`,
   }))
   const { sku, zones } = record.body
   const more = { sku, ...(zones !== undefined && { zones }) }

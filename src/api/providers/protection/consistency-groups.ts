@@ -27,7 +27,14 @@ import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce } from '../../arm/operations.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
 import { type PlannedSnapshot, rowBody } from '../compute/snapshot-plan.ts'
-import { checkLimits, type DiskSource, diskSource, findSource, sourcesOf } from '../compute/snapshot-sources.ts'
+import {
+  checkLimits,
+  type DiskSource,
+  diskSource,
+  findSource,
+  hostOfDisks,
+  sourcesOf,
+} from '../compute/snapshot-sources.ts'
 import { announceSnapshot, INSTANT_MS_MAX, INSTANT_WAIT_MS, showInstant } from '../compute/snapshots.ts'
 
 const TYPE = 'Holdfast.Protection/consistencyGroups'
@@ -168,6 +175,7 @@ async function createSnapshots(call: ArmCall): Promise<ArmReply> {
   const id = resourceIdIn(host.subscriptionId, call.param('group'), TYPE, name)
   const input: CreateSnapshotsInput = {
     region,
+    ...hostOfDisks(disks),
     snapshots: rows.map((row, i) => ({ id: row.id, diskId: must(disks[i], 'A row a disk').uniqueId })),
     sources: await sourcesOf(host, disks),
     incremental: wish.incremental,

@@ -10,7 +10,7 @@
  */
 import { GIB, isoTime } from '#base'
 import { findRegion, listResources, type ResourceRecord } from '#catalog'
-import { ArmError, groupId, normalizeLocation, pageOf } from '#contract'
+import { groupId, normalizeLocation, pageOf } from '#contract'
 import type { ImageBacking } from '#domain'
 import {
   DISK_RESTORE_POINT_TYPE,
@@ -25,6 +25,7 @@ import {
   SNAPSHOT_TYPE,
 } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes } from '../../arm/operations.ts'
 
 const NAMESPACE = 'Holdfast.Protection'
@@ -90,8 +91,7 @@ async function list(call: ArmCall): Promise<ArmReply> {
 
 async function begin(call: ArmCall, action: string, job: string): Promise<ArmReply> {
   const location = normalizeLocation(call.param('location'))
-  if ((await findRegion(call.host.catalog, location)) === undefined)
-    throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`)
+  if ((await findRegion(call.host.catalog, location)) === undefined) throw await noRegionHere(call.host, location)
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: NAMESPACE,

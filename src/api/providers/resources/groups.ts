@@ -12,13 +12,24 @@ import { ArmError, checkFilterFields, groupId, pageOf, parseFilter, readLocation
 import { GROUP_DELETE_JOB, RESOURCE_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
+import { checkFields, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOperation, operationRoutes } from '../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 
 export const GROUP_TYPE = 'Microsoft.Resources/resourceGroups'
 const ACTION = 'Microsoft.Resources/subscriptions/resourceGroups'
 const PATH = '/subscriptions/{subscription}/resourceGroups/{name}'
+
+/** What the check and docs/api/resource-groups.md are made from. */
+export const RESOURCE_GROUP_FIELDS: FieldTable = [
+  ...['id', 'name', 'type', 'etag', 'systemData'].map((path) => ({ path, use: 'read-only' as const })),
+  { path: 'location', use: 'honoured', note: 'a region of this server; fixed when it is made' },
+  { path: 'tags', use: 'honoured' },
+  { path: 'managedBy', use: 'refused', note: 'A group belongs to no other resource.' },
+  { path: 'properties.provisioningState', use: 'read-only' },
+]
 
 /** Source: Azure naming rules: letters, digits, underscore, parentheses, hyphen, period (not at the end); 1 to 90. */
 const GROUP_NAME = /^[-\w.()\p{L}\p{N}]{0,89}[-\w()\p{L}\p{N}]$/u
@@ -43,22 +54,16 @@ async function put(call: ArmCall): Promise<ArmReply> {
   if (!GROUP_NAME.test(name))
     throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a resource group.`, { target: 'name' })
   const body = objectBody(call.body)
+  checkFields(RESOURCE_GROUP_FIELDS, body)
   const location = readLocation(body['location'])
   const tags = readTags(body['tags'])
   const { catalog, subscriptionId } = call.host
   const existing = await findResource(catalog, idOf(call))
   if (existing === undefined && (await findRegion(catalog, location)) === undefined)
-    throw new ArmError(
-      'LocationNotAvailableForResourceGroup',
-      `The location '${location}' is not a region of this server.`,
-    )
+    throw await noRegionHere(call.host, location, 'LocationNotAvailableForResourceGroup')
   if (existing?.state === 'Deleting')
     throw new ArmError('ResourceGroupBeingDeleted', `The resource group '${name}' is being deleted.`)
-  if (existing !== undefined && existing.location !== location)
-    throw new ArmError(
-      'Conflict',
-      `The resource group '${name}' is in the location '${existing.location ?? ''}'; it cannot be moved to '${location}'.`,
-    )
+  if (existing !== undefined) checkStays(existing, location)
   const source = changeSourceOf(call.host)
   const record = await catalog.write((trx) =>
     existing === undefined
@@ -84,10 +89,21 @@ async function put(call: ArmCall): Promise<ArmReply> {
   return { status: existing === undefined ? 201 : 200, body: show(record) }
 }
 
+function checkStays({ name, location }: ResourceRecord, wanted: string): void {
+  if (location === wanted) return
+  throw new ArmError(
+    'Conflict',
+    `The resource group '${name}' is in the location '${location ?? ''}'; it cannot be moved to '${wanted}'.`,
+  )
+}
+
 async function patch(call: ArmCall): Promise<ArmReply> {
   const existing = await find(call)
-  const { tags } = objectBody(call.body)
-  if (tags === undefined) return ok(show(existing))
+  const body = objectBody(call.body)
+  checkFields(RESOURCE_GROUP_FIELDS, body)
+  const { tags, location } = body
+  if (location !== undefined && location !== null) checkStays(existing, readLocation(location))
+  if (tags === undefined || tags === null) return ok(show(existing))
   const changed = await call.host.catalog.write((trx) =>
     updateResource(trx, existing.id, { tags: readTags(tags) }, changeSourceOf(call.host)),
   )

@@ -1,16 +1,23 @@
-/** Tenants, subscriptions and locations. One server has one tenant and one subscription of its own. */
-import { listRegions } from '#catalog'
+/**
+ * Tenants, subscriptions and locations. One server has one tenant and one subscription of its own; those of linked servers are
+ * listed beside it, from what is on record: a server that is lost takes nothing from these lists.
+ */
+import { type LinkedRegion, listRegions } from '#catalog'
 import { ArmError } from '#contract'
+import { mayEnter } from '#domain'
 import { type ArmCall, type ArmRoute, ok } from '../../arm/call.ts'
+import { type LinkedServer, regionNames } from '../../arm/linked-servers.ts'
 
 type View = Readonly<Record<string, unknown>>
 
-function subscriptionView({ host }: ArmCall): View {
+type Named = Readonly<{ subscriptionId: string; subscriptionName: string }>
+
+function subscriptionView({ host }: ArmCall, { subscriptionId, subscriptionName }: Named = host): View {
   return {
-    id: `/subscriptions/${host.subscriptionId}`,
-    subscriptionId: host.subscriptionId,
+    id: `/subscriptions/${subscriptionId}`,
+    subscriptionId,
     tenantId: host.tenantId,
-    displayName: host.subscriptionName,
+    displayName: subscriptionName,
     state: 'Enabled',
     authorizationSource: 'RoleBased',
     subscriptionPolicies: {
@@ -22,9 +29,27 @@ function subscriptionView({ host }: ArmCall): View {
   }
 }
 
+function linkedView(call: ArmCall, { subscription, regions }: LinkedServer): View {
+  const subscriptionName = `${call.host.subscriptionName} in ${regionNames(regions)}`
+  return subscriptionView(call, { subscriptionId: subscription, subscriptionName })
+}
+
+/** A caller of a linked server sees there what is there. */
+async function subscriptionViews(call: ArmCall): Promise<View[]> {
+  const { grants } = call.caller
+  if (grants.length === 0) return []
+  const linked = (await call.host.links.list()).filter(({ subscription }) =>
+    mayEnter(grants, `/subscriptions/${subscription}`),
+  )
+  return [subscriptionView(call), ...linked.map((one) => linkedView(call, one))]
+}
+
+/** Of this server, then of linked ones: disks and versions are made in those of the subscription's own server. */
 async function locationViews({ host }: ArmCall): Promise<View[]> {
   const prefix = `/subscriptions/${host.subscriptionId}/locations`
-  return (await listRegions(host.catalog)).map(({ name, displayName, pair, geography }) => ({
+  const linked = (await host.links.list()).flatMap(({ regions }) => regions)
+  const regions: LinkedRegion[] = [...(await listRegions(host.catalog)), ...linked]
+  return regions.map(({ name, displayName, pair, geography }) => ({
     id: `${prefix}/${name}`,
     name,
     type: 'Region',
@@ -74,8 +99,8 @@ export const subscriptionRoutes: readonly ArmRoute[] = [
     path: '/subscriptions',
     action: 'Microsoft.Resources/subscriptions/read',
     access: 'signed-in',
-    handle: (call) => {
-      const value = call.caller.grants.length === 0 ? [] : [subscriptionView(call)]
+    handle: async (call) => {
+      const value = await subscriptionViews(call)
       return ok({ value, count: { type: 'Total', value: value.length } })
     },
   },

@@ -6,6 +6,7 @@ import { findResource, type ResourceRecord, updateResource } from '#catalog'
 import { ArmError, readTags, type Tags } from '#contract'
 import { type ArmCall, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
+import { fieldAt } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 
 const PATH = '/{scope}/providers/Microsoft.Resources/tags/default'
@@ -25,8 +26,11 @@ function show(record: ResourceRecord): ArmReply {
   })
 }
 
+/** Must be there: a body without them would take all tags away. */
 function givenTags(body: unknown): Tags {
-  return readTags((objectBody(body)['properties'] as Record<string, unknown> | undefined)?.['tags'])
+  const tags = fieldAt(objectBody(body), 'properties.tags')
+  if (tags !== undefined) return readTags(tags)
+  throw new ArmError('InvalidRequestContent', "The body needs 'properties.tags'.", { target: 'properties.tags' })
 }
 
 /** Merged without case: a name keeps the case in which it was first given. */

@@ -62,7 +62,7 @@ export const STORAGE_FIELDS: FieldTable = [
 
 function show(call: ArmCall, record: ResourceRecord) {
   const view = showResource(record)
-  const primaryEndpoints = { blob: `${call.baseUrl}/${record.name}/` }
+  const primaryEndpoints = { blob: `${call.accountsUrl}/${record.name}/` }
   return { ...view, properties: { ...(view['properties'] as object), primaryEndpoints } }
 }
 
@@ -109,12 +109,12 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
   checkName(name)
   const location = readLocation(fieldAt(body, 'location'))
   await checkRegion(call, location)
+  const tags = readTags(fieldAt(body, 'tags'))
   const [pool] = await listPools(catalog, location)
-  if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool.`)
+  if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool on this host.`)
   const uniqueId = randomUuid(random)
   const folder = join(pool.path, 'storage', `${name}-${uniqueId}`)
   await mkdir(folder, { recursive: true, mode: 0o700 })
-  const tags = readTags(fieldAt(body, 'tags'))
   const made = await catalog.write(async (trx) => {
     const others = await listResources(trx, { type: STORAGE_TYPE })
     if (others.some((other) => other.name === name)) return undefined

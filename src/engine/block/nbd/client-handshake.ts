@@ -183,7 +183,10 @@ const REFUSALS: Readonly<Record<number, string>> = {
 
 function refused(what: string, type: number, said: string): BlockError {
   if (type === REP.ERR_UNKNOWN) {
-    return new BlockError('nbd_export_not_found', `The NBD server has no such thing as ${what}.`, { facts: { said } })
+    return new BlockError('nbd_export_not_found', `The NBD server has no such thing as ${what}.`, {
+      facts: { said },
+      hint: 'Name one of its exports: "nbdinfo --list ADDRESS" shows them.',
+    })
   }
   return new BlockError('nbd_refused', `The NBD server refused ${what}: ${REFUSALS[type] ?? 'an unknown reason'}.`, {
     facts: { type, said },

@@ -8,6 +8,7 @@
  * the blocks at their ends first, one such write at a time, so that two of them in one block cannot undo each other.
  */
 import { assert, GIB } from '#base'
+import { processPace } from '#runtime'
 import { assertInside, type BlockDevice } from '../device.ts'
 import { BlockError } from '../errors.ts'
 import { appendExtent, type ByteRange, type Extent } from '../extent.ts'
@@ -90,6 +91,8 @@ export class NbdClient implements BlockDevice {
   async read(offset: number, into: Uint8Array, signal?: AbortSignal): Promise<void> {
     assertInside(this, offset, into.length)
     if (!this.#isAligned(offset, into.length)) return await this.#readBounced(offset, into, signal)
+    const turn = processPace.take(into.length, signal)
+    if (turn !== undefined) await turn
     await this.#split(into.length, (at, length) =>
       this.#request({
         type: CMD.READ,
@@ -105,6 +108,8 @@ export class NbdClient implements BlockDevice {
   async write(offset: number, data: Uint8Array, signal?: AbortSignal): Promise<void> {
     this.#assertWritable(offset, data.length)
     if (!this.#isAligned(offset, data.length)) return await this.#writeBounced(offset, data, signal)
+    const turn = processPace.take(data.length, signal)
+    if (turn !== undefined) await turn
     await this.#split(data.length, (at, length) =>
       this.#request({
         type: CMD.WRITE,

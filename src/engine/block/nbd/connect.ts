@@ -62,6 +62,7 @@ function connectedOf(socket: Socket, address: NbdAddress): Promise<void> {
         new BlockError('nbd_unreachable', `No NBD server answers at ${where}: ${messageOf(cause ?? 'closed')}`, {
           facts: { address: where, errno: errnoOf(cause) },
           retry: 'later',
+          hint: 'Start the NBD server, or correct the address; this user must be allowed to connect to it.',
           cause,
         }),
       )

@@ -212,5 +212,6 @@ function serverError(request: PendingRequest, failed: Readonly<{ errno: number; 
     return new BlockError('nbd_refused', 'The NBD server forbids the request.', { facts })
   const retry = failed.errno === ERRNO.ESHUTDOWN ? 'later' : 'never'
   const said = failed.message === '' ? `error ${failed.errno}` : failed.message
-  return new BlockError('nbd_io_error', `The NBD server failed a request: ${said}`, { facts, retry })
+  const hint = 'The disk behind the NBD server cannot be read or written there: see the log of that server.'
+  return new BlockError('nbd_io_error', `The NBD server failed a request: ${said}`, { facts, retry, hint })
 }

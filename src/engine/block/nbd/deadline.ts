@@ -40,5 +40,6 @@ export function timeoutError(what: string, timeoutMs: number): BlockError {
   return new BlockError('nbd_timed_out', `${what} took longer than ${timeoutMs} ms.`, {
     facts: { timeoutMs },
     retry: 'later',
+    hint: 'See whether the NBD server hangs, or the disk or network below it; then run it again.',
   })
 }

@@ -2,9 +2,11 @@
 import { errnoOf, messageOf } from '#base'
 import { BlockError } from '../errors.ts'
 
+const HINT = 'See the log of the NBD server for why it ended, start it again, and run this once more.'
+
 export function streamError(cause: Error | undefined): BlockError {
   if (cause === undefined) {
-    return new BlockError('nbd_disconnected', 'The NBD peer closed the connection.', { retry: 'later' })
+    return new BlockError('nbd_disconnected', 'The NBD peer closed the connection.', { retry: 'later', hint: HINT })
   }
   const errno = errnoOf(cause)
   if (errno?.startsWith('ERR_SSL_') === true || errno?.startsWith('ERR_TLS_') === true) {
@@ -14,5 +16,5 @@ export function streamError(cause: Error | undefined): BlockError {
     })
   }
   const message = `The connection to the NBD peer broke: ${messageOf(cause)}`
-  return new BlockError('nbd_disconnected', message, { facts: { errno }, retry: 'later', cause })
+  return new BlockError('nbd_disconnected', message, { facts: { errno }, retry: 'later', hint: HINT, cause })
 }

@@ -118,7 +118,11 @@ export const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024
 export const STATUS_EXTENTS_MAX = 1024 * 1024
 
 export function violation(message: string, facts: BlockError['facts'] = {}): BlockError {
-  return new BlockError('nbd_protocol_violation', message, { facts, retry: 'never' })
+  return new BlockError('nbd_protocol_violation', message, {
+    facts,
+    retry: 'never',
+    hint: 'Check that the address is that of an NBD server, and which one: what it sent cannot be believed, and nothing of it was used.',
+  })
 }
 
 /** A view of bytes with the readers of Buffer. */

@@ -18,16 +18,31 @@ const START_MS_MAX = 15_000
 /** The suffix of names inside, as a private zone. */
 const DOMAIN = 'internal.holdfast'
 
+/** Nothing of the host's own is read, nothing is kept, and nobody outside of the one interface is answered. */
+const ALWAYS: readonly string[] = [
+  'bind-interfaces',
+  'except-interface=lo',
+  'no-resolv',
+  'no-hosts',
+  'no-ping',
+  'domain-needed',
+  'bogus-priv',
+  'log-facility=/dev/null',
+  'dhcp-authoritative',
+  'leasefile-ro',
+  `domain=${DOMAIN}`,
+  `local=/${DOMAIN}/`,
+]
+
 /** What dnsmasq is told of a segment. Pure. */
 export function dhcpConfiguration(plan: NetworkPlan, segment: PlannedSegment): string {
   const { bridge, gateway, outbound } = segment
   const ports = plan.ports.filter((port) => port.bridge === bridge)
   const servers = segment.nameServers.length === 0 ? [gateway] : segment.nameServers
   return [
-    ...[`interface=${bridge}`, 'bind-interfaces', 'except-interface=lo'],
-    ...['no-resolv', 'no-hosts', 'no-ping', 'domain-needed', 'bogus-priv', 'log-facility=/dev/null'],
-    ...['dhcp-authoritative', 'leasefile-ro', `dhcp-range=${gateway},static,${maskOf(segment)},infinite`],
-    ...[`domain=${DOMAIN}`, `local=/${DOMAIN}/`],
+    ...ALWAYS,
+    `interface=${bridge}`,
+    `dhcp-range=${gateway},static,${maskOf(segment)},infinite`,
     `dhcp-option=option:router,${gateway}`,
     `dhcp-option=option:dns-server,${servers.join(',')}`,
     ...(outbound && plan.uplink !== undefined ? [`server=${UPLINK.nameServer}`] : []),

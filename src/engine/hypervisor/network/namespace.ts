@@ -4,7 +4,8 @@
  * in them; that is the `holder`, which sleeps.
  *
  *   dies                              what is left
- *   the worker, after the holder      the holder, found by its mark; its maps are written if they were not
+ *   the worker, before the maps       a holder that is not ready: the next one ends it and begins again
+ *   the worker, after them            the holder, found by its mark
  *   the holder alone                  the namespaces, by the network's other processes and its machines: a new holder enters
  *   all of them                       nothing; the network is made anew
  *
@@ -12,11 +13,18 @@
  * nobody here either. Inside, 0 is that user; 1 is who QEMU runs as where that is yet another (root itself).
  */
 import { existsSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
-import { errnoOf, type HoldfastError, isHoldfastError } from '#base'
+import { type Clock, errnoOf, type HoldfastError, isHoldfastError } from '#base'
 import { checkCommand, type CommandResult, runCommand } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { ProcessUser } from '../qemu/supervisor.ts'
-import { findNetworkProcesses, type NetworkProcess, networkFailed, startUntilReady } from './network-process.ts'
+import {
+  endProcess,
+  findNetworkProcesses,
+  type NetworkProcess,
+  networkFailed,
+  startUntilReady,
+  TOOL_PATH,
+} from './network-process.ts'
 
 /** Whom a network's tools and machines run as; undefined: as we do. */
 export type NetworkUsers = Readonly<{ tools: ProcessUser | undefined; machines: ProcessUser | undefined }>
@@ -88,7 +96,7 @@ export async function runInside(
   input?: string,
 ): Promise<CommandResult> {
   const [program = '', ...args] = [...inNetwork(namespace), ...words]
-  const options = { timeoutMs: TOOL_MS_MAX, ...(input !== undefined && { input }) }
+  const options = { timeoutMs: TOOL_MS_MAX, env: { PATH: TOOL_PATH }, ...(input !== undefined && { input }) }
   try {
     return await checkCommand(program, args, options)
   } catch (error) {
@@ -123,56 +131,59 @@ export function findNamespace(
 }
 
 function hasMaps(pid: number): boolean {
-  return mapOf(pid, 'uid_map') !== ''
-}
-
-function mapOf(pid: number, name: 'uid_map' | 'gid_map'): string {
   try {
-    return readFileSync(`/proc/${pid}/${name}`, 'latin1').trim()
+    return readFileSync(`/proc/${pid}/uid_map`, 'latin1').trim() !== ''
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return ''
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ESRCH') return false
     throw error
   }
 }
 
-/** Says who is who inside. Each map can be written once; one that stands already is left. */
+/** Says who is who inside: once, gid before uid, for it is by its uid map that a namespace is known to be ready. */
 function writeMaps(pid: number, { tools, machines }: NetworkUsers): void {
   const own = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
   const { uid, gid } = tools ?? own
-  const alsoRoot = tools !== undefined && machines === undefined
-  const needsGroups = mapOf(pid, 'gid_map') === ''
+  const alsoRoot = tools !== undefined && machines === undefined ? '1 0 1\n' : ''
   // Without privilege, groups may be mapped only by who gives up to change them (user_namespaces(7)).
-  if (needsGroups && tools === undefined) writeFileSync(`/proc/${pid}/setgroups`, 'deny')
-  if (needsGroups) writeFileSync(`/proc/${pid}/gid_map`, `0 ${gid} 1\n${alsoRoot ? '1 0 1\n' : ''}`)
-  if (mapOf(pid, 'uid_map') === '') writeFileSync(`/proc/${pid}/uid_map`, `0 ${uid} 1\n${alsoRoot ? '1 0 1\n' : ''}`)
+  if (tools === undefined) writeFileSync(`/proc/${pid}/setgroups`, 'deny')
+  writeFileSync(`/proc/${pid}/gid_map`, `0 ${gid} 1\n${alsoRoot}`)
+  writeFileSync(`/proc/${pid}/uid_map`, `0 ${uid} 1\n${alsoRoot}`)
 }
 
 const HOLD = 'echo ready >&3; exec 3>&-; exec sleep infinity'
 
 /**
- * Makes the namespaces, or finds them; there is a holder afterwards.
+ * Makes the namespaces, or finds them; there is one holder afterwards. The caller has the network to itself, so a holder
+ * that is not ready was begun by one who died, and is ended.
  * @throws HypervisorError `network_unavailable` when this host allows none
  */
-export async function ensureNamespace(network: string, users: NetworkUsers, logPath: string): Promise<Namespace> {
+export async function ensureNamespace(
+  network: string,
+  users: NetworkUsers,
+  { logPath, clock }: Readonly<{ logPath: string; clock: Clock }>,
+): Promise<Namespace> {
   const processes = findNetworkProcesses(possibleUids(users)).filter((one) => one.network === network)
-  const holder = processes.find(({ part }) => part === HOLDER)
-  if (holder !== undefined && isInside(holder.pid)) {
-    writeMaps(holder.pid, users)
-    return { network, pid: holder.pid, users }
-  }
+  const isReady = ({ pid }: NetworkProcess): boolean => isInside(pid) && hasMaps(pid)
+  const holders = processes.filter(({ part }) => part === HOLDER)
+  for (const one of holders) if (!isReady(one)) await endProcess(one, clock)
+  const holder = holders.find(isReady)
+  if (holder !== undefined) return { network, pid: holder.pid, users }
   const found = findNamespace(network, users, processes)
   const start = (words: readonly string[]): Promise<number> =>
     startUntilReady({ network, part: HOLDER, words: [...words, 'sh', '-c', HOLD], cwd: '/', logPath })
   if (found !== undefined) return { ...found, pid: await start(inNetwork(found)) }
-  let pid: number
+  return { network, pid: await startHolder(start, users), users }
+}
+
+async function startHolder(start: (words: readonly string[]) => Promise<number>, users: NetworkUsers): Promise<number> {
   try {
-    pid = await start([...asToolUser(users), 'unshare', '--user', '--net', '--'])
+    const pid = await start([...asToolUser(users), 'unshare', '--user', '--net', '--'])
+    writeMaps(pid, users)
+    return pid
   } catch (error) {
     if (!isHoldfastError(error, 'network_failed')) throw error
     throw unavailable(error)
   }
-  writeMaps(pid, users)
-  return { network, pid, users }
 }
 
 function unavailable(cause: HoldfastError): HypervisorError {
@@ -195,9 +206,11 @@ function remedy(): string {
   return 'Set the sysctl kernel.unprivileged_userns_clone to 1 where there is one, or run Holdfast as root.'
 }
 
-/** Whether the tools are there and the host allows namespaces, tried in one that is gone again at once. For `doctor`. */
-export async function whyNoNetworks(users: NetworkUsers): Promise<string | undefined> {
-  const words = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
-  const { exitCode, stderr } = await runCommand(words[0] ?? '', words.slice(1), { timeoutMs: TOOL_MS_MAX })
-  return exitCode === 0 ? undefined : `${stderr.trim()} ${remedy()}`
+/** What keeps this host from having namespaces, tried with one that is gone again at once; undefined when nothing does. */
+export async function whyNoNetworks(
+  users: NetworkUsers,
+): Promise<Readonly<{ said: string; remedy: string }> | undefined> {
+  const [program, ...args] = [...asToolUser(users), 'unshare', '--user', '--net', '--', 'true']
+  const { exitCode, stderr } = await runCommand(program, args, { timeoutMs: TOOL_MS_MAX })
+  return exitCode === 0 ? undefined : { said: stderr.trim(), remedy: remedy() }
 }

@@ -46,7 +46,7 @@ export type NetworkOutcome = Readonly<{
 type Made = Readonly<{ processes: readonly HostProcess[]; hostAddresses: string }>
 
 const LOCK_WAIT_MS = 60_000
-const RETRY_MS = 30_000
+const RETRY_MS = 5_000
 /** A plan without ports is remembered for so long, against older ones that come late. */
 const EMPTY_KEPT_MS = 24 * 3600 * 1000
 
@@ -120,7 +120,7 @@ export class NetworkHost {
     const folder = this.#folder(plan.id)
     const hostAddresses = hostAddressesNow()
     const users = await this.#usersOnce()
-    const namespace = await ensureNamespace(plan.id, users, join(folder, 'holder.log'))
+    const namespace = await ensureNamespace(plan.id, users, { logPath: join(folder, 'holder.log'), clock })
     await makeSegments(namespace, plan)
     await applyRules(namespace, plan, hostAddresses)
     const busy = await keepUplink(namespace, plan, join(folder, 'uplink'), clock)

@@ -20,6 +20,8 @@ export type NetworkProcess = HostProcess & Readonly<{ network: string; part: str
 
 const NETWORK = 'HOLDFAST_NETWORK'
 const PART = 'HOLDFAST_NETWORK_PART'
+/** Tools of networks lie where only root's path leads. */
+export const TOOL_PATH = `${process.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`
 const START_MS_MAX = 10_000
 const SAID_CHARS_MAX = 2000
 const END_MS_MAX = 5_000
@@ -87,7 +89,7 @@ export type StartRequest = Readonly<{
 
 /** The environment of such a process: marked, and nothing of ours besides, which may be secret. */
 function environmentOf({ network, part }: Pick<StartRequest, 'network' | 'part'>): Record<string, string> {
-  return { PATH: process.env['PATH'] ?? '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C', [NETWORK]: network, [PART]: part }
+  return { PATH: TOOL_PATH, LC_ALL: 'C', [NETWORK]: network, [PART]: part }
 }
 
 /** The words before a program that goes into the background by itself: marked, as {@link environmentOf}. */

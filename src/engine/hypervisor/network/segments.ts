@@ -43,15 +43,20 @@ function makeBridge(network: string, { bridge, gateway, prefixBits }: PlannedSeg
   ]
 }
 
-/** Names below /proc/sys/net and their values. */
+/** Names below /proc/sys/net and their values, one after the other. */
 function settingsOf({ segments }: NetworkPlan): string[] {
-  const common = ['ipv4/ip_forward', '1', 'ipv4/conf/all/send_redirects', '0', 'ipv6/conf/all/disable_ipv6', '1']
-  const perBridge = segments.flatMap(({ bridge, isRouted }) => [
-    ...[`ipv4/conf/${bridge}/send_redirects`, '0'],
-    ...[`ipv4/conf/${bridge}/proxy_arp_pvlan`, isRouted ? '1' : '0'],
-    ...[`ipv4/neigh/${bridge}/proxy_delay`, '0'],
-  ])
-  return [...common, ...perBridge]
+  const settings: (readonly [name: string, value: string])[] = [
+    ['ipv4/ip_forward', '1'],
+    ['ipv4/conf/all/send_redirects', '0'],
+    ['ipv6/conf/all/disable_ipv6', '1'],
+  ]
+  for (const { bridge, isRouted } of segments)
+    settings.push(
+      [`ipv4/conf/${bridge}/send_redirects`, '0'],
+      [`ipv4/conf/${bridge}/proxy_arp_pvlan`, isRouted ? '1' : '0'],
+      [`ipv4/neigh/${bridge}/proxy_delay`, '0'],
+    )
+  return settings.flat()
 }
 
 /** A kernel without IPv6 has none of its settings. */

@@ -105,6 +105,11 @@ describe('wrapProgram()', () => {
     ])
     assert.deepEqual(wrapProgram('qemu', {}), ['qemu'])
   })
+
+  it('enters a virtual network by its own words, among which is the user', () => {
+    const entrance = ['nsenter', '--target=7', '--']
+    assert.deepEqual(wrapProgram('qemu', { entrance, user: { uid: 7, gid: 8 } }), [...entrance, 'qemu'])
+  })
 })
 
 describe('readSerialLog()', () => {

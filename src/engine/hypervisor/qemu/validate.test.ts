@@ -87,6 +87,10 @@ describe('machineFaults()', () => {
 
   it('refuses multicast addresses, forged interface names, and taps in two namespaces', () => {
     const mac = '52:54:00:00:00:01'
+    const network = '11111111-2222-4333-8444-555555555555'
+    const one = { kind: 'segment', mac, network, interface: 'hf0' } as const
+    const two = { ...one, mac: '52:54:00:00:00:02', interface: 'hf1' }
+    assert.deepEqual(machineFaults({ ...MACHINE, networks: [one, two] }), [])
     const wrong: MachineDescription['networks'][] = [
       [{ kind: 'user', mac: '53:54:00:00:00:01', restricted: true, forwards: [] }],
       [{ kind: 'user', mac, restricted: true, forwards: [{ hostPort: 0, guestPort: 80, protocol: 'tcp' }] }],
@@ -96,6 +100,15 @@ describe('machineFaults()', () => {
       [
         { kind: 'tap', mac, interface: 'hf0', namespace: 'one' },
         { kind: 'tap', mac: '52:54:00:00:00:02', interface: 'hf1' },
+      ],
+      [{ kind: 'segment', mac, network: '../x', interface: 'hf0' }],
+      [
+        { kind: 'segment', mac, network, interface: 'hf0' },
+        { kind: 'tap', mac: '52:54:00:00:00:02', interface: 'hf1' },
+      ],
+      [
+        { kind: 'segment', mac, network, interface: 'hf0' },
+        { kind: 'segment', mac: '52:54:00:00:00:02', network: network.replace('1', '2'), interface: 'hf1' },
       ],
     ]
     for (const networks of wrong)

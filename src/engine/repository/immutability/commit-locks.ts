@@ -6,7 +6,8 @@
  *     config and key slots
  *   2 commit (session.ts); what joined the closure          the point
  *     meanwhile sends it back to 1
- *   3 lock the commit's own entry                           an entry that the next locked commit, or `extend`, locks
+ *   3 lock the commit's own entry, and what others wrote    entries that the next locked commit, or `extend`, locks
+ *     between 1 and 2
  *
  * Every lock ends at a whole multiple of 30 days (policy.ts), so of a chain of points most find all older packs locked for
  * long enough already. A lock that cannot be had fails the commit.
@@ -80,9 +81,9 @@ export class CommitLocks {
     return { untils, hold }
   }
 
-  /** Locks the entry of a commit that is done. @throws lock_failed */
+  /** Locks the entry of a commit that is done, and any before it that came after `prepare`. @throws lock_failed */
   async lockEntry(number: number, untilMs: number): Promise<void> {
-    await this.#lockAll([logKey(number)], roundLockEnd(untilMs))
+    await this.#lockAll(entriesTo(number), roundLockEnd(untilMs))
     await this.#save()
   }
 
@@ -132,8 +133,10 @@ export class CommitLocks {
     const { log, store } = this.#parts
     const slots: string[] = []
     for await (const { key } of store.list('keys/')) slots.push(key)
-    const entries = Array.from({ length: log.state.head }, (_, i) => logKey(i + 1))
-    await this.#lockAll([CONFIG_KEY, ...slots, ...packKeysOf(log.state, wish), ...entries], roundLockEnd(until))
+    await this.#lockAll(
+      [CONFIG_KEY, ...slots, ...packKeysOf(log.state, wish), ...entriesTo(log.state.head)],
+      roundLockEnd(until),
+    )
     await this.#save()
   }
 
@@ -196,6 +199,10 @@ export class CommitLocks {
   async #save(): Promise<void> {
     await (await this.#lockEnds()).save(this.#parts.log)
   }
+}
+
+function entriesTo(number: number): string[] {
+  return Array.from({ length: number }, (_, i) => logKey(i + 1))
 }
 
 function packKeysOf(state: LogState, { header, packs }: LockWish): string[] {

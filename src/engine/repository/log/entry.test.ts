@@ -69,6 +69,7 @@ test('Envelopes of wrong shapes are no entries', () => {
     { points: [{ id: POINT.id, uses: '1-2-3' }] },
     { points: [{ id: POINT.id, uses: 4 }] },
     { points: [{ id: POINT.id, uses: '', base: 'x' }] },
+    { points: [{ id: POINT.id, uses: '', expiresAtMs: 'never' }] },
     { tombstones: ['A'.repeat(64)] },
     { deletions: [7] },
     { forgotten: 'all' },

@@ -15,8 +15,6 @@ import { unknownFeatures } from './features.ts'
 import { decodeSealedObject, encodeSealedObject, isAuthenticObject, openSealedBody } from './sealed-object.ts'
 
 const MAGIC = 'HFLOG001'
-/** Room for the packs of a full backup of the largest disk; a hostile entry cannot make us allocate more. */
-export const ENTRY_BYTES_MAX = 256 * 1024 * 1024
 
 export type PackAdded = Readonly<{ name: string; lengthBytes: number }>
 
@@ -130,9 +128,10 @@ function isFrame(value: Record<string, unknown>): boolean {
 export function isHeader(value: unknown): boolean {
   return isField(
     value,
-    ({ id, uses, base, lockedUntilMs }) =>
+    ({ id, uses, base, expiresAtMs, lockedUntilMs }) =>
       isText(id, POINT_ID) &&
       isText(uses, USES) &&
+      isMaybe(expiresAtMs, isCount) &&
       isMaybe(base, (one) => isText(one, POINT_ID)) &&
       isMaybe(lockedUntilMs, isCount),
   )

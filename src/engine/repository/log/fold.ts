@@ -123,6 +123,13 @@ export class LogFold {
       return undefined
     if (this.#keys === undefined) return {}
     if (!isAuthentic(this.#keys, entry)) return undefined
-    return unknownFeatures(entry.envelope.requires ?? []).length > 0 ? {} : openBody(this.#keys, entry)
+    if (unknownFeatures(entry.envelope.requires ?? []).length > 0) return {}
+    const body = openBody(this.#keys, entry)
+    return body !== undefined && hasRecords(entry.envelope, body) ? body : undefined
   }
+}
+
+/** Whether the body has the record of every point that the envelope commits: a prune marks by records what is needed. */
+function hasRecords({ points = [] }: Envelope, { points: records = [] }: EntryBody): boolean {
+  return points.length === records.length && points.every(({ id }, i) => records[i]?.id === id)
 }

@@ -266,7 +266,7 @@ export class CommitLog {
       `Entry ${first.number} of the log is damaged (${first.kind}); nothing is written until it is mended.`,
       {
         facts: { number: first.number, kind: first.kind },
-        hint: 'Run "holdfast repo verify" for the whole picture and "holdfast repo repair --from" a mirror to mend it.',
+        hint: 'Run "holdfast repo verify" for the whole picture and "holdfast repo repair --mirror" a copy of the store to mend it.',
       },
     )
   }
@@ -307,8 +307,8 @@ export class CommitLog {
   }
 
   async #isOurs(number: number, entryId: string): Promise<boolean> {
-    const found = decodeEntry(await this.#parts.store.get(logKey(number)))
-    return found?.envelope.entry === entryId
+    const bytes = await getOrNothing(this.#parts.store, logKey(number))
+    return bytes !== undefined && decodeEntry(bytes)?.envelope.entry === entryId
   }
 
   /** Takes entry `number` in; false when it does not exist. */

@@ -4,12 +4,13 @@ import type { BlobKey, BlobStore } from '../blob-store.ts'
 
 const READS_AT_ONCE = 16
 
-/** The bytes, or undefined when there is no such object. */
+/** The bytes, or undefined when there is no such object. What is too large to be one is none that anybody can read: no bytes. */
 export async function getOrNothing(store: BlobStore, key: BlobKey): Promise<Uint8Array | undefined> {
   try {
     return await store.get(key)
   } catch (error) {
     if (isHoldfastError(error, 'blob_not_found')) return undefined
+    if (isHoldfastError(error, 'blob_too_large')) return new Uint8Array()
     throw error
   }
 }

@@ -11,7 +11,7 @@ import {
   encodeDeltaNode,
   type PayloadChunk,
 } from './delta-node.ts'
-import { type ExtentList, joined, overlay, piecesIn, splitAt, touches } from './extent-map.ts'
+import { type ExtentList, joined, overlaidChunks, overlay, piecesIn, splitAt, touches } from './extent-map.ts'
 import { resolveVersion } from './version.ts'
 
 const SECTORS = 200
@@ -96,7 +96,7 @@ function assertList(list: ExtentList): void {
   }
 }
 
-test('overlay(), joined(), splitAt(), piecesIn() and touches() equal a plain array of sectors', () => {
+test('overlay(), joined(), splitAt(), overlaidChunks(), piecesIn() and touches() equal a plain array of sectors', () => {
   for (let seed = 1; seed <= 300; seed += 1) {
     const random = new SeededRandom(seed)
     const [below, above] = [randomNode(random, 1).extents, randomNode(random, 1).extents]
@@ -110,6 +110,10 @@ test('overlay(), joined(), splitAt(), piecesIn() and touches() equal a plain arr
     for (const { offset, length } of parts)
       assert.equal(Math.floor(offset / unit), Math.floor((offset + length - 1) / unit))
     assert.deepEqual(sectorsOf(parts), expected)
+    const units = new Set(
+      expected.flatMap((shown, i) => (shown === undefined ? [] : [Math.floor((i * SECTOR_BYTES) / unit)])),
+    )
+    assert.deepEqual(overlaidChunks(seen, unit), [...units])
     assert.ok(joined(parts).length <= seen.length)
     assert.deepEqual(sectorsOf(joined(parts)), expected)
     const from = random.below(SECTORS) * SECTOR_BYTES

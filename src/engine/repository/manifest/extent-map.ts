@@ -84,6 +84,16 @@ export function* splitAt(list: ExtentList, unitBytes: number): Generator<DeltaEx
   }
 }
 
+/** The chunks that the list says anything of, ascending. */
+export function overlaidChunks(list: ExtentList, chunkBytes: number): number[] {
+  const chunks: number[] = []
+  for (const { offset } of splitAt(list, chunkBytes)) {
+    const chunk = Math.floor(offset / chunkBytes)
+    if (chunks.at(-1) !== chunk) chunks.push(chunk)
+  }
+  return chunks
+}
+
 /** How many units of `unitBytes` the list says anything of. */
 export function touchedUnits(list: ExtentList, unitBytes: number): number {
   let count = 0

@@ -27,7 +27,7 @@ import type { PackAdded } from '../log/entry.ts'
 import { encodeOrdinals } from '../log/ordinals.ts'
 import type { LogState, PackState } from '../log/state.ts'
 import { RepositoryError } from '../errors.ts'
-import type { Repository } from '../repository.ts'
+import { isoOf, type Repository } from '../repository.ts'
 import type { Session } from '../session.ts'
 import { findStrays } from '../verify/damage.ts'
 import { mark, type Marks } from './mark.ts'
@@ -47,6 +47,10 @@ export type PruneReport = Readonly<{
 
 /** `passedMs`: the time by which locks were judged. */
 type Prepared = Readonly<{ plan: PrunePlan; marks: Marks; head: number; passedMs: number }>
+
+function isoText(unixMs: number): string {
+  return isoOf(unixMs).replace(/\.\d+Z$/, 'Z')
+}
 
 export type PruneEnvironment = Readonly<{ clock: Clock; random: Random; progress?: ProgressSink; signal?: AbortSignal }>
 
@@ -242,7 +246,9 @@ class PruneAct {
     return {
       names: [],
       heldBack: doomed.length,
-      heldBy: pins.map(([number, pin]) => `${pin.purpose} (entry ${number}, ${pin.holder})`),
+      heldBy: pins.map(([number, { purpose, holder, expiresAtMs }]) => {
+        return `${purpose} (entry ${number}, ${holder}, at the latest ${isoText(expiresAtMs)})`
+      }),
     }
   }
 

@@ -2,10 +2,13 @@
  * The grammar of keys, and the bounds of ranges: what every store checks before it touches anything, so that no store
  * accepts what another refuses. Keys come from stored bytes too (a log names packs), hence errors and not assertions.
  */
+import { formatBytes, GIB } from '#base'
 import type { BlobKey } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
 
 const KEY_CHARACTERS_MAX = 200
+/** Packs are tens of MiB, entries of the log rarely one. What is larger than this is not ours, and no memory is set aside for it. */
+const OBJECT_BYTES_MAX = GIB
 const SEGMENT = /^[a-z0-9-][a-z0-9.-]*$/
 const PREFIX = /^([a-z0-9-][a-z0-9.-]*\/)*([a-z0-9-][a-z0-9.-]*)?$/
 
@@ -41,6 +44,19 @@ export function checkRange(key: BlobKey, offsetBytes: number, lengthBytes: numbe
   throw new StoreError('blob_range_invalid', `The object ${key} does not hold the bytes that were asked for.`, {
     facts: { key, offsetBytes, lengthBytes, sizeBytes },
   })
+}
+
+/** @throws StoreError `blob_too_large` when an object is larger than any that Holdfast stores */
+export function checkSize(key: BlobKey, sizeBytes: number, location: string): void {
+  if (sizeBytes <= OBJECT_BYTES_MAX) return
+  throw new StoreError(
+    'blob_too_large',
+    `The object ${key} in ${location} has ${formatBytes(sizeBytes)}: it is not one of Holdfast's.`,
+    {
+      facts: { key, location, sizeBytes },
+      hint: 'Find out who put it there. "holdfast repo verify" tells what it stands in the place of.',
+    },
+  )
 }
 
 export function blobNotFound(key: BlobKey, location: string): StoreError {

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
-import { mkdir, mkdtemp, readdir, rename, rm, statfs, symlink, utimes, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rename, rm, statfs, symlink, truncate, utimes, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
-import { ManualClock } from '#base'
+import { GIB, ManualClock } from '#base'
 import { systemClock } from '#runtime'
 import { describeBlobStore, listAll, positionedBytes, rejectsWith } from '../blob-store.contract.ts'
 import { fileServerTime } from './folder-locks.ts'
@@ -81,6 +81,15 @@ describe('FolderStore', () => {
     const store = await FolderStore.open(folder)
     await Promise.all(Array.from({ length: 8 }, (_, i) => store.put('packs/a', [positionedBytes(i, 10)])))
     assert.deepEqual(await readdir(join(folder, 'packs')), ['a'])
+  })
+
+  it('an object that is larger than any of ours is not read into memory, and its parts still are', async (t) => {
+    const folder = await temporaryFolder(t)
+    const store = await FolderStore.open(folder)
+    await writeFile(join(folder, 'huge'), 'begins')
+    await truncate(join(folder, 'huge'), GIB + 1)
+    await rejectsWith(store.get('huge'), 'blob_too_large')
+    assert.equal(Buffer.from(await store.getRange('huge', 0, 6)).toString(), 'begins')
   })
 
   it('list() passes over temporary and foreign files; sweep() removes temporary ones when they are old', async (t) => {

@@ -18,7 +18,7 @@ import { type Clock, errnoOf } from '#base'
 import { createFileOnce, syncFolder, systemClock } from '#runtime'
 import type { BlobInfo, BlobKey, BlobStore, StoreReserve } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
-import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange } from './blob-rules.ts'
+import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange, checkSize } from './blob-rules.ts'
 import { folderError, folderGone, type FolderUse } from './folder-errors.ts'
 import { fileServerTime, FolderLocks } from './folder-locks.ts'
 import { makeFolderReserve, releaseFolderReserve } from './folder-reserve.ts'
@@ -84,6 +84,7 @@ export class FolderStore implements BlobStore {
     return this.#guard('read', key, async () => {
       const { fd, sizeBytes } = await this.#openFile(key)
       try {
+        checkSize(key, sizeBytes, this.location)
         return await readExactly(fd, key, 0, sizeBytes, memory)
       } finally {
         await closeFile(fd)

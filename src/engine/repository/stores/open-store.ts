@@ -2,10 +2,11 @@
  * Opens a store from its location or descriptor, wrapped so that what fails in passing is tried again. The S3 client is
  * loaded only when an S3 store is opened.
  */
-import { systemClock } from '#runtime'
+import { processPace, systemClock } from '#runtime'
 import type { BlobStore } from '../blob-store.ts'
 import { FolderStore } from './folder-store.ts'
 import { MemoryStore } from './memory-store.ts'
+import { PacedStore } from './paced-store.ts'
 import { RetryingStore } from './retrying-store.ts'
 import { parseStoreLocation, type StoreDescriptor } from './store-location.ts'
 
@@ -24,7 +25,7 @@ const memoryStores = new Map<string, MemoryStore>()
 export async function openStore(where: StoreDescriptor | string, options: OpenStoreOptions = {}): Promise<BlobStore> {
   const descriptor = typeof where === 'string' ? parseStoreLocation(where) : where
   if (descriptor.kind === 'memory') return openMemory(descriptor.name)
-  return new RetryingStore(await openPersistent(descriptor, options), systemClock)
+  return new RetryingStore(new PacedStore(await openPersistent(descriptor, options), processPace), systemClock)
 }
 
 async function openPersistent(

@@ -1,15 +1,13 @@
 /** The S3 client as the store wants it: one try, bounded connections, idle time-outs, quiet; and reading its bodies. */
 import { type GetObjectCommandOutput, HeadBucketCommand, S3Client } from '@aws-sdk/client-s3'
-import { GIB } from '#base'
 import { StoreError } from '../errors.ts'
+import { checkSize } from './blob-rules.ts'
 import type { S3Descriptor } from './store-location.ts'
 
 const CONNECTIONS_MAX = 16
 const CONNECT_TIMEOUT_MS = 10_000
 /** Longest silence on a connection, in the body too. Slow is allowed, stuck is not. */
 const IDLE_TIMEOUT_MS = 60_000
-/** Packs are tens of MiB. What claims to be larger than this is not ours, and no memory is set aside for it. */
-const OBJECT_BYTES_MAX = GIB
 
 export type S3Timeouts = Readonly<{ connectMs: number; idleMs: number }>
 export const S3_TIMEOUTS: S3Timeouts = { connectMs: CONNECT_TIMEOUT_MS, idleMs: IDLE_TIMEOUT_MS }
@@ -58,11 +56,17 @@ export async function askServerTime(client: S3Client, bucket: string): Promise<n
 
 /**
  * The body, read into one buffer of the announced length (collecting chunks and joining them costs up to 40 %).
- * @throws StoreError when it is longer or shorter than announced: then the connection broke.
+ * @throws StoreError `blob_too_large`; `store_unavailable` when it is longer or shorter than announced: the connection broke
  */
-export async function readBody(output: GetObjectCommandOutput, key: string): Promise<Uint8Array> {
+export async function readBody(output: GetObjectCommandOutput, key: string, location: string): Promise<Uint8Array> {
   const expected = output.ContentLength ?? -1
-  if (output.Body === undefined || expected < 0 || expected > OBJECT_BYTES_MAX) {
+  try {
+    checkSize(key, expected, location)
+  } catch (error) {
+    discardBody(output)
+    throw error
+  }
+  if (output.Body === undefined || expected < 0) {
     throw new StoreError('store_unavailable', `The store announced a body of ${expected} bytes for ${key}.`, {
       facts: { key, contentLength: expected },
     })

@@ -83,6 +83,14 @@ describe('S3Store on a bad network', () => {
     assert.deepEqual([error.code, error.retry], ['store_unavailable', 'now'])
   })
 
+  it('an object that is larger than any of ours is not read', async (t) => {
+    const store = await storeAnsweredBy(t, (_request, response) => {
+      response.writeHead(200, { 'content-length': String(2 ** 30 + 1) })
+      response.write(bytes)
+    })
+    assert.equal((await errorOf(store.get('packs/a'))).code, 'blob_too_large')
+  })
+
   it('a range that the server shortens or ignores is an error', async (t) => {
     const answers: Answer[] = [
       (_request, response) =>

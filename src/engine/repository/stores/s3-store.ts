@@ -67,7 +67,9 @@ export class S3Store implements BlobStore {
   }
 
   get(key: BlobKey): Promise<Uint8Array> {
-    return this.#call('read', key, async (name) => readBody(this.#present(key, await this.#bucket.read(name)), key))
+    return this.#call('read', key, async (name) =>
+      readBody(this.#present(key, await this.#bucket.read(name)), key, this.location),
+    )
   }
 
   getRange(key: BlobKey, offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
@@ -77,7 +79,8 @@ export class S3Store implements BlobStore {
       const output = await this.#readRange(name, offsetBytes, lengthBytes)
       if (output === undefined) throw blobNotFound(key, this.location)
       const isWhole = output !== 'unsatisfiable' && output.ContentLength === lengthBytes
-      if (isWhole && output.ContentRange?.startsWith(`bytes ${offsetBytes}-`) === true) return readBody(output, key)
+      if (isWhole && output.ContentRange?.startsWith(`bytes ${offsetBytes}-`) === true)
+        return readBody(output, key, this.location)
       if (output !== 'unsatisfiable') discardBody(output)
       await this.#checkAgainstSize(key, offsetBytes, lengthBytes)
       throw new StoreError('store_unavailable', `${this.location} gave another range of ${key} than was asked for.`, {

@@ -4,12 +4,12 @@
  *
  * The id is the caller's, so that doing it again after a crash gives the point that is there.
  */
-import type { PointId, PointRecord, Repository } from '#engine/repository'
+import { type PointId, pointForgotten, type PointRecord, type Repository } from '#engine/repository'
 import { type CopyOptions, copyPoints } from '../copy.ts'
 
 export type CopiedVersion = Readonly<{ id: PointId; history: string; note: string }>
 
-/** @throws what either repository raises, `packs_deleted` when the source is given up meanwhile */
+/** @throws what either repository raises, `packs_deleted` when the source is given up meanwhile, `point_forgotten` when the copy was */
 export async function copyVersion(
   source: Repository,
   target: Repository,
@@ -25,7 +25,8 @@ export async function copyVersion(
   const disks = rest.disks.map(({ generation: _generation, ...disk }) => disk)
   const record: PointRecord = { ...rest, disks, id: as.id, machine: as.history, notes: [as.note, ...rest.notes] }
   if (source !== target) {
-    await copyPoints(source, target, [record], options)
+    const { givenUp } = await copyPoints(source, target, [record], options)
+    if (givenUp.length > 0) throw pointForgotten(as.id)
     return record
   }
   const session = await target.beginSession(`copy of ${point.machine}`)

@@ -7,6 +7,7 @@ import { availableParallelism } from 'node:os'
 import { dirname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { assert, BaseError, must } from '#base'
+import { processPace } from '#runtime'
 import { TransferError } from '../errors.ts'
 import { startRunner, type TaskKind, type TaskKinds, type TaskRunner } from './task-runner.ts'
 import { failureError, type ThreadReply } from './thread-protocol.ts'
@@ -43,7 +44,7 @@ class ThreadRunner<K extends TaskKind> implements TaskRunner<K> {
   static async start<K extends TaskKind>(kind: K, init: TaskKinds[K]['init']): Promise<ThreadRunner<K>> {
     const resourceLimits = YOUNG_MIB[kind] === undefined ? {} : { maxYoungGenerationSizeMb: YOUNG_MIB[kind] }
     const worker = new Worker(new URL('./thread-main.ts', import.meta.url), {
-      workerData: { kind, init, compileCache: compileCacheOfProcess() },
+      workerData: { kind, init, compileCache: compileCacheOfProcess(), pace: processPace.memory },
       resourceLimits,
     })
     const runner = new ThreadRunner<K>(worker)

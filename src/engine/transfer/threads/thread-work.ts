@@ -1,12 +1,17 @@
 /** The work of a worker thread: starts the runner that it was made for, then runs one task after the other. */
 import { parentPort, workerData } from 'node:worker_threads'
 import { must } from '#base'
-import { yieldThisThread } from '#runtime'
+import { processPace, yieldThisThread } from '#runtime'
 import { describeFailure, type ThreadReply, type ThreadRequest } from './thread-protocol.ts'
 import { startRunner, type TaskKind, type TaskKinds } from './task-runner.ts'
 
 const port = must(parentPort, 'This file runs in a worker thread')
-const { kind, init } = workerData as { kind: TaskKind; init: TaskKinds[TaskKind]['init'] }
+const { kind, init, pace } = workerData as {
+  kind: TaskKind
+  init: TaskKinds[TaskKind]['init']
+  pace: SharedArrayBuffer
+}
+processPace.share(pace)
 
 /**
  * A backup or a verify can wait; the guests of the host cannot, and compete for the same cores. A restore and a decode have

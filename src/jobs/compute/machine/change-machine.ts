@@ -158,7 +158,7 @@ export function changeMachineJob(parts: MachineJobParts): JobDefinition<ChangeMa
   return {
     name: CHANGE_MACHINE_JOB,
     version: 1,
-    parse: readIdInput<ChangeMachineInput>,
+    parse: (given) => readIdInput(given) as ChangeMachineInput,
     run: (job, input) =>
       settling(job, parts, input.id, async () => {
         const { id, size } = input

@@ -44,7 +44,7 @@ export function createMachineJob(parts: MachineJobParts): JobDefinition<CreateMa
   return {
     name: CREATE_MACHINE_JOB,
     version: 1,
-    parse: readIdInput<CreateMachineInput>,
+    parse: (given) => readIdInput(given) as CreateMachineInput,
     run: (job, { id, disks }) =>
       settling(job, parts, id, async () => {
         await makeDisks(job, parts, disks)

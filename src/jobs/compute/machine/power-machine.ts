@@ -54,7 +54,7 @@ export function stopMachineJob(parts: MachineJobParts): JobDefinition<StopMachin
   return {
     name: STOP_MACHINE_JOB,
     version: 1,
-    parse: readIdInput<StopMachineJobInput>,
+    parse: (given) => readIdInput(given) as StopMachineJobInput,
     run: (job, { id, to, plug }) =>
       settling(job, parts, id, async () => {
         const between = to === 'stopped' ? 'stopping' : 'deallocating'

@@ -128,7 +128,7 @@ export function runCommandJob(parts: MachineJobParts): JobDefinition<RunCommandI
   return {
     name: RUN_COMMAND_JOB,
     version: 1,
-    parse: readIdInput<RunCommandInput>,
+    parse: (given) => readIdInput(given) as RunCommandInput,
     run: async (job, { id, order }) => {
       job.cleanup('forget the script', () => orders.remove(order), { when: 'always' })
       const ran = await job.step(

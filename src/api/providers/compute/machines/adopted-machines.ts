@@ -14,6 +14,7 @@ import type { ArmCall, ArmReply, ArmRoute } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
 import { checkFields, type FieldTable } from '../../../arm/field-table.ts'
 import { objectBody } from '../../../arm/json-body.ts'
+import { noRegionHere } from '../../../arm/linked-servers.ts'
 import { beginOperation } from '../../../arm/operations.ts'
 import { showResource } from '../../../arm/resource-view.ts'
 import { findMachine } from './machine-commands.ts'
@@ -69,8 +70,7 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
     })
   const input = readAdoption(call)
   const { id, region, group, name, subscription, tags } = input
-  if ((await findRegion(host.catalog, region)) === undefined)
-    throw new ArmError('InvalidLocation', `The location '${region}' is not a region of this server.`)
+  if ((await findRegion(host.catalog, region)) === undefined) throw await noRegionHere(host, region)
   const begun = await beginOperation(call, {
     kind: 'operations',
     provider: 'Microsoft.Compute',

@@ -20,6 +20,7 @@ import {
 } from '#jobs'
 import type { ArmCall, ArmReply } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
+import { noRegionHere } from '../../../arm/linked-servers.ts'
 import { beginOnce } from '../../../arm/operations.ts'
 import { type DiskOwner, planDisk, type PlannedDisk, takeDisk } from './machine-disks.ts'
 import { checkProfile, findImage, withImageDisks } from './machine-image.ts'
@@ -32,9 +33,7 @@ type Fields = Readonly<Record<string, unknown>>
 async function checkLocation(call: ArmCall, { location }: MachineRequest): Promise<string> {
   if (location === undefined) throw invalid('location', 'The location is required.')
   if ((await findRegion(call.host.catalog, location)) !== undefined) return location
-  throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`, {
-    target: 'location',
-  })
+  throw await noRegionHere(call.host, location)
 }
 
 /** One whose making failed keeps what it was, so that the disks that were made for it are found again. */

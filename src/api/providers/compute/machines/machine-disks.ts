@@ -6,7 +6,7 @@
 import { createHash } from 'node:crypto'
 import { type CatalogTransaction, findResource, type ResourceRecord, updateResource } from '#catalog'
 import { ArmError, parseIdOfType, resourceIdIn, sameId } from '#contract'
-import { bytesOfGb, isRefusal, sizeGb } from '#domain'
+import { bytesOfGb, type DiskBacking, isRefusal, sizeGb } from '#domain'
 import { type CreateDiskInput, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
 import type { ArmCall, ArmHost } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
@@ -93,6 +93,11 @@ async function planAttached(call: ArmCall, owner: DiskOwner, wish: WishedDisk): 
     throw invalid(target, `The disk '${id}' is in '${disk.location ?? ''}', the machine in '${owner.location}'.`)
   const why = whyNotAttach(disk, owner, call.host.clock.nowMs())
   if (why !== undefined) throw refuseAttach(disk, why, target)
+  const { host } = disk.backing as Partial<DiskBacking>
+  if (host !== undefined)
+    throw new ArmError('NotSupported', `The disk '${id}' lies on the host ${host}; machines run on the server's own.`, {
+      target,
+    })
   const { osType: known, hyperVGeneration } = propertiesOf(disk)
   const osType = wish.osType ?? (typeof known === 'string' ? known : undefined)
   const more = { ...osTypeEntry(wish, osType), diskSizeGB: sizeGb(sizeBytesOf(disk)) }

@@ -41,6 +41,9 @@ const NAME = /^[-\w.()]{1,64}$/
 /** @throws ArmError */
 export async function readOrder(call: ArmCall): Promise<DeploymentOrder> {
   const name = call.param('name')
+  // The job asks for each resource in the principal's name, whose roles only its own server knows.
+  if (call.caller.link !== undefined)
+    throw new ArmError('NotSupported', 'A deployment to a linked server is given to that server itself: log in there.')
   if (!NAME.test(name))
     throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a deployment.`, { target: 'name' })
   const body = objectBody(parseLenientJson(String(call.body)))

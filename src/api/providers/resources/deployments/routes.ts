@@ -20,6 +20,7 @@ import { isFinal } from '#domain'
 import { DEPLOYMENT_JOB, DEPLOYMENT_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
+import { armErrorOf } from '../../../arm/error-reply.ts'
 import { checkDepth, objectBody } from '../../../arm/json-body.ts'
 import { beginOperation } from '../../../arm/operations.ts'
 import { parseLenientJson } from '../../../templates/lenient-json.ts'
@@ -130,10 +131,20 @@ async function put(call: ArmCall): Promise<ArmReply> {
   }
 }
 
+/**
+ * A refusal is the result of a validation: Azure's specification has it in the same body, with 200 or 400. az shows it with
+ * 200 alone: of a 400 it says that "the content for this response was already consumed" (Azure/azure-cli issue 32357).
+ */
 async function validate(call: ArmCall): Promise<ArmReply> {
-  const prepared = await prepare(call)
-  readTags(prepared.order.tags)
-  return ok(validatedView(prepared))
+  try {
+    const prepared = await prepare(call)
+    readTags(prepared.order.tags)
+    return ok(validatedView(prepared))
+  } catch (error) {
+    const known = armErrorOf(error)
+    if (known?.status !== 400) throw error
+    return ok(known.body)
+  }
 }
 
 async function list(call: ArmCall): Promise<ArmReply> {

@@ -1,7 +1,7 @@
 /** Deployments and their operations as the API shows them. Source: Azure "Deployments" 2024-11-01. */
 import { isoTime } from '#base'
 import type { ResourceRecord } from '#catalog'
-import type { PlannedResource } from '../../../templates/template.ts'
+import type { PlannedResource } from '../../../templates/dependence.ts'
 import { type DeploymentOrder, type Prepared, templateHash } from './order.ts'
 import { backingOf, type DeploymentProperties, type Part, propertiesOf } from './record.ts'
 import { scrub } from './scrub.ts'

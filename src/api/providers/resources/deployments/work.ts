@@ -10,7 +10,7 @@ import { type DeploymentFailure, type DeploymentHost, type DeploymentInput, Jobs
 import type { ArmHost } from '../../../arm/call.ts'
 import { armErrorOf } from '../../../arm/error-reply.ts'
 import { pathOf } from '../../../arm/inside.ts'
-import type { PlannedResource } from '../../../templates/template.ts'
+import type { PlannedResource } from '../../../templates/dependence.ts'
 import type { TemplateValue } from '../../../templates/template-value.ts'
 import { type DeploymentOrder, planOf, type Prepared } from './order.ts'
 import { outcomeOfLook, outcomeOfPut, type PartOutcome } from './part-answer.ts'
