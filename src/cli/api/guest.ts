@@ -6,7 +6,7 @@
  * A run that dies leaves at most a copy in the import folder, which the next one replaces.
  */
 import { constants } from 'node:fs'
-import { copyFile, mkdir, rm } from 'node:fs/promises'
+import { chown, copyFile, mkdir, rm, stat } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { Argument, Command, Option } from 'commander'
@@ -67,17 +67,25 @@ function platformPath(subscription: string, region: string, kind: KindName, sku:
   return `${place}/artifacttypes/vmimage/offers/${KINDS[kind].offer}/skus/${sku}/versions/${version}`
 }
 
+/** A copy that the server's user may read, also where root builds for another user's server. */
+async function intoImports(home: string, image: string, kind: KindName): Promise<string> {
+  const folder = join(home, 'import')
+  await mkdir(folder, { recursive: true, mode: 0o700 })
+  const file = join(folder, `guest-${kind}.raw`)
+  await rm(file, { force: true })
+  await copyFile(image, file, constants.COPYFILE_FICLONE)
+  const { uid, gid } = await stat(home)
+  if (process.getuid?.() === 0 && uid !== 0) for (const path of [folder, file]) await chown(path, uid, gid)
+  return file
+}
+
 async function build(context: ApiContext, kind: KindName, options: BuildOptions): Promise<Shown> {
   const { client, output, signal } = context
   const region = await regionOf(context, options.location)
   output.progress({ task: `Building the ${kind} guest`, doneBytes: 0, totalBytes: 0 })
   const image = await built(kind, options, signal)
   const home = resolve(options.home ?? usualHome(process.env, process.getuid?.() === 0))
-  const folder = join(home, 'import')
-  await mkdir(folder, { recursive: true, mode: 0o700 })
-  const file = join(folder, `guest-${kind}.raw`)
-  await rm(file, { force: true })
-  await copyFile(image, file, constants.COPYFILE_FICLONE)
+  const file = await intoImports(home, image, kind)
   try {
     const sku = options.generation === 'V2' ? 'gen2' : 'gen1'
     const version = versionNow(systemClock.nowMs())
