@@ -239,7 +239,7 @@ test('Restore points', async (t) => {
       const begun = await ask('POST', `${id}/beginGetAccess?${VERSION}`, wanted)
       assert.equal(begun.status, 202, begun.text)
       const done = (await followed<Operation>(ask, begun)).body
-      const { accessSAS } = outputOf(done as Done)
+      const { accessSAS } = outputOf(done)
       const read = await own.world.raw({ method: 'GET', path: accessSAS })
       const expected = firstBytes[0] ?? Buffer.alloc(0)
       assertSameBytes(read.bytes.subarray(0, expected.length), expected, 'by URL')
