@@ -7,7 +7,7 @@
 import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
-import type { DeploymentDesk } from '#jobs'
+import { type DeploymentDesk, MACHINE_ORDERS, SealedOrders } from '#jobs'
 import { ArmError } from '#contract'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
 import { Dispatcher } from './arm/dispatch.ts'
@@ -21,7 +21,6 @@ import { Tokens } from './identity/tokens.ts'
 import { type ListenerParts, makeListener, TLS_MIN } from './listener.ts'
 import type { GraphParts } from './graph/routes.ts'
 import { findCaller } from './identity/callers.ts'
-import { SealedOrders } from './identity/sealed-orders.ts'
 import type { PeerAddress } from './links/ask-peer.ts'
 import { Forwarding } from './links/forwarding.ts'
 import { LinkFace } from './links/link-face.ts'
@@ -33,7 +32,13 @@ import { roleRoutes } from './providers/authorization/roles.ts'
 import { adoptRoutes } from './providers/compute/adopt-disk.ts'
 import { diskRoutes } from './providers/compute/disks.ts'
 import { accessRoutes } from './providers/compute/grant-access.ts'
-import { adoptedMachineRoutes } from './providers/compute/adopted-machines.ts'
+import { machineRoutes } from './providers/compute/machines/machines.ts'
+import { collectionRoutes } from './providers/compute/restore-points/collections.ts'
+import { diskRestorePointRoutes } from './providers/compute/restore-points/disk-restore-points.ts'
+import { restorePointRoutes } from './providers/compute/restore-points/restore-points.ts'
+import { aliasDocument } from './providers/compute/images/alias-document.ts'
+import { platformImageRoutes } from './providers/compute/images/platform-images.ts'
+import { imageRoutes } from './providers/compute/images/images.ts'
 import { linkedSnapshotRoutes } from './providers/compute/linked-snapshots.ts'
 import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
@@ -45,6 +50,7 @@ import { usageRoutes } from './providers/protection/usage.ts'
 import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
 import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
 import { DeploymentWork } from './providers/resources/deployments/work.ts'
+import { sweepMachineOrders } from './providers/compute/machines/sweep-orders.ts'
 import { resourceRoutes } from './providers/resources/generic.ts'
 import { groupRoutes } from './providers/resources/groups.ts'
 import { providerRoutes, providersOf } from './providers/resources/providers.ts'
@@ -53,7 +59,7 @@ import { tagRoutes } from './providers/resources/tags.ts'
 import { storageRoutes } from './providers/storage/storage-accounts.ts'
 
 export type ApiOptions = Readonly<{
-  host: Omit<ArmHost, 'inside' | 'orders' | 'links'>
+  host: Omit<ArmHost, 'inside' | 'orders' | 'machineOrders' | 'links'>
   /** Where orders of deployments are sealed: the home's folder. */
   homeFolder: string
   /** Where the job of deployments finds the API. */
@@ -102,8 +108,13 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...accessRoutes,
     ...storageRoutes,
     ...snapshotRoutes,
+    ...machineRoutes,
+    ...imageRoutes,
+    ...platformImageRoutes,
+    ...collectionRoutes,
+    ...restorePointRoutes,
+    ...diskRestorePointRoutes,
     ...linkedSnapshotRoutes,
-    ...adoptedMachineRoutes,
     ...consistencyGroupRoutes,
     ...usageRoutes,
     ...networkRoutes,
@@ -155,6 +166,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   const host: ArmHost = {
     ...options.host,
     orders: new SealedOrders(options.homeFolder, options.host.random),
+    machineOrders: new SealedOrders(options.homeFolder, options.host.random, MACHINE_ORDERS),
     inside: insideOf(options.host.catalog, routes, () => dispatcher),
     links: forwarding,
   }
@@ -175,6 +187,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   })
   await resumeOperations(host.catalog, host.jobs)
   await sweepDeployments(host)
+  await sweepMachineOrders(host)
   options.deployments.provide(new DeploymentWork(host))
   const app: FastifyInstance = makeListener({
     dispatcher,
@@ -184,6 +197,7 @@ export async function openApi(options: ApiOptions): Promise<Api> {
     graph: { catalog: host.catalog, authenticate },
     logger,
     tenantId: host.tenantId,
+    aliases: () => aliasDocument(host.catalog),
     tls: options.tls,
     health: options.health,
     ...(metrics !== undefined && { metrics: () => metrics.text() }),

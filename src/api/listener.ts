@@ -24,6 +24,8 @@ export type ListenerParts = Readonly<{
   graph: GraphParts
   logger: Logger
   tenantId: string
+  /** The document that names platform images by single words. */
+  aliases: () => Promise<unknown>
   /** PEM. */
   tls: Readonly<{ certificate: string; key: string }>
   /** What `/healthz` answers; not healthy is 503. */
@@ -78,7 +80,7 @@ function openRoutes(app: FastifyInstance, parts: ListenerParts): void {
     const host = baseUrlOf(request).replace('https://', '')
     return reply.send(cloudMetadata(baseUrlOf(request), host, checkApiVersion(version)))
   })
-  app.get('/aliases.json', (_request, reply) => reply.send({ outputs: { aliases: { type: 'object', value: {} } } }))
+  app.get('/aliases.json', async (_request, reply) => reply.send(await parts.aliases()))
   app.get('/adfs/.well-known/openid-configuration', (request, reply) =>
     reply.send(tokens.discovery(baseUrlOf(request), 'adfs')),
   )

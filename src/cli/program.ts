@@ -6,7 +6,10 @@ import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
 import { diskCommand } from './api/disk.ts'
 import { groupCommand } from './api/group.ts'
+import { machineCommand } from './api/machine.ts'
 import { networkCommand } from './api/network.ts'
+import { guestCommand } from './api/guest.ts'
+import { imageCommand } from './api/image.ts'
 import { operationCommand } from './api/operation.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
@@ -98,9 +101,12 @@ const SERVER_COMMANDS: readonly (() => Command)[] = [
 /** What they do goes over the API, as `az` would; of a server here or elsewhere. */
 const API_COMMANDS: readonly (() => Command)[] = [
   groupCommand,
+  machineCommand,
   diskCommand,
   snapshotCommand,
   networkCommand,
+  imageCommand,
+  guestCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

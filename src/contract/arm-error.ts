@@ -54,6 +54,7 @@ export const ARM_STATUS_OF = {
   OperationNotAllowed: 409,
   OperationNotFound: 404,
   OperationPreempted: 409,
+  PlatformImageNotFound: 404,
   PreconditionFailed: 412,
   PrivateIPAddressInReservedRange: 400,
   PrivateIPAddressIsAllocated: 400,

@@ -55,6 +55,7 @@ export {
   DISK_STATES,
   DISK_TRANSITIONS,
   type DiskBacking,
+  type DiskBase,
   diskBytesOfUpload,
   type DiskGrant,
   diskMove,
@@ -85,6 +86,28 @@ export {
   type SourceSnapshot,
   whyNotCopy,
 } from './compute/snapshot.ts'
+export { DATA_DISKS_MAX, type DataDiskEntry, type DataDiskPlan, freeLun, planDataDisks } from './compute/data-disks.ts'
+export {
+  MACHINE_COMMANDS,
+  MACHINE_POWER_MOVES,
+  MACHINE_POWERS,
+  MACHINE_PROVISIONINGS,
+  type MachineCommand,
+  type MachinePowerState,
+  type MachineProvisioning,
+  type MachineRunEnd,
+  type MachineStatusLine,
+  machineStatusLines,
+  mayPowerBecome,
+  noticeEnd,
+  type NoticedEnd,
+  type OwnMachineBacking,
+  powerMove,
+  restartDelayMs,
+  ruleCommand,
+  settledPower,
+} from './compute/machine.ts'
+export { findMachineSize, type HostRoom, MACHINE_SIZES, type MachineSize, whyNoRoom } from './compute/sizes.ts'
 export {
   formatIpv4,
   formatPrefix,
@@ -128,3 +151,16 @@ export {
 } from './network/security-rules.ts'
 export { assignHostPorts, forwardedPorts, type GuestPort, type HostForward, USUAL_PORTS } from './network/forwards.ts'
 export { makeRuleset, type RulesetCard, type RulesetForward, type RulesetInput } from './network/ruleset.ts'
+export {
+  baseName,
+  type BasesSeen,
+  diskOfImage,
+  type ImageBacking,
+  type ImageDisk,
+  type ImageLun,
+  type ImageSourceMachine,
+  OS_STATES,
+  type OsState,
+  planBaseRemoval,
+  whyNoImage,
+} from './compute/image.ts'

@@ -97,6 +97,42 @@ export { DELETE_SNAPSHOT_JOB, PRUNE_REGIONS_JOB } from './compute/delete-snapsho
 export { milestoneFacts } from './compute/milestone-facts.ts'
 export { SNAPSHOT_TYPE, unfinishedCopiesOf } from './compute/snapshot-rows.ts'
 export { INSTANT_OPEN, type InstantFacts } from './compute/take-snapshots.ts'
+export { SealedOrders } from './sealed-orders.ts'
+export { CHANGE_MACHINE_JOB, type ChangeMachineInput } from './compute/machine/change-machine.ts'
+export { CREATE_MACHINE_JOB, type CreateMachineInput } from './compute/machine/create-machine.ts'
+export { defineMachineJobs, machineDeleteJobs, machineTasks } from './compute/machine/define-machines.ts'
+export { DELETE_MACHINE_JOB } from './compute/machine/delete-machine.ts'
+export { hostRoom, ROOM_SETTINGS, takenRoom } from './compute/machine/host-room.ts'
+export { type MachineHost, machineRoots, openMachineHost } from './compute/machine/machine-host.ts'
+export { MACHINE_ORDERS, type MachineJobParts } from './compute/machine/machine-job.ts'
+export {
+  changeMachine,
+  disksOfMachine,
+  findOwnMachine,
+  listOwnMachines,
+  machineName,
+  nicsOfMachine,
+  ownMachineOf,
+  releaseDisk,
+  setDisks,
+  sizeOfMachine,
+  vmIdOf,
+} from './compute/machine/machine-records.ts'
+export {
+  HostMachines,
+  type MachineReport,
+  type MachineService,
+  type MachineSighting,
+} from './compute/machine/machine-service.ts'
+export {
+  RESTART_MACHINE_JOB,
+  REVIVE_MACHINE_JOB,
+  START_MACHINE_JOB,
+  STOP_MACHINE_JOB,
+  type StopMachineJobInput,
+} from './compute/machine/power-machine.ts'
+export { type GuestScript, RUN_COMMAND_JOB } from './compute/machine/run-command.ts'
+export { type FirstBoot, sealSeed } from './compute/machine/seal-seed.ts'
 export { MEASURE_USAGE_JOB, type MeasuredShare, type MeasuredUsage, type ResourceUsage } from './compute/usage.ts'
 export {
   ADOPT_MACHINE_JOB,
@@ -144,3 +180,18 @@ export {
 } from './network/network-records.ts'
 export { freeForwards, type NetworkUse, removeNetworkResource, whyInUse } from './network/network-uses.ts'
 export { addressOn, networkOf, networkSettings, planNetwork } from './network/plan-network.ts'
+export { baseOf } from './compute/image/base-place.ts'
+export { CREATE_IMAGE_JOB, type CreateImageInput, type ImageOrigin } from './compute/image/create-image.ts'
+export { defineImageJobs, imageDeleteJobs, imageTasks, scheduleBaseSweep } from './compute/image/define-images.ts'
+export { DELETE_IMAGE_JOB } from './compute/image/delete-image.ts'
+export { disksBeingMadeOf, IMAGE_TYPE, PLATFORM_IMAGE_TYPE } from './compute/image/image-rows.ts'
+export { type DiskFromImageInput, MAKE_DISK_FROM_IMAGE_TASK } from './compute/image/make-disk-from-image.ts'
+export { SWEEP_BASES_JOB } from './compute/image/sweep-bases.ts'
+export { COPY_RESTORE_POINT_JOB, type CopyRestorePointInput } from './compute/restore-point/copy-restore-point.ts'
+export { DELETE_COLLECTION_JOB, DELETE_RESTORE_POINT_JOB } from './compute/restore-point/delete-restore-point.ts'
+export {
+  COLLECTION_TYPE,
+  DISK_RESTORE_POINT_TYPE,
+  RESTORE_POINT_TYPE,
+  unfinishedOf,
+} from './compute/restore-point/restore-point-rows.ts'

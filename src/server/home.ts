@@ -16,6 +16,9 @@
  *   import/                files that disks may be imported from, unless the setting `import-folders` says otherwise
  *   keys/                  secrets of this home, one file each: region-<name>.key opens a region's repository, access.key signs
  *                          URLs to disks. Copy them: without the first nobody can read the snapshots
+ *   machines/              machines that run here: description, last run, UEFI variables, seed (src/jobs/compute/machine)
+ *   run/m/                 their sockets, where the home's path is short enough
+ *   machine-orders/        what first boots are to find, and scripts, sealed; keys/machine-orders/ their keys, removed first
  *   orders/                sealed orders of deployments that run; keys/orders/ their keys, removed first
  *   networks/              virtual networks of this host: their plans, and the sockets of what keeps them
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json

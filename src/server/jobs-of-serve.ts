@@ -10,18 +10,29 @@ import {
   ByteServer,
   computeTasks,
   defineComputeJobs,
+  defineMachineJobs,
   defineNetworkJobs,
+  defineImageJobs,
   defineSnapshotJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
   diskDeleteJobs,
+  HostMachines,
+  imageDeleteJobs,
+  imageTasks,
   listRepositoryJob,
+  machineDeleteJobs,
+  MACHINE_ORDERS,
+  machineTasks,
+  openMachineHost,
   networkDeleteJobs,
   networkTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
   schedulePrune,
+  SealedOrders,
+  scheduleBaseSweep,
   scheduleSweep,
   snapshotDeleteJobs,
   snapshotTasks,
@@ -54,13 +65,14 @@ export function defineJobs(
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
   engine.define(backupJob({ catalog, tasks, nowMs: () => systemClock.nowMs() }))
   engine.queue(RESOURCE_QUEUE, { concurrency: operationsAtOnce, perKeyConcurrency: 1 })
-  engine.define(
-    deleteGroupJob({
-      catalog,
-      source: changeSource,
-      deleteJobs: new Map([...diskDeleteJobs, ...snapshotDeleteJobs, ...networkDeleteJobs]),
-    }),
-  )
+  const deleteJobs = new Map([
+    ...diskDeleteJobs,
+    ...snapshotDeleteJobs,
+    ...imageDeleteJobs,
+    ...machineDeleteJobs,
+    ...networkDeleteJobs,
+  ])
+  engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
   engine.define(deploymentJob(deployments))
   const host = repositoryHost(home, systemClock, systemRandom)
@@ -68,7 +80,10 @@ export function defineJobs(
   const compute = { catalog, tasks, source: changeSource, folder: home.folder, host }
   defineComputeJobs(engine, compute)
   defineSnapshotJobs(engine, compute)
+  const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
+  defineMachineJobs(engine, { ...compute, orders })
   defineNetworkJobs(engine, compute)
+  defineImageJobs(engine, compute)
 }
 
 /** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
@@ -89,7 +104,9 @@ export function workerTasks(
     [BACKUP_TASK, backupTask(running)],
     ...computeTasks(host),
     ...snapshotTasks(running),
+    ...machineTasks(openMachineHost(running)),
     ...networkTasks(networks),
+    ...imageTasks(host),
   ])
 }
 
@@ -102,11 +119,13 @@ export function bytesSocketPath(home: Home): string {
 
 export function openByteServer(home: Home, logger: Logger): Promise<ByteServer> {
   const host = repositoryHost(home, systemClock, systemRandom)
-  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger })
+  const machines = new HostMachines(openMachineHost({ ...host, stateFolder: home.folder }))
+  return ByteServer.open({ socketPath: bytesSocketPath(home), host, logger, machines })
 }
 
 /** Schedules of the server's own. */
 export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
   await scheduleSweep(engine, RESOURCE_QUEUE)
+  await scheduleBaseSweep(engine, RESOURCE_QUEUE)
   await schedulePrune(engine, RESOURCE_QUEUE)
 }

@@ -11,9 +11,9 @@ import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import type { LinkView } from '#api'
 import { isFinal } from '#domain'
-import { DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import { ByteClient, DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
-import { identityOf, type Logger, type ProcessIdentity, type RpcMethods, RpcServer } from '#runtime'
+import { dial, identityOf, type Logger, type ProcessIdentity, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
 import { certificateMethods } from './access/certificate-methods.ts'
 import { principalMethods } from './access/principal-methods.ts'
@@ -30,6 +30,7 @@ import { HostTasks } from './hosts/host-tasks.ts'
 import { Hosts } from './hosts/hosts.ts'
 import { lockHome } from './init-home.ts'
 import { childrenOf, journalsFolder } from './children.ts'
+import { MachineWatch } from './machine-watch.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
 import { hostMethods } from './places/host-methods.ts'
 import { linkMethods } from './places/link-methods.ts'
@@ -152,6 +153,14 @@ async function healthReply(health: () => Promise<Health>): ReturnType<FaceParts[
   }
 }
 
+/** Looks after machines that run. @returns what ends that */
+function watchMachines({ home, clock, random, logger }: ServeOptions, parts: Pick<ServeParts, 'catalog' | 'engine'>) {
+  const machines = new ByteClient(() => dial(home.socket('bytes')))
+  const watch = new MachineWatch({ ...parts, machines, clock, random, logger })
+  watch.begin()
+  return (): Promise<void> => watch.leave()
+}
+
 /** Looks after linked servers. @returns what ends that */
 function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
   const watch = new LinkWatch({ links, clock, logger })
@@ -243,6 +252,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve, hosts })
     space.begin()
     undo.push(() => space.leave())
+    undo.push(watchMachines(options, { catalog, engine }))
     const health = async (): Promise<Health> =>
       healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
     const admin = adminMethods({ home, catalog, clock, random, config, hosts }, () => face)

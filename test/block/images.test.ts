@@ -68,6 +68,17 @@ async function readImage(path: string, format: ImageFormat): Promise<{ bytes: Bu
   return { bytes, kind: 'indirect' }
 }
 
+/** Says in both footers of a dynamic VHD who made it; the sum of their bytes is kept right (at 64, itself counted as zeros). */
+async function markCreator(path: string, creator: string): Promise<void> {
+  const file = await readFile(path)
+  for (const footer of [file.subarray(0, 512), file.subarray(-512)]) {
+    footer.write(creator, 28, 'latin1')
+    footer.writeUInt32BE(0, 64)
+    footer.writeUInt32BE(~footer.reduce((sum, byte) => sum + byte, 0) >>> 0, 64)
+  }
+  await writeFile(path, file)
+}
+
 describe('an image of every kind', () => {
   const kinds: readonly (readonly [string, ImageFormat, readonly string[], string])[] = [
     ['qcow2', 'qcow2', [], 'direct'],
@@ -101,6 +112,23 @@ describe('an image of every kind', () => {
       await served.close()
     })
   }
+
+  it('is served whole: a dynamic VHD, also one of a maker whose geometry says less than its size', async () => {
+    const path = at('served.vhd')
+    await run('qemu-img', 'convert', '-f', 'raw', '-O', 'vpc', '-o', 'subformat=dynamic,force_size=on', rawFile, path)
+    for (const creator of ['qem2', 'vpc ']) {
+      await markCreator(path, creator)
+      const served = await exportImage(path, 'vpc')
+      try {
+        assert.equal(served.client.sizeBytes, SIZE, creator)
+        const bytes = Buffer.alloc(SIZE)
+        await served.client.read(0, bytes)
+        assert.ok(bytes.equals(disk), creator)
+      } finally {
+        await served.close()
+      }
+    }
+  })
 
   it('is recognised and read: raw, sparse, of a size that is not whole sectors', async () => {
     const path = at('odd.raw')

@@ -1,5 +1,6 @@
 /** Segments on this host, with stand-ins for machines: who reaches whom, and what is there again after something was killed. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
 import { connect } from 'node:net'
 import { after, before, describe, it } from 'node:test'
 import { must } from '#base'
@@ -216,6 +217,29 @@ describe('A virtual network', () => {
     const before = markedProcesses(world.id)
     await world.open().check()
     assert.deepEqual(markedProcesses(world.id), before, 'another process’s look changes nothing')
+  })
+
+  it('ends what somebody began who was killed before it was ready, and takes another user’s process for nobody of it', async () => {
+    const holder = must(
+      markedProcesses(world.id).find(({ part }) => part === 'holder'),
+      'It has a holder',
+    )
+    const env = { PATH: process.env['PATH'], HOLDFAST_NETWORK: world.id, HOLDFAST_NETWORK_PART: 'holder' }
+    const unready = spawn('sleep', ['600'], { env })
+    process.kill(holder.pid, 'SIGKILL')
+    await until('it is gone', () => !isThere(holder))
+    await world.host.check()
+    assert.equal(unready.pid === undefined ? false : isThere({ pid: unready.pid }), false)
+    assert.equal(markedProcesses(world.id).length, 4)
+    assert.ok(await a.pings('10.0.0.77'))
+    if (process.getuid?.() !== 0) return
+    const stranger = spawn('sleep', ['600'], { env, uid: 65_532, gid: 65_532 })
+    try {
+      await world.apply(base)
+      assert.ok(isThere({ pid: must(stranger.pid, 'It runs') }), 'a stranger’s process is left alone')
+    } finally {
+      stranger.kill('SIGKILL')
+    }
   })
 
   it('heeds no older plan that comes late', async () => {

@@ -2,9 +2,8 @@
 import type { Catalog, Principal } from '#catalog'
 import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
-import type { ByteService, JobEngine, RepositoryAccess } from '#jobs'
+import type { ByteService, JobEngine, MachineService, RepositoryAccess, SealedOrders } from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
-import type { SealedOrders } from '../identity/sealed-orders.ts'
 import type { Inside } from './inside.ts'
 import type { LinkedServers } from './linked-servers.ts'
 
@@ -32,6 +31,10 @@ export type ArmHost = Readonly<{
   /** The servers of other regions. */
   links: LinkedServers
   orders: SealedOrders
+  /** What first boots and run commands are to find. */
+  machineOrders: SealedOrders
+  /** Machines as their host sees them, asked of the worker. */
+  machines: MachineService
 }>
 
 /** What signed URLs and storage accounts need. */

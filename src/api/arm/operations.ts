@@ -38,6 +38,8 @@ export type OperationSpec = Readonly<{
   action: string
   job: string
   input: unknown
+  /** What an equal request is told by, where the input holds what was made up for it. Default: the input. */
+  request?: unknown
   queue: string
   /** Jobs of one key run one after the other. */
   key?: string
@@ -60,7 +62,7 @@ const STATUS_OF: Readonly<Record<JobStatus, OperationStatus>> = {
 
 function digestOf(spec: OperationSpec): string {
   return createHash('sha256')
-    .update(JSON.stringify([spec.action, spec.input]))
+    .update(JSON.stringify([spec.action, spec.request ?? spec.input]))
     .digest('hex')
 }
 

@@ -1,5 +1,5 @@
 /**
- * What the listener serves besides Resource Manager: signed URLs to disks under `/blob/`, and storage accounts by path. It takes
+ * What the listener serves besides Resource Manager: signed URLs to disks and to machines' logs under `/blob/`, and storage accounts by path. It takes
  * the request before its body is read: bodies stream, and are bounded where they are taken.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
@@ -10,6 +10,7 @@ import { armErrorOf } from '../arm/error-reply.ts'
 import { ACCOUNT_NAME, RESERVED_NAMES } from './account-name.ts'
 import { answerError, BlobRefusal, type BlobRequest } from './blob-http.ts'
 import { DiskBlobs } from './disk-blob.ts'
+import { serveMachineBlob } from '../providers/compute/machines/boot-diagnostics.ts'
 import { StorageBlobs } from './storage-blobs.ts'
 import { findAccount } from './storage-files.ts'
 
@@ -31,7 +32,9 @@ export class BlobFace {
     const [first = ''] = (request.url ?? '').slice(1).split(/[/?]/, 1)
     if (first === 'blob') {
       hijack()
-      await this.#answer(request, response, (call) => this.#disks.serve(call))
+      await this.#answer(request, response, (call) =>
+        call.url.pathname.startsWith('/blob/machine/') ? serveMachineBlob(this.#host, call) : this.#disks.serve(call),
+      )
       return true
     }
     if (!ACCOUNT_NAME.test(first) || RESERVED_NAMES.has(first)) return false

@@ -9,7 +9,7 @@ import { pipeline } from 'node:stream/promises'
 import { KIB } from '#base'
 import { findResource, listResources, type ResourceRecord } from '#catalog'
 import { type DiskBacking, type DiskGrant, type SnapshotBacking, VHD_FOOTER_BYTES } from '#domain'
-import { type ByteSource, DISK_TYPE, propertiesOf, sizeBytesOf } from '#jobs'
+import { type ByteSource, DISK_RESTORE_POINT_TYPE, DISK_TYPE, propertiesOf, sizeBytesOf, SNAPSHOT_TYPE } from '#jobs'
 import type { ArmHost } from '../arm/call.ts'
 import { isSigned, linkedGrantOf, openGrantOf } from './access-url.ts'
 import {
@@ -25,7 +25,7 @@ import {
 } from './blob-http.ts'
 
 const PUT_BYTES_MAX = 4 * KIB * KIB
-const TYPES = [DISK_TYPE, 'Microsoft.Compute/snapshots']
+const TYPES = [DISK_TYPE, SNAPSHOT_TYPE, DISK_RESTORE_POINT_TYPE]
 
 function refused(): BlobRefusal {
   return new BlobRefusal(403, 'AuthenticationFailed', 'The signature is not valid, has expired or was revoked.')

@@ -5,7 +5,19 @@ import { type FieldTable, fieldDocument } from '../arm/field-table.ts'
 import { ADOPT_FIELDS } from './compute/adopt-disk.ts'
 import { DISK_FIELDS } from './compute/disk-fields.ts'
 import { ACCESS_FIELDS } from './compute/grant-access.ts'
-import { ADOPT_MACHINE_FIELDS } from './compute/adopted-machines.ts'
+import { ADOPT_MACHINE_FIELDS } from './compute/machines/adopted-machines.ts'
+import {
+  ATTACH_FIELDS,
+  DATA_DISK_FIELDS,
+  DETACH_FIELDS,
+  MACHINE_FIELDS,
+  NIC_FIELDS,
+  RUN_COMMAND_FIELDS,
+  SSH_KEY_FIELDS,
+} from './compute/machines/machine-fields.ts'
+import { DATA_DISK_FIELDS as IMAGE_DATA_DISK_FIELDS, IMAGE_FIELDS } from './compute/images/image-fields.ts'
+import { PLATFORM_IMAGE_FIELDS } from './compute/images/platform-images.ts'
+import { COLLECTION_FIELDS, RESTORE_POINT_FIELDS } from './compute/restore-points/restore-point-fields.ts'
 import { SNAPSHOT_FIELDS } from './compute/snapshot-fields.ts'
 import { CONFIGURATION_FIELDS, INTERFACE_FIELDS } from './network/network-interface-fields.ts'
 import { PUBLIC_ADDRESS_FIELDS } from './network/public-addresses.ts'
@@ -18,6 +30,12 @@ import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
+  [
+    'docs/api/machines.md',
+    [MACHINE_FIELDS, DATA_DISK_FIELDS, NIC_FIELDS, SSH_KEY_FIELDS, ATTACH_FIELDS, DETACH_FIELDS, RUN_COMMAND_FIELDS],
+  ],
+  ['docs/api/images.md', [IMAGE_FIELDS, IMAGE_DATA_DISK_FIELDS, PLATFORM_IMAGE_FIELDS]],
+  ['docs/api/restore-points.md', [COLLECTION_FIELDS, RESTORE_POINT_FIELDS]],
   ['docs/api/resource-groups.md', [RESOURCE_GROUP_FIELDS]],
   ['docs/api/storage-accounts.md', [STORAGE_FIELDS]],
   [

@@ -15,16 +15,17 @@ import {
 import type { ConfirmOptions } from './confirm.ts'
 import { DISK } from './disk-kind.ts'
 import { adoptCommand, exportDiskCommand, importCommand } from './disk-bytes.ts'
+import { diskOrSnapshot } from './disk-or-snapshot.ts'
 import { change, deleteTargets, showTargets } from './one-or-many.ts'
 import type { DiskJson, ResourceJson } from './resource-json.ts'
 import {
   DISK_TYPE,
   type GroupOptions,
   idOf,
+  IMAGE_TYPE,
   listPath,
   locationFor,
   readTagOptions,
-  SNAPSHOT_TYPE,
   type TargetOptions,
   withGroupOption,
   withTargetOptions,
@@ -37,6 +38,8 @@ type CreateOptions = WaitOptions &
     location?: string
     size?: number
     source?: string
+    image?: string
+    lun?: number
     sku?: string
     osType?: string
     tags?: readonly string[]
@@ -90,20 +93,28 @@ export function wholeGib(bytes: number): number {
   throw new CliError('usage_invalid', 'The size of a disk is whole gibibytes, such as 64G.', { facts: { bytes } })
 }
 
-/** A disk or snapshot by id, or by its name in the group: snapshots first, as `az` has it. */
-async function sourceOf(context: ApiContext, source: string, options: GroupOptions): Promise<ResourceJson> {
-  if (source.startsWith('/')) return context.client.get(source)
-  const snapshot = await context.client.find<ResourceJson>(await idOf(context, source, SNAPSHOT_TYPE, options))
-  return snapshot ?? context.client.get(await idOf(context, source, DISK_TYPE, options))
+async function originOf(context: ApiContext, options: CreateOptions): Promise<ResourceJson | undefined> {
+  const { source, image } = options
+  if (source !== undefined) return diskOrSnapshot(context, source, options)
+  if (image === undefined) return undefined
+  // An id may be that of a platform image, too.
+  return context.client.get(image.startsWith('/') ? image : await idOf(context, image, IMAGE_TYPE, options))
+}
+
+function creationDataOf(source: ResourceJson | undefined, { image, lun }: CreateOptions): unknown {
+  if (source === undefined) return { createOption: 'Empty' }
+  if (image === undefined) return { createOption: 'Copy', sourceResourceId: source.id }
+  return { createOption: 'FromImage', imageReference: { id: source.id, ...(lun !== undefined && { lun }) } }
 }
 
 async function createBody(context: ApiContext, options: CreateOptions): Promise<unknown> {
   const { size, sku, osType } = options
-  const source = options.source === undefined ? undefined : await sourceOf(context, options.source, options)
+  if (options.source !== undefined && options.image !== undefined)
+    throw new CliError('usage_invalid', 'Either --source or --image can be given, not both.')
+  const source = await originOf(context, options)
   if (source === undefined && size === undefined)
-    throw new CliError('usage_invalid', 'Either --size or --source is needed.')
-  const creationData =
-    source === undefined ? { createOption: 'Empty' } : { createOption: 'Copy', sourceResourceId: source.id }
+    throw new CliError('usage_invalid', 'Either --size, --source or --image is needed.')
+  const creationData = creationDataOf(source, options)
   const { pool } = options
   const given = readTagOptions(options.tags)
   const tags = pool === undefined ? given : { ...given, 'holdfast-pool': pool }
@@ -122,17 +133,20 @@ async function createBody(context: ApiContext, options: CreateOptions): Promise<
 function createCommand(): Command {
   const command = makeApiCommand({
     usage: 'create <name>',
-    summary: 'make an empty disk, or one from a snapshot or another disk',
+    summary: 'make an empty disk, or one from a snapshot, an image or another disk',
     description:
       'Makes a disk. From a snapshot it can be used at once, while its data follows; from a disk that no machine runs on it ' +
-      'is a copy.',
+      'is a copy. From an image it shares the data of the image until it is written to, and is made at once.',
     examples: [
       'holdfast disk create data1 -g web --size 64G',
       'holdfast disk create data2 -g web --source monday --tags owner=ops',
+      'holdfast disk create os1 -g web --image web1 --size 128G',
     ],
   })
     .option('-s, --size <size>', 'whole gibibytes, such as 64G; with --source at least its size', parseSize)
     .option('--source <disk or snapshot>', 'name in the group, or id')
+    .option('--image <image>', 'name in the group, or id: the disk shares its data')
+    .option('--lun <number>', 'with --image: which data disk (default: the OS disk)', Number)
     .option('-l, --location <region>', "its region (default: the source's, else the usual one, else the group's)")
     .option('--sku <name>', 'kept and shown; one kind of storage serves all')
     .option('--os-type <type>', 'Linux or Windows')

@@ -27,6 +27,25 @@ export type SnapshotProperties = DiskProperties &
 export type DiskJson = ResourceJson & Readonly<{ managedBy?: string; properties: DiskProperties }>
 export type SnapshotJson = ResourceJson & Readonly<{ properties: SnapshotProperties }>
 
+type ImageDiskJson = Readonly<{
+  lun?: number
+  osType?: string
+  osState?: string
+  managedDisk?: Readonly<{ id: string }>
+  snapshot?: Readonly<{ id: string }>
+  blobUri?: string
+}>
+
+export type ImageJson = ResourceJson &
+  Readonly<{
+    properties: Readonly<{
+      provisioningState?: string
+      hyperVGeneration?: string
+      sourceVirtualMachine?: Readonly<{ id: string }>
+      storageProfile?: Readonly<{ osDisk?: ImageDiskJson; dataDisks?: readonly ImageDiskJson[] }>
+    }>
+  }>
+
 export type UsageProperties = Readonly<{
   sizeBytes?: number
   usedBytes?: number

@@ -10,6 +10,8 @@ import type { ResourceJson } from './resource-json.ts'
 
 export const DISK_TYPE = 'Microsoft.Compute/disks'
 export const SNAPSHOT_TYPE = 'Microsoft.Compute/snapshots'
+export const IMAGE_TYPE = 'Microsoft.Compute/images'
+export const MACHINE_TYPE = 'Microsoft.Compute/virtualMachines'
 
 export type GroupOptions = ApiOptions & Readonly<{ group?: string }>
 export type TargetOptions = GroupOptions & Readonly<{ ids?: readonly string[] }>

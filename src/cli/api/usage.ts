@@ -1,4 +1,4 @@
-/** holdfast usage: what disks and snapshots use. */
+/** holdfast usage: what disks, snapshots and images use. */
 import type { Command } from 'commander'
 import { GIB } from '#base'
 import { textTable } from '../text-table.ts'
@@ -14,9 +14,9 @@ type UsageOptions = GroupOptions & Readonly<{ all?: boolean; measure?: boolean }
 export function usageCommand(): Command {
   const command = makeApiCommand({
     usage: 'usage',
-    summary: 'what disks and snapshots use, and what deleting each would free',
+    summary: 'what disks, snapshots and images use, and what deleting each would free',
     description:
-      'Shows of every disk and snapshot what it could hold (SIZE), what is written to it (USED), what of that nothing else has ' +
+      'Shows of every disk, snapshot and image what it could hold (SIZE), what is written to it (USED), what of that nothing else has ' +
       'a share in (OWN), and what deleting it alone would free (FREES). OWN and FREES are of the last measurement.',
     examples: [
       'holdfast usage -g web',
@@ -59,7 +59,7 @@ export function sumOf(all: readonly UsageJson[], field: 'sizeBytes' | 'usedBytes
 }
 
 function usageTable(all: readonly UsageJson[]): string {
-  if (all.length === 0) return 'There is no disk or snapshot here.'
+  if (all.length === 0) return 'There is no disk, snapshot or image here.'
   const rows = all.map(({ id, name, type, location, properties }) => [
     textCell(name),
     textCell(type.split('/').at(-1)),

@@ -45,6 +45,14 @@ export type DiskGrant = Readonly<{
 /** One disk of one recovery point in the repository of a region. */
 export type VersionRef = Readonly<{ region: string; point: string; disk: string }>
 
+/** What stands behind a disk that is an overlay: the read-only file that it rests on, the version that this holds, its image. */
+export type DiskBase = Readonly<{
+  file: string
+  version: VersionRef
+  /** Id of the image that the disk was made from, which may be gone. */
+  image?: string
+}>
+
 /** What stands behind a disk; never shown. */
 export type DiskBacking = Readonly<{
   /** Absolute. */
@@ -52,6 +60,8 @@ export type DiskBacking = Readonly<{
   format: 'qcow2' | 'raw'
   /** Names the pool inside the region; undefined for an adopted file, which stays when the disk is deleted. */
   pool?: string
+  /** Of a disk that is made from an image. */
+  base?: DiskBase
   /** The host elsewhere whose file it is, as `region/name`; undefined: this one. Never changes. */
   host?: string
   /** The machine that has it, and the monitor of its QEMU. */

@@ -50,6 +50,20 @@ export function complementOf(ranges: readonly ByteRange[], sizeBytes: number): B
   return gaps
 }
 
+/** What lies in a range of each list. */
+export function commonRanges(left: readonly ByteRange[], right: readonly ByteRange[]): ByteRange[] {
+  const common: ByteRange[] = []
+  for (let i = 0, j = 0; ;) {
+    const [a, b] = [left[i], right[j]]
+    if (a === undefined || b === undefined) return common
+    const offset = Math.max(a.offset, b.offset)
+    const end = Math.min(a.offset + a.length, b.offset + b.length)
+    if (end > offset) common.push({ offset, length: end - offset })
+    if (a.offset + a.length < b.offset + b.length) i += 1
+    else j += 1
+  }
+}
+
 /** Appends a run to a list of extents, widening the last one when state and place allow it. For builders of lists. */
 export function appendExtent(extents: Extent[], extent: Extent): void {
   if (extent.length === 0) return

@@ -16,6 +16,7 @@ export {
   alignRanges,
   appendExtent,
   assertRanges,
+  commonRanges,
   complementOf,
   type ByteRange,
   type Extent,
@@ -38,10 +39,11 @@ export {
   type Qcow2Target,
 } from './image/image-files.ts'
 export { IMAGE_FORMATS, type ImageFormat, probeImageFormat } from './image/image-format.ts'
-export { type ImageInfo, inspectImage, type InspectOptions } from './image/inspect-image.ts'
+export { type ImageInfo, inspectImage, type InspectOptions, readQcow2 } from './image/inspect-image.ts'
 export { makeFixedVhdFooter, readVhdFooter, type VhdFooter } from './image/vhd-footer.ts'
 export { type ImageMap, mapImage, mapInspectedImage } from './image/map-image.ts'
 export { createNbdOverlay, type NbdBacking } from './image/nbd-overlay.ts'
+export { createQcow2Overlay, type Qcow2Backing } from './image/qcow2-overlay.ts'
 export {
   createQcow2File,
   finishQcow2File,

@@ -8,6 +8,7 @@
 import type { HypervisorError } from './errors.ts'
 import type { MachineDescription, MachineDisk, PowerState } from './machine.ts'
 import type { Instant, OpenInstantOptions } from './port.ts'
+import type { SeedFiles } from './seed/seed-image.ts'
 
 /** Where a new disk's bytes come from. Images that a driver makes lie in the machine's own folder unless `path` is given. */
 export type DiskSource =
@@ -37,12 +38,14 @@ export type NewDisk = Readonly<{
 }>
 
 export type NewMachine = Readonly<
-  Omit<MachineDescription, 'schema' | 'uuid' | 'disks'> & {
+  Omit<MachineDescription, 'schema' | 'uuid' | 'disks' | 'seed'> & {
     /** Default: a new one. */
     uuid?: string
     disks: readonly NewDisk[]
     /** UEFI variables to begin with, such as those of a recovery point. Default: the firmware's template. */
     uefiVarsFrom?: string
+    /** What its first boot is to find; kept until the machine goes. */
+    seed?: SeedFiles
   }
 >
 
@@ -97,13 +100,22 @@ export type SerialLog = Readonly<{ bytes: Buffer; truncated: boolean }>
 export interface Hypervisor {
   readonly driver: 'qemu' | 'libvirt'
 
-  /** All machines of this host and what they are now; also after a restart of ours or of the host. */
-  discover(): Promise<Discovery>
+  /**
+   * All machines of this host and what they are now; also after a restart of ours or of the host. Without `monitors` their
+   * QEMUs are only seen, not asked: cheap enough for every second, and one that is paused counts as running.
+   */
+  discover(options?: Readonly<{ monitors?: boolean }>): Promise<Discovery>
   /** @throws `machine_not_found`, `machine_invalid`. */
   describe(name: string): Promise<MachineStatus>
 
   /** @throws `machine_exists`, `machine_invalid`, `disk_unsupported`; nothing is left of it then. */
   create(request: NewMachine): Promise<MachineStatus>
+  /**
+   * Makes the machine, or describes the one that is there anew: processors, memory, disks, networks. Its disks are images that
+   * exist; its UEFI variables and, where none is given, its seed stay. A machine that runs is left as it is.
+   * @throws as `create`; `machine_exists` when the one that is there has another UUID
+   */
+  define(request: NewMachine & Readonly<{ uuid: string }>): Promise<MachineStatus>
   /**
    * Removes the machine. `disks: 'delete'` also removes images that lie in the machine's own folder, never others.
    * @throws `machine_state_conflict` while it runs.

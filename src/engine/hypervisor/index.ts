@@ -1,6 +1,7 @@
 /** engine/hypervisor: machines and their instants. */
 export { AgentClient, type AgentOptions, withAgent } from './agent/client.ts'
 export {
+  beginGuestExec,
   freezeGuest,
   type GuestAddress,
   guestAddresses,
@@ -12,6 +13,7 @@ export {
   type GuestOs,
   guestOs,
   isGuestFrozen,
+  pollGuestExec,
   shutDownGuest,
   thawGuest,
 } from './agent/guest.ts'
@@ -34,6 +36,7 @@ export { HYPERVISOR_ERROR_CODES, HypervisorError, type HypervisorErrorCode } fro
 export type { InstantHost, RunningMachine } from './instant/access.ts'
 export { type BrokerOptions, InstantBroker } from './instant/broker.ts'
 export { type Consumer, type Operation } from './instant/interactions.ts'
+export { JournalGate, type JournalGateOptions } from './instant/journal-gate.ts'
 export type { MachineSockets } from './instant/journal.ts'
 export { openRunningInstant } from './instant/open-running.ts'
 export { openStoppedInstant, type StoppedMachine } from './instant/open-stopped.ts'
@@ -95,4 +98,7 @@ export { insideNetwork } from './network/entrance.ts'
 export { networkUsers, whyNoNetworks } from './network/namespace.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
+export { type SeedFiles } from './seed/seed-image.ts'
+export { seedFiles, type SeedWish } from './seed/cloud-config.ts'
+export { hashPassword } from './seed/sha512-crypt.ts'
 export { describeRunningDisk, growRunningDisk, type RunningDisk } from './qemu/grow-running.ts'

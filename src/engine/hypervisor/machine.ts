@@ -53,6 +53,8 @@ export type MachineDescription = Readonly<{
   networks: readonly MachineNetwork[]
   /** Whether a guest agent channel is present. */
   agent: boolean
+  /** Whether the image that its first boot reads (seed/seed-image.ts) lies in its folder and is shown to the guest. */
+  seed?: boolean
   tags: Readonly<Record<string, string>>
 }>
 

@@ -64,6 +64,8 @@ export type BackupDisk = Readonly<{
         parentPoint?: string
       }>
   generation?: string
+  /** The read-only qcow2 image that the disk is an overlay on. */
+  base?: string
 }>
 
 export type BackupInput = Readonly<{

@@ -7,6 +7,7 @@ import { type DiskMode, type Repository, type ResolvedVersion, resolveVersion } 
 import type { BackupDisk, BackupInput } from './backup.ts'
 import { type DeltaLimits, type DeltaPlan, planDelta } from './delta-plan.ts'
 import { NodeCache } from './node-cache.ts'
+import { readOverBase } from './over-base.ts'
 import { incrementalRanges } from './segment-plan.ts'
 
 export type PlannedDisk = Readonly<{
@@ -45,7 +46,10 @@ export async function planDisk(
   const source = 'opened' in disk.source ? disk.source.opened : await openSource(disk.source)
   try {
     const extents = await source.extents(0, disk.sizeBytes)
-    const ranges = extents.filter(({ kind }) => kind === 'data').map(({ offset, length }) => ({ offset, length }))
+    const data = extents.filter(({ kind }) => kind === 'data').map(({ offset, length }) => ({ offset, length }))
+    const { base } = disk
+    const isAlone = base === undefined || 'opened' in disk.source
+    const ranges = isAlone ? data : await readOverBase(disk.source, data, base, disk.sizeBytes)
     const mode: DiskMode = disk.changes.reason === 'first_backup' ? 'full' : 'scan'
     const known = repository.points().flatMap((point) => (point.machine === input.machine ? point.disks : []))
     const before = known.findLast((other) => other.id === disk.id)

@@ -1,12 +1,13 @@
-/** The control process's side of bytes.ts. */
+/** The control process's side of bytes.ts, for disks and for machines. */
 import { type IncomingMessage, request as httpRequest } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Readable } from 'node:stream'
-import { json } from 'node:stream/consumers'
+import { buffer, json } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorShape, isHoldfastError, messageOf, reviveError } from '#base'
 import { JobsError } from '../errors.ts'
 import type { ByteSource, DataRange, WorkerBytes } from './bytes.ts'
+import type { MachineReport, MachineService, MachineSighting } from './machine/machine-service.ts'
 
 type Ask = Readonly<{
   method: string
@@ -27,7 +28,7 @@ function sourceHeader(source: ByteSource): string {
   return encodeURIComponent(JSON.stringify(source))
 }
 
-export class ByteClient implements WorkerBytes {
+export class ByteClient implements WorkerBytes, MachineService {
   readonly #open: () => Promise<Socket>
 
   /** @param open a connection to the worker's socket for bytes; one is made for each request */
@@ -60,6 +61,26 @@ export class ByteClient implements WorkerBytes {
   async release(key: string): Promise<void> {
     const answer = await this.#ask({ method: 'POST', path: '/release', headers: { 'x-key': key } })
     answer.resume()
+  }
+
+  async look(): Promise<readonly MachineSighting[]> {
+    return (await json(await this.#ask({ method: 'GET', path: '/machines', headers: {} }))) as MachineSighting[]
+  }
+
+  async report(name: string): Promise<MachineReport> {
+    return (await json(await this.#ofMachine('report', name))) as MachineReport
+  }
+
+  async serialLog(name: string): Promise<Uint8Array> {
+    return buffer(await this.#ofMachine('serial', name))
+  }
+
+  async screenshot(name: string): Promise<Uint8Array> {
+    return buffer(await this.#ofMachine('screenshot', name))
+  }
+
+  #ofMachine(what: string, name: string): Promise<IncomingMessage> {
+    return this.#ask({ method: 'GET', path: `/machine/${what}`, headers: { 'x-machine': name } })
   }
 
   async #ask({ method, path, headers, body, signal }: Ask): Promise<IncomingMessage> {

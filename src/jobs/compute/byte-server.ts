@@ -14,20 +14,28 @@ import {
   type RepositoryHost,
 } from '../repository-access.ts'
 import { type ByteSource, type DataRange, RANGES_MAX } from './bytes.ts'
+import type { MachineService } from './machine/machine-service.ts'
 import { type OpenSource, OpenSources } from './open-sources.ts'
 
 const PIECE_BYTES = MIB
 const EXTENTS_SPAN_BYTES = 1024 * MIB
 const ZEROS = new Uint8Array(MIB)
 
-export type ByteServerOptions = Readonly<{ socketPath: string; host: RepositoryHost; logger: Logger }>
+export type ByteServerOptions = Readonly<{
+  socketPath: string
+  host: RepositoryHost
+  logger: Logger
+  machines: MachineService
+}>
 
 export class ByteServer {
   readonly #server: Server
   readonly #sources: OpenSources
   readonly #logger: Logger
+  readonly #machines: MachineService
 
-  private constructor({ host, logger }: ByteServerOptions) {
+  private constructor({ host, logger, machines }: ByteServerOptions) {
+    this.#machines = machines
     this.#sources = new OpenSources(host)
     this.#logger = logger
     this.#server = createServer((request, response) => void this.#answer(request, response))
@@ -81,6 +89,14 @@ export class ByteServer {
         response.end(JSON.stringify([...found, [source.sizeBytes, VHD_FOOTER_BYTES]]))
         return
       }
+      case 'GET /machines':
+        return answerJson(response, await this.#machines.look())
+      case 'GET /machine/report':
+        return answerJson(response, await this.#machines.report(headerOf(request, 'x-machine')))
+      case 'GET /machine/serial':
+        return answerBytes(response, await this.#machines.serialLog(headerOf(request, 'x-machine')))
+      case 'GET /machine/screenshot':
+        return answerBytes(response, await this.#machines.screenshot(headerOf(request, 'x-machine')))
       case 'PUT /pages':
         await writePages(request)
         break
@@ -96,6 +112,16 @@ export class ByteServer {
     response.writeHead(204)
     response.end()
   }
+}
+
+function answerJson(response: ServerResponse, value: unknown): void {
+  response.writeHead(200, { 'content-type': 'application/json' })
+  response.end(JSON.stringify(value))
+}
+
+function answerBytes(response: ServerResponse, bytes: Uint8Array): void {
+  response.writeHead(200, { 'content-length': bytes.length })
+  response.end(bytes)
 }
 
 function headerOf(request: IncomingMessage, name: string): string {

@@ -6,6 +6,8 @@
  *   GET  /ranges  x-source                                                     JSON [[offset, length], ...] that hold data
  *   PUT  /pages   x-path, x-offset, content-length                             204; the file exists and is not made longer
  *   POST /clear   x-path, x-range                                              204; zeros
+ *   GET  /machines                                                             JSON MachineSighting[]
+ *   GET  /machine/{report,serial,screenshot}   x-machine                       JSON MachineReport, or the bytes
  *   POST /release x-key                                                        204; what is kept open for the key is closed
  *
  * The socket lies in a folder of the owner's alone: whoever reaches it may do everything.

@@ -19,6 +19,7 @@ import {
   propertiesOf,
   sizeProperties,
 } from './disk-records.ts'
+import { releaseBase } from './image/sweep-bases.ts'
 import {
   GROW_DISK_TASK,
   INSPECT_DISK_TASK,
@@ -147,14 +148,14 @@ async function snapshotsAtWork(parts: ComputeParts, disk: ResourceRecord): Promi
 }
 
 /** Waits until no snapshot needs the disk any more: what was accepted is not undone by a deletion that came after it. */
-async function waitForSnapshots(job: JobContext, parts: ComputeParts, id: string): Promise<void> {
+export async function waitForSnapshots(job: JobContext, parts: ComputeParts, id: string, label = ''): Promise<void> {
   for (let round = 0; ; round += 1) {
-    const left = await job.step(`look for snapshots ${round}`, async () => {
+    const left = await job.step(`look for snapshots ${label}${round}`, async () => {
       const disk = await findResource(parts.catalog, id)
       return disk === undefined ? [] : snapshotsAtWork(parts, disk)
     })
     if (left.length === 0) return
-    await job.sleep(`wait for snapshots ${round}`, Math.min(WAIT_MS_MAX, 500 * 2 ** Math.min(round, 10)))
+    await job.sleep(`wait for snapshots ${label}${round}`, Math.min(WAIT_MS_MAX, 500 * 2 ** Math.min(round, 10)))
   }
 }
 
@@ -162,17 +163,21 @@ function openGrant(grant: DiskGrant | undefined, nowMs: number): boolean {
   return grant !== undefined && grant.expiresMs > nowMs
 }
 
+/** `base`: what it rests on, which goes too when nothing else does. */
+type FilesOfDisk = Readonly<{ files: readonly string[]; base: string | null }>
+
 /** Files that go with the disk; an adopted one stays. @throws JobsError when the disk may not go */
-async function filesToRemove(parts: ComputeParts, id: string): Promise<string[] | null> {
+async function filesToRemove(parts: ComputeParts, id: string): Promise<FilesOfDisk | null> {
   const record = await findResource(parts.catalog, id)
   if (record === undefined) return null
-  const { file, pool, upload, grant } = backingOf(record)
+  const { file, pool, upload, grant, base } = backingOf(record)
   const state = diskStateOf(record)
   const closed = state === 'ActiveSAS' && !openGrant(grant, parts.source.nowMs())
   const { managedBy } = record.body
   const why = whyNotDelete(closed ? 'Unattached' : state, typeof managedBy === 'string' ? managedBy : undefined)
   if (isRefusal(why)) throw new JobsError('disk_in_demand', `The disk ${id} cannot be deleted. ${why.message}`)
-  return [...(pool === undefined ? [] : [file]), ...(upload === undefined ? [] : [upload])]
+  const files = [...(pool === undefined ? [] : [file]), ...(upload === undefined ? [] : [upload])]
+  return { files, base: base?.file ?? null }
 }
 
 /** Also what `delete-group` starts: done when there is no such disk. */
@@ -192,8 +197,9 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
         await catalog.write((trx) => changeDisk(trx, id, { ...state, backing: { stateBefore: undefined } }, source))
       })
       await waitForSnapshots(job, parts, id)
-      const files = await job.step('plan', () => filesToRemove(parts, id))
-      if (files === null) return null
+      const found = await job.step('plan files', () => filesToRemove(parts, id))
+      if (found === null) return null
+      const { files, base } = found
       if (files.length > 0)
         await job.step(
           'remove the files',
@@ -208,6 +214,7 @@ export function deleteDiskJob(parts: ComputeParts): JobDefinition<IdInput, null>
           { retry: WORKER_RETRY },
         )
       await job.step('forget it', () => catalog.write((trx) => deleteResource(trx, id)))
+      if (base !== null) await releaseBase(job, parts, { file: base }, 'release its base')
       return null
     },
   }

@@ -18,11 +18,12 @@ import { type Catalog, type ChangeSource, findSetting, listAllPools } from '#cat
 import type { DiskBacking, VersionRef } from '#domain'
 import { JobsError } from '../errors.ts'
 import type { JobDefinition, StepContext } from '../port.ts'
-import { recordOf, type RepositoryHost } from '../repository-access.ts'
+import { recordOf, type RepositoryAccess, type RepositoryHost } from '../repository-access.ts'
 import { HOST_WAIT, type TaskRunner } from '../tasks.ts'
 import { checkUrl } from './download.ts'
 import { backingOf, changeDisk, findDisk, sizeProperties } from './disk-records.ts'
 import { REMOVE_DISK_TASK } from './disk-tasks.ts'
+import { type DiskFromImageInput, MAKE_DISK_FROM_IMAGE_TASK } from './image/make-disk-from-image.ts'
 import { type MadeDisk, MAKE_DISK_TASK } from './make-disk.ts'
 import type { DiskBytes, MakeDiskInput } from './make-disk-input.ts'
 import type { PoolPlace } from './pool-room.ts'
@@ -49,11 +50,16 @@ export type DiskOrigin =
   | Readonly<{ kind: 'upload'; uploadBytes: number }>
   | Readonly<{ kind: 'disk'; id: string }>
   | Readonly<{ kind: 'version'; version: VersionRef }>
+  /** A version that an image names: the disk is an overlay on its base, which the record names. */
+  | Readonly<{ kind: 'base'; version: VersionRef }>
   /** A file of the administrator's import folders. */
   | Readonly<{ kind: 'file'; path: string }>
   /** A blob of a storage account, and the account's folder. */
   | Readonly<{ kind: 'blob'; path: string; folder: string }>
   | Readonly<{ kind: 'url'; urlFile: string }>
+
+/** Those that `make-disk` makes: files of their own. */
+type MadeOrigin = Exclude<DiskOrigin, { kind: 'base' }>
 
 export type CreateDiskInput = Readonly<{ id: string; sizeBytes: number | null; origin: DiskOrigin }>
 
@@ -105,7 +111,7 @@ function checkHere({ kind }: DiskOrigin, host: string | undefined): void {
   })
 }
 
-async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput, host: string | undefined): Promise<DiskBytes> {
+async function bytesOf(parts: ComputeParts, origin: MadeOrigin, host: string | undefined): Promise<DiskBytes> {
   const { catalog, folder } = parts
   switch (origin.kind) {
     case 'empty':
@@ -121,9 +127,8 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput, host: s
       return { kind: 'disk', path: file, format }
     }
     case 'version': {
-      const { region, point, disk } = origin.version
-      const { access } = await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region, host)
-      return { kind: 'version', access, point, disk }
+      const { point, disk } = origin.version
+      return { kind: 'version', access: await versionAccess(parts, origin.version, host), point, disk }
     }
     case 'file': {
       checkHere(origin, host)
@@ -141,15 +146,35 @@ async function bytesOf(parts: ComputeParts, { origin }: CreateDiskInput, host: s
   }
 }
 
-/** `host`: where it is made. */
-export type PlannedDisk = MakeDiskInput & Readonly<{ host?: string }>
+async function versionAccess(
+  { folder, ...parts }: ComputeParts,
+  { region }: VersionRef,
+  host: string | undefined,
+): Promise<RepositoryAccess> {
+  return (await regionRepository({ ...parts, keysFolder: join(folder, 'keys') }, region, host)).access
+}
 
-async function plan(parts: ComputeParts, input: CreateDiskInput): Promise<PlannedDisk> {
+type OnHost = Readonly<{ host?: string }>
+
+async function planOverlay(parts: ComputeParts, input: CreateDiskInput): Promise<DiskFromImageInput & OnHost> {
+  const record = await findDisk(parts.catalog, input.id)
+  const backing = backingOf(record)
+  const { file, base, host } = backing
+  if (base === undefined) throw new JobsError('job_input_invalid', `The record of ${input.id} names no base.`)
+  const pool = await poolOf(parts.catalog, record.location ?? '', backing)
+  const access = await versionAccess(parts, base.version, host)
+  return { file, pool, sizeBytes: input.sizeBytes ?? undefined, base, access, ...(host !== undefined && { host }) }
+}
+
+/** `host`: where it is made. */
+export type PlannedDisk = MakeDiskInput & OnHost
+
+async function plan(parts: ComputeParts, input: CreateDiskInput, origin: MadeOrigin): Promise<PlannedDisk> {
   const record = await findDisk(parts.catalog, input.id)
   const backing = backingOf(record)
   const { file, host } = backing
   const pool = await poolOf(parts.catalog, record.location ?? '', backing)
-  const bytes = await bytesOf(parts, input, host)
+  const bytes = await bytesOf(parts, origin, host)
   return { file, pool, sizeBytes: input.sizeBytes ?? undefined, bytes, ...(host !== undefined && { host }) }
 }
 
@@ -179,8 +204,12 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Failed' }, source))
         if (origin.kind === 'url') await rm(origin.urlFile, { force: true })
       })
-      const planned = await job.step('plan', () => plan(parts, input))
+      const planned =
+        origin.kind === 'base'
+          ? await job.step('plan the overlay', () => planOverlay(parts, input))
+          : await job.step('plan', () => plan(parts, input, origin))
       const { host, ...wanted } = planned
+      const task = origin.kind === 'base' ? MAKE_DISK_FROM_IMAGE_TASK : MAKE_DISK_TASK
       const upload = `${planned.file.replace(/\.qcow2$/, '')}.upload`
       job.cleanup('give up', async (step) => {
         await removeFiles(tasks, step, [planned.file, ...(origin.kind === 'upload' ? [upload] : [])], host)
@@ -196,12 +225,14 @@ export function createDiskJob(parts: ComputeParts): JobDefinition<CreateDiskInpu
               },
               { retry: WORKER_RETRY },
             )
-          : await job.step('make', async (step) => (await tasks.run(step, MAKE_DISK_TASK, wanted, host)) as MadeDisk, {
+          : await job.step('make', async (step) => (await tasks.run(step, task, wanted, host)) as MadeDisk, {
               retry: WORKER_RETRY,
             })
       await job.step('record', async () => {
         const isUpload = origin.kind === 'upload'
-        const properties = { ...sizeProperties(made.sizeBytes), diskState: isUpload ? 'ReadyToUpload' : 'Unattached' }
+        const isManaged = typeof (await findDisk(catalog, id)).body['managedBy'] === 'string'
+        const diskState = isUpload ? 'ReadyToUpload' : isManaged ? 'Reserved' : 'Unattached'
+        const properties = { ...sizeProperties(made.sizeBytes), diskState }
         const backing = isUpload ? { upload } : {}
         await catalog.write((trx) => changeDisk(trx, id, { state: 'Succeeded', properties, backing }, source))
         if (origin.kind === 'url') await rm(origin.urlFile, { force: true })

@@ -1,6 +1,6 @@
 /**
- * The jobs `create-snapshots` (of one disk, or of several at one instant) and `copy-snapshot`. Their rows are there before
- * them, in the state Creating; the job brings all of them to Succeeded, or none.
+ * The jobs `create-snapshots` (of one disk, or of several at one instant; also the disks of a restore point) and
+ * `copy-snapshot`. Their rows are there before them, in the state Creating; the job brings all of them to Succeeded, or none.
  *
  *   dies                            what is left                    what goes on
  *   serve                           the worker's task               the next serve attaches to it
@@ -22,6 +22,7 @@ import { recordOf } from '../repository-access.ts'
 import { HOST_WAIT, type TaskRunner } from '../tasks.ts'
 import { milestoneFacts } from './milestone-facts.ts'
 import { regionRepository, type RegionRepositoryParts } from './region-repository.ts'
+import { dropRestorePoint, failRestorePoint, finishRestorePoint } from './restore-point/restore-point-rows.ts'
 import { dropSnapshot, failSnapshot, finishSnapshot } from './snapshot-rows.ts'
 import {
   INSTANT_OPEN,
@@ -57,6 +58,8 @@ export type CreateSnapshotsInput = Readonly<{
   waitMs: number
   /** Stands in each snapshot of the group. */
   group?: string
+  /** Id of the restore point whose disks these are: its row goes with theirs. */
+  restorePoint?: string
 }>
 export type CreateSnapshotsOutput = InstantFacts & Readonly<{ snapshots: readonly Readonly<{ id: string }>[] }>
 
@@ -71,7 +74,7 @@ type End = { error: unknown }
 function settleWhenNotDone(
   job: JobContext,
   parts: SnapshotJobParts,
-  rows: readonly string[],
+  { rows, restorePoint }: Readonly<{ rows: readonly string[]; restorePoint?: string | undefined }>,
   wasAnswered: () => Promise<boolean>,
   end: End,
 ): void {
@@ -84,6 +87,9 @@ function settleWhenNotDone(
       for (const id of rows)
         if (stays) await failSnapshot(trx, id, { errorCode, errorMessage }, parts.source)
         else await dropSnapshot(trx, id)
+      if (restorePoint === undefined) return
+      if (stays) await failRestorePoint(trx, restorePoint, { errorCode, errorMessage }, parts.source)
+      else await dropRestorePoint(trx, restorePoint)
     })
   })
 }
@@ -144,7 +150,7 @@ export function createSnapshotsJob(
       settleWhenNotDone(
         job,
         parts,
-        snapshots.map(({ id }) => id),
+        { rows: snapshots.map(({ id }) => id), restorePoint: input.restorePoint },
         isOpen,
         end,
       )
@@ -177,6 +183,7 @@ export function createSnapshotsJob(
               const version = taken.versions[i]
               if (version !== undefined) await finishSnapshot(trx, { id, region, version, more }, source)
             }
+            if (input.restorePoint !== undefined) await finishRestorePoint(trx, input.restorePoint, facts, source)
           })
           return { takenAtMs, skewMs, pauseMs, consistency, snapshots: snapshots.map(({ id }) => ({ id })) }
         })
@@ -193,7 +200,7 @@ export function copySnapshotJob(parts: SnapshotJobParts): JobDefinition<CopySnap
     parse: (given) => recordOf(given, 'fields') as unknown as CopySnapshotInput,
     run: (job, { id, region, version, incremental }) => {
       const end: End = { error: undefined }
-      settleWhenNotDone(job, parts, [id], () => Promise.resolve(true), end)
+      settleWhenNotDone(job, parts, { rows: [id] }, () => Promise.resolve(true), end)
       return remembering(end, async () => {
         const from = await job.step('source', () => regionRepository(repositories, version.region))
         const to = await job.step('repository', () => regionRepository(repositories, region))

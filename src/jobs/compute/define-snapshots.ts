@@ -1,4 +1,4 @@
-/** The jobs and tasks of snapshots, usage and adopted machines, as `serve` and the worker take them. */
+/** The jobs and tasks of snapshots, restore points, usage and adopted machines, as `serve` and the worker take them. */
 import { join } from 'node:path'
 import type { BackupTaskHost } from '../backup.ts'
 import type { JobEngine } from '../port.ts'
@@ -8,6 +8,13 @@ import type { ComputeParts } from './create-disk.ts'
 import { copyLinkedSnapshotJob } from './copy-linked-snapshot.ts'
 import { copySnapshotJob, createSnapshotsJob, SNAPSHOT_QUEUE } from './create-snapshots.ts'
 import { DELETE_SNAPSHOT_JOB, deleteSnapshotJob, PRUNE_REGIONS_JOB, pruneRegionsJob } from './delete-snapshot.ts'
+import { copyRestorePointJob } from './restore-point/copy-restore-point.ts'
+import {
+  DELETE_COLLECTION_JOB,
+  deleteCollectionJob,
+  deleteRestorePointJob,
+} from './restore-point/delete-restore-point.ts'
+import { COLLECTION_TYPE } from './restore-point/restore-point-rows.ts'
 import { SNAPSHOT_TYPE } from './snapshot-rows.ts'
 import { TAKE_SNAPSHOTS_TASK, takeSnapshotsTask } from './take-snapshots.ts'
 import { MEASURE_USAGE_TASK, measureShareJob, measureUsageJob, measureUsageTask } from './usage.ts'
@@ -26,6 +33,7 @@ const PRUNE_CRON = '41 3 * * *'
 /** For `delete-group`. */
 export const snapshotDeleteJobs: readonly (readonly [type: string, job: string])[] = [
   [SNAPSHOT_TYPE.toLowerCase(), DELETE_SNAPSHOT_JOB],
+  [COLLECTION_TYPE.toLowerCase(), DELETE_COLLECTION_JOB],
 ]
 
 /** Requests wait for their instants, so none of them waits for the bytes of another. */
@@ -40,6 +48,9 @@ export function defineSnapshotJobs(engine: JobEngine, parts: ComputeParts): void
   engine.define(copyLinkedSnapshotJob(all))
   engine.define(deleteSnapshotJob(all))
   engine.define(pruneRegionsJob(all))
+  engine.define(copyRestorePointJob(all))
+  engine.define(deleteRestorePointJob(all))
+  engine.define(deleteCollectionJob(all))
   const usage = { ...all, nowMs: () => host.clock.nowMs() }
   engine.define(measureUsageJob(usage))
   engine.define(measureShareJob(usage))

@@ -11,7 +11,9 @@ import { syncFolder } from '#runtime'
 import { JobsError } from '../errors.ts'
 import { absolutePathOf, inputInvalid, recordOf } from '../repository-access.ts'
 import type { TaskHandler } from '../tasks.ts'
-import { allowedPath, DRAFT_PREFIX, removeDrafts } from './make-disk.ts'
+import { DRAFT_PREFIX, removeDrafts } from './disk-files.ts'
+import { allowedBacking } from './image/base-place.ts'
+import { allowedPath } from './make-disk.ts'
 import { sizeOf } from './make-disk-input.ts'
 
 export const GROW_DISK_TASK = 'grow-disk'
@@ -55,7 +57,7 @@ async function growUnderMachine(clock: Clock, { file, format, sizeBytes, qmp }: 
 
 /** The same size is done already: the task may have come so far before. */
 async function growAtRest(file: string, format: 'qcow2' | 'raw', sizeBytes: number): Promise<void> {
-  const { virtualSizeBytes } = await inspectImage(file, format)
+  const { virtualSizeBytes } = await inspectImage(file, format, allowedBacking(file))
   if (virtualSizeBytes > sizeBytes)
     throw new JobsError('disk_not_shrunk', `${file} is larger than it is to become.`, {
       facts: { file, beforeBytes: virtualSizeBytes, afterBytes: sizeBytes },
@@ -88,7 +90,7 @@ function ignoreMissing(error: unknown): void {
 async function checkUnused(file: string): Promise<void> {
   if (!file.endsWith('.qcow2')) return
   try {
-    await inspectImage(file, 'qcow2')
+    await inspectImage(file, 'qcow2', allowedBacking(file))
   } catch (error) {
     if (isHoldfastError(error, 'image_in_use')) throw error
     // Gone already, or damaged: there is nothing to keep either way.

@@ -8,32 +8,33 @@
  * A crash before 3 leaves a draft, which the next attempt or the sweep removes; after 3 the next attempt finds the disk and
  * is done, for no other job makes a disk of this name. So a disk that has its name is whole.
  */
-import { open, readdir, realpath, rename, rm, stat } from 'node:fs/promises'
-import { basename, dirname, extname, isAbsolute, join, relative } from 'node:path'
-import { errnoOf, MIB, unreachable } from '#base'
+import { realpath } from 'node:fs/promises'
+import { basename, extname, isAbsolute, relative } from 'node:path'
+import { MIB, unreachable } from '#base'
 import {
   type BlockSource,
   createImage,
   exportImage,
   type ImageFormat,
   inspectImage,
+  type InspectOptions,
   openQcow2Target,
   probeImageFormat,
 } from '#engine/block'
 import { restoreDisk } from '#engine/transfer'
-import { makeFolderDurable, syncFolder } from '#runtime'
 import { JobsError } from '../errors.ts'
 import { type RepositoryHost, withRepository } from '../repository-access.ts'
 import type { TaskContext, TaskHandler } from '../tasks.ts'
 import { copyDisk } from './copy-disk.ts'
+import { isThere, throughDraft } from './disk-files.ts'
 import { download } from './download.ts'
+import { allowedBacking } from './image/base-place.ts'
 import { openLinkedSource } from './linked-source.ts'
 import { type DiskBytes, type MakeDiskInput, readMakeDiskInput } from './make-disk-input.ts'
 import { checkRoom } from './pool-room.ts'
 import { checkUpload } from './upload.ts'
 
 export const MAKE_DISK_TASK = 'make-disk'
-export const DRAFT_PREFIX = '.making-'
 /** Tables of a new image and then some. */
 const EMPTY_DISK_BYTES = 4 * MIB
 const RAW_NAMES = new Set(['.raw', '.img'])
@@ -46,46 +47,10 @@ export function makeDiskTask(host: RepositoryHost): TaskHandler {
   return async (given, context): Promise<MadeDisk> => {
     const input = readMakeDiskInput(given)
     const { file } = input
-    if (await exists(file)) return { sizeBytes: (await inspectImage(file, 'qcow2')).virtualSizeBytes }
-    await makeFolderDurable(dirname(file))
-    await removeDrafts(file)
-    const draft = join(dirname(file), `${DRAFT_PREFIX}${basename(file)}-${context.key.epoch}`)
-    try {
-      const sizeBytes = await fill({ input, draft, host, context })
-      await syncFile(draft)
-      await rename(draft, file)
-      await syncFolder(dirname(file))
-      return { sizeBytes }
-    } catch (error) {
-      await removeDrafts(file)
-      throw error
-    }
-  }
-}
-
-async function exists(file: string): Promise<boolean> {
-  try {
-    await stat(file)
-    return true
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false
-    throw error
-  }
-}
-
-/** What earlier attempts at this disk left. */
-export async function removeDrafts(file: string): Promise<void> {
-  const mine = `${DRAFT_PREFIX}${basename(file)}-`
-  for (const name of await readdir(dirname(file)))
-    if (name.startsWith(mine)) await rm(join(dirname(file), name), { force: true })
-}
-
-async function syncFile(path: string): Promise<void> {
-  const handle = await open(path, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
+    if (await isThere(file))
+      return { sizeBytes: (await inspectImage(file, 'qcow2', allowedBacking(file))).virtualSizeBytes }
+    const sizeBytes = await throughDraft(file, context.key.epoch, (draft) => fill({ input, draft, host, context }))
+    return { sizeBytes }
   }
 }
 
@@ -101,7 +66,7 @@ async function fill(making: Making): Promise<number> {
     case 'version':
       return fromVersion(making, bytes)
     case 'disk':
-      return fromImage(making, bytes.path, bytes.format)
+      return fromImage(making, bytes.path, bytes.format, allowedBacking(bytes.path))
     case 'image': {
       const path = await allowedPath(bytes.path, bytes.folders)
       return fromImage(making, path, await formatToImport(path, bytes.path))
@@ -145,7 +110,7 @@ export async function allowedPath(path: string, folders: readonly string[]): Pro
 }
 
 /** What the bytes say; a file that says nothing is a raw disk only if its name says so: a broken VHD is none. */
-async function formatToImport(path: string, name: string): Promise<ImageFormat> {
+export async function formatToImport(path: string, name: string): Promise<ImageFormat> {
   const format = await probeImageFormat(path)
   if (format !== 'raw' || RAW_NAMES.has(extname(name).toLowerCase())) return format
   throw new JobsError('import_refused', `${basename(name)} is no image of a format that is read here.`, {
@@ -154,9 +119,14 @@ async function formatToImport(path: string, name: string): Promise<ImageFormat> 
   })
 }
 
-async function fromImage(making: Making, path: string, format: ImageFormat): Promise<number> {
+async function fromImage(
+  making: Making,
+  path: string,
+  format: ImageFormat,
+  allowed: Pick<InspectOptions, 'allowBackingIn'> = {},
+): Promise<number> {
   const { signal } = making.context
-  const served = await exportImage(path, format, { signal, connections: 2 })
+  const served = await exportImage(path, format, { signal, connections: 2, ...allowed })
   try {
     return await copyInto(making, served.client)
   } finally {

@@ -9,6 +9,7 @@ import { MIB } from '#base'
 import { JobsError } from '../errors.ts'
 import { type RepositoryHost, withRepository } from '../repository-access.ts'
 import type { ByteSource } from './bytes.ts'
+import { allowedBacking } from './image/base-place.ts'
 
 /** Memory of one open version; ranges of a download come mostly in order. */
 const CACHE_BYTES = 32 * MIB
@@ -100,7 +101,10 @@ async function open(wanted: ByteSource, host: RepositoryHost): Promise<OpenSourc
 type Opened = Omit<OpenSource, 'footer'>
 
 async function openDisk(bytes: ByteSource['bytes'] & { kind: 'disk' }): Promise<Opened> {
-  const { client, close } = await exportImage(bytes.path, bytes.format, { connections: 2 })
+  const { client, close } = await exportImage(bytes.path, bytes.format, {
+    connections: 2,
+    ...allowedBacking(bytes.path),
+  })
   return { source: client, close }
 }
 

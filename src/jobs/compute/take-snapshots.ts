@@ -66,7 +66,7 @@ function readInput(given: unknown): TakeSnapshotsInput {
   return { ...(input as unknown as TakeSnapshotsInput), ...readTaskAccess(input) }
 }
 
-function versionOf(point: PointRecord, { diskId }: DiskToKeep): TakenVersion {
+export function versionOf(point: PointRecord, { diskId }: Pick<DiskToKeep, 'diskId'>): TakenVersion {
   const [disk] = point.disks
   if (disk === undefined) throw inputInvalid('disk of the point')
   const { virtualSizeBytes, usedBytes, readBytes, storedBytes, mode } = disk
@@ -88,6 +88,12 @@ function final(error: unknown): unknown {
   return new HoldfastError(code, message, { facts, hint, cause: error })
 }
 
+function withBase(disk: DiskToKeep, sources: TakeSnapshotsInput['sources']): DiskToKeep {
+  const all = sources.flatMap((source) => (source.kind === 'machine' ? source.disks : [source]))
+  const base = all.find(({ diskId }) => diskId === disk.diskId)?.base
+  return base === undefined ? disk : { ...disk, base }
+}
+
 async function take(
   repository: Repository,
   input: TakeSnapshotsInput,
@@ -104,7 +110,8 @@ async function take(
   const made = input.disks.map(({ history }) => madeBefore(repository, history, madeBy))
   if (made.every((point) => point !== undefined)) return made
   if (context.reached.has(INSTANT_OPEN)) throw lost('the worker that held it died.')
-  const { sources, disks, consistency, strict, waitMs } = input
+  const { sources, consistency, strict, waitMs } = input
+  const disks = input.disks.map((disk) => withBase(disk, sources))
   const scratchFolder = join(stateFolder, 'scratch')
   const instantHost = { clock, random, journalFolder, scratchFolder, watchdog: 'start' } as const
   const options = { host: instantHost, consistency, strict, waitMs, signal }

@@ -28,6 +28,8 @@ export type CopyVersionInput = Readonly<{
   point: string
   diskId: string
   history: string
+  /** Tells several copies of one job apart. */
+  as?: string
 }>
 
 /** `points`: ids. `madeBy`: a job whose points are given up, whatever their ids. */
@@ -44,8 +46,9 @@ function textIn(input: Record<string, unknown>, field: string): string {
 }
 
 /** The same for the same job, so that doing it again finds what was done. */
-function pointIdOf(job: string): string {
-  return createHash('sha256').update(`holdfast copy\0${job}`).digest('hex').slice(0, 32)
+function pointIdOf(job: string, as: unknown): string {
+  const text = typeof as === 'string' ? `holdfast copy\0${job}\0${as}` : `holdfast copy\0${job}`
+  return createHash('sha256').update(text).digest('hex').slice(0, 32)
 }
 
 function copied(point: PointRecord, diskId: string): TakenVersion {
@@ -61,7 +64,7 @@ export function copyVersionTask(host: RepositoryHost): TaskHandler {
     const input = recordOf(given, 'fields')
     const [from, to] = [accessIn(input, 'from'), accessIn(input, 'to')]
     const [wanted, diskId] = [textIn(input, 'point'), textIn(input, 'diskId')]
-    const as = { id: pointIdOf(key.job), history: textIn(input, 'history'), note: madeByNote(key.job) }
+    const as = { id: pointIdOf(key.job, input['as']), history: textIn(input, 'history'), note: madeByNote(key.job) }
     const options = { random: host.random, signal, progress }
     return withRepository(from, host, async (source) => {
       await source.log.refresh()

@@ -37,7 +37,8 @@ async function deleteOne(
   const deleteJob = parts.deleteJobs.get(found.type.toLowerCase())
   try {
     if (deleteJob === undefined) await job.step(name, () => parts.catalog.write((trx) => deleteResource(trx, found.id)))
-    else await job.child(name, deleteJob, { id: found.id }, { queue: RESOURCE_QUEUE })
+    // The key is that of its own operations: none of them runs beside its deletion.
+    else await job.child(name, deleteJob, { id: found.id }, { queue: RESOURCE_QUEUE, key: found.id.toLowerCase() })
     return undefined
   } catch (error) {
     return messageOf(error)

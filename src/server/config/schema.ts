@@ -86,6 +86,20 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
     ]),
     perDisk: whole(500, 'Incremental snapshots of one disk; Azure keeps 500.', { min: 1, max: 100_000 }),
   }),
+  machines: section(
+    'What this host gives to the machines that it runs. One for which there is no room is made and not started.',
+    {
+      memory: size(0, 'Memory of all machines together. 0: seven eighths of what the host has, less 1 GiB.'),
+      processors: whole(
+        0,
+        'Processors of all machines together; they are shared. 0: eight for each that the host has.',
+        {
+          min: 0,
+          max: 100_000,
+        },
+      ),
+    },
+  ),
   retention: section('How long the server remembers.', {
     activityDays: whole(90, 'The activity log; Azure keeps 90.', { min: 1, max: DAYS_MAX }),
     operationDays: whole(30, 'Operations of the API that are over. At most jobDays.', { min: 1, max: DAYS_MAX }),

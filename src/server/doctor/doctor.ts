@@ -10,6 +10,7 @@ import type { Home } from '../home.ts'
 import type { LinkView } from '#api'
 import type { Health } from '../serve.ts'
 import { existsSync } from 'node:fs'
+import { baseFindings } from './base-checks.ts'
 import { failed, type Finding, tried, warning, well } from './finding.ts'
 import {
   catalogFinding,
@@ -72,7 +73,8 @@ async function homeFindings(home: Home, clock: Clock): Promise<readonly Finding[
   const places = await tried('pools and stores', 'Look at "holdfast pool list".', () =>
     placeFindings(seen, config, clock),
   )
-  return [...kept, ...certificates, catalogFinding(home, seen), clockFinding(seen, clock), ...places]
+  const bases = await tried('bases', 'Look at "holdfast pool list".', () => baseFindings(seen))
+  return [...kept, ...certificates, catalogFinding(home, seen), clockFinding(seen, clock), ...places, ...bases]
 }
 
 /** @param host also look at the host: programs, and the run that shows what accelerates guests */

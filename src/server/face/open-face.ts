@@ -60,13 +60,13 @@ export type Face = Readonly<{
 const ACCESS_KEY_BYTES = 32
 
 /** The key that signs URLs is made once, and kept: URLs survive a restart. */
-async function openDiskHost({ home, catalog, clock, random, hosts }: FaceParts) {
+async function openDiskHost({ home, catalog, clock, random, hosts }: FaceParts, bytes: ByteClient) {
   const keysFolder = join(home.folder, 'keys')
   const keyPath = join(keysFolder, 'access.key')
   await createFileOnce(keyPath, [random.bytes(ACCESS_KEY_BYTES)])
   const host = repositoryHost(home, clock, random)
   return {
-    bytes: new HostBytes(new ByteClient(() => dial(home.socket('bytes'))), hosts),
+    bytes: new HostBytes(bytes, hosts),
     accessKey: await readFile(keyPath),
     keysFolder,
     streams: new OpenStreams(),
@@ -88,6 +88,7 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
     tls = await readTls()
     if (tls.certificate !== certificate) api.useCertificate(tls)
   }
+  const bytes = new ByteClient(() => dial(home.socket('bytes')))
   const api: Api = await openApi({
     host: {
       ...identity,
@@ -96,7 +97,8 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
       clock,
       random,
       subscriptionName: 'Holdfast',
-      disks: await openDiskHost(parts),
+      disks: await openDiskHost(parts, bytes),
+      machines: bytes,
     },
     homeFolder: home.folder,
     deployments,

@@ -74,6 +74,7 @@ async function adopt(call: ArmCall): Promise<ArmReply> {
     },
     file: (): DiskBacking => ({ file: path, format: format === 'raw' ? 'raw' : 'qcow2', ...(machine && { machine }) }),
     managedBy,
+    ...(managedBy !== undefined && { diskState: 'Attached' as const }),
   }
   return accepted(
     call,

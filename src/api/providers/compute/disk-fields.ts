@@ -14,7 +14,7 @@ export const DISK_SKUS = [
   'PremiumV2_LRS',
 ] as const
 
-export const CREATE_OPTIONS = ['Empty', 'Copy', 'Import', 'Upload', 'Restore'] as const
+export const CREATE_OPTIONS = ['Empty', 'Copy', 'FromImage', 'Import', 'Upload', 'Restore'] as const
 
 export const DISK_FIELDS: FieldTable = [
   { path: 'id', use: 'read-only' },
@@ -65,8 +65,19 @@ export const DISK_FIELDS: FieldTable = [
   { path: `${C}logicalSectorSize`, use: 'honoured', only: [512] },
   { path: `${C}performancePlus`, use: 'stored' },
   { path: `${C}provisionedBandwidthCopySpeed`, use: 'stored' },
-  { path: `${C}imageReference`, use: 'refused' },
-  { path: `${C}galleryImageReference`, use: 'refused' },
+  {
+    path: `${C}imageReference.id`,
+    use: 'honoured',
+    note: 'FromImage: an image of the region, or a platform image; the disk shares its data',
+  },
+  {
+    path: `${C}imageReference.lun`,
+    use: 'honoured',
+    note: 'a data disk of the image; its OS disk when it is not given',
+  },
+  { path: `${C}imageReference.sharedGalleryImageId`, use: 'refused', note: 'There are no galleries.' },
+  { path: `${C}imageReference.communityGalleryImageId`, use: 'refused', note: 'There are no galleries.' },
+  { path: `${C}galleryImageReference`, use: 'refused', note: 'There are no galleries.' },
   { path: `${C}securityDataUri`, use: 'refused', note: 'There are no confidential machines.' },
   { path: `${C}securityMetadataUri`, use: 'refused', note: 'There are no confidential machines.' },
   { path: `${C}elasticSanResourceId`, use: 'refused' },

@@ -14,6 +14,7 @@ import type { ArmCall } from '../../arm/call.ts'
 import { fieldAt } from '../../arm/field-table.ts'
 import { BlobRefusal } from '../../blob/blob-http.ts'
 import { findBlob } from '../../blob/storage-files.ts'
+import { diskInImage, imageOfReference } from './images/image-reference.ts'
 
 const C = 'properties.creationData.'
 /** Types whose bytes are a version in a repository. */
@@ -29,6 +30,8 @@ export type Origin = Readonly<{
   /** Properties that the disk takes over from its source. */
   inherited: Readonly<Record<string, unknown>>
   sourceUniqueId?: string
+  /** Id of the image: there, and still whole, when the record is written. */
+  image?: string
 }>
 
 function invalid(field: string, message: string): ArmError {
@@ -36,7 +39,7 @@ function invalid(field: string, message: string): ArmError {
 }
 
 function refuseOthers(body: unknown, allowed: readonly string[]): void {
-  for (const field of ['sourceResourceId', 'sourceUri', 'uploadSizeBytes'])
+  for (const field of ['sourceResourceId', 'sourceUri', 'uploadSizeBytes', 'imageReference'])
     if (!allowed.includes(field) && fieldAt(body, `${C}${field}`) !== undefined)
       throw invalid(field, `The property '${field}' does not belong to this createOption.`)
 }
@@ -64,11 +67,17 @@ export async function readOrigin(
     case 'restore':
       refuseOthers(body, ['sourceResourceId'])
       return ofResource(call, body, location, wantedBytes)
+    case 'fromimage':
+      refuseOthers(body, ['imageReference'])
+      return ofImage(call, body, location, wantedBytes)
     case 'import':
       refuseOthers(body, ['sourceUri'])
       return { origin: await ofUri(call, body), sizeBytes: wantedBytes, inherited: {} }
     default:
-      throw invalid('createOption', 'creationData.createOption is required: Empty, Copy, Import, Upload or Restore.')
+      throw invalid(
+        'createOption',
+        'creationData.createOption is required: Empty, Copy, FromImage, Import, Upload or Restore.',
+      )
   }
 }
 
@@ -118,6 +127,39 @@ async function ofResource(
   }
   const sourceUniqueId = typeof uniqueId === 'string' ? { sourceUniqueId: uniqueId } : {}
   return { origin: originOf(source), sizeBytes, inherited, ...sourceUniqueId }
+}
+
+async function ofImage(
+  call: ArmCall,
+  body: unknown,
+  location: string,
+  wantedBytes: number | undefined,
+): Promise<Origin> {
+  const target = `${C}imageReference`
+  const reference = fieldAt(body, target)
+  const image = await imageOfReference(call, reference, location, target)
+  return originInImage(image, fieldAt(reference, 'lun'), wantedBytes, target)
+}
+
+/** A disk of an image as an origin: for a disk by itself, and for one of a machine. @throws ArmError `InvalidParameter` */
+export function originInImage(
+  image: ResourceRecord,
+  lun: unknown,
+  wantedBytes: number | undefined,
+  target: string,
+): Origin {
+  const { version, sizeBytes: imageBytes, lun: found } = diskInImage(image, lun, target)
+  const sizeBytes = sizeFromSource(imageBytes, wantedBytes)
+  if (isRefusal(sizeBytes))
+    throw new ArmError('InvalidParameter', sizeBytes.message, { target: 'properties.diskSizeGB' })
+  const properties = propertiesOf(image)
+  const osType = fieldAt(properties, 'storageProfile.osDisk.osType')
+  const { hyperVGeneration } = properties
+  const inherited = {
+    ...(osType !== undefined && found === 'os' && { osType }),
+    ...(hyperVGeneration !== undefined && found === 'os' && { hyperVGeneration }),
+  }
+  return { origin: { kind: 'base', version }, sizeBytes, inherited, image: image.id }
 }
 
 function originOf(source: ResourceRecord): DiskOrigin {

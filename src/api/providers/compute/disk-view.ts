@@ -16,7 +16,8 @@ export function stateNow(record: ResourceRecord, nowMs: number): DiskState {
 
 /** The state of one that no URL reads. */
 export function restingState(record: ResourceRecord): DiskState {
-  return record.backing['machine'] === undefined ? 'Unattached' : 'Reserved'
+  const isManaged = record.backing['machine'] !== undefined || typeof record.body['managedBy'] === 'string'
+  return isManaged ? 'Reserved' : 'Unattached'
 }
 
 export function showDisk(record: ResourceRecord, nowMs: number): ResourceView {

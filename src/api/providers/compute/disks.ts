@@ -11,13 +11,16 @@ import {
   findRegion,
   findResource,
   insertResource,
+  listPools,
   listResources,
+  type Pool,
   type ResourceRecord,
   updateResource,
 } from '#catalog'
 import { ArmError, groupId, pageOf, readLocation, readTags, sameId, type Tags } from '#contract'
-import { bytesOfGb, type DiskBacking, growth, isRefusal, sizeGb, whyNotDelete } from '#domain'
+import { bytesOfGb, type DiskBacking, type DiskState, growth, isRefusal, sizeGb, whyNotDelete } from '#domain'
 import {
+  baseOf,
   CREATE_DISK_JOB,
   DELETE_DISK_JOB,
   DISK_TYPE,
@@ -26,7 +29,7 @@ import {
   RESOURCE_QUEUE,
   sizeBytesOf,
 } from '#jobs'
-import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok, targetOf } from '../../arm/call.ts'
+import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, noContent, ok, targetOf } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
@@ -80,20 +83,30 @@ function shownCreationData(body: unknown, origin: Origin): Record<string, unknow
   }
 }
 
-type NewDisk = Readonly<{
+export type NewDisk = Readonly<{
   body: unknown
   location: string
   tags: Tags
   origin: Origin
   file: (uniqueId: string) => DiskBacking
-  /** Id of the machine that has it. */
+  /** Id of the machine that has it, and what that makes of the disk. */
   managedBy?: string | undefined
+  diskState?: DiskState
 }>
 
 /** The record of a disk whose bytes are still to be made; over that of one whose making failed. */
-export async function announceDisk(call: ArmCall, trx: CatalogTransaction, disk: NewDisk): Promise<void> {
-  const { host } = call
-  const id = targetOf(call)
+export function announceDisk(call: ArmCall, trx: CatalogTransaction, disk: NewDisk): Promise<void> {
+  const group = groupId(call.host.subscriptionId, call.param('group'))
+  return announceDiskAs(call.host, trx, { id: targetOf(call), group, name: call.param('name') }, disk)
+}
+
+/** As `announceDisk`, for a disk that another request than its own asks for. */
+export async function announceDiskAs(
+  host: ArmHost,
+  trx: CatalogTransaction,
+  { id, group, name }: Readonly<{ id: string; group: string; name: string }>,
+  disk: NewDisk,
+): Promise<void> {
   const { body, location, tags, origin, managedBy } = disk
   const uniqueId = randomUuid(host.random)
   const zones = fieldAt(body, 'zones')
@@ -118,18 +131,18 @@ export async function announceDisk(call: ArmCall, trx: CatalogTransaction, disk:
         uniqueId,
         timeCreated: isoTime(host.clock.nowMs()),
         encryption: { type: 'EncryptionAtRestWithPlatformKey' },
-        diskState:
-          managedBy !== undefined ? 'Attached' : origin.origin.kind === 'upload' ? 'ReadyToUpload' : 'Unattached',
+        diskState: disk.diskState ?? (origin.origin.kind === 'upload' ? 'ReadyToUpload' : 'Unattached'),
       },
     },
   }
   const source = changeSourceOf(host)
+  const { image } = origin
+  if (image !== undefined && (await findResource(trx, image))?.state !== 'Succeeded')
+    throw new ArmError('OperationNotAllowed', `The image '${image}' is not there any more, or is being deleted.`)
   const existing = await findResource(trx, id)
   if (existing !== undefined && existing.state !== 'Failed')
     throw new ArmError('AnotherOperationInProgress', `'${id}' has been made by another request meanwhile.`)
   if (existing !== undefined) return void (await updateResource(trx, id, record, source))
-  const group = groupId(host.subscriptionId, call.param('group'))
-  const name = call.param('name')
   await insertResource(trx, { ...record, id, subscription: host.subscriptionId, group, type: DISK_TYPE, name }, source)
 }
 
@@ -159,19 +172,24 @@ export async function checkRegion(call: ArmCall, location: string): Promise<void
   throw await noRegionHere(call.host, location)
 }
 
+/** Of a disk that lies in the pool; one from an image names its base from the beginning, so that this stays. */
+export function newBacking(pool: Pool, uniqueId: string, { origin, image }: Origin): DiskBacking {
+  return {
+    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
+    format: 'qcow2',
+    pool: pool.name,
+    ...(pool.host !== undefined && { host: `${pool.region}/${pool.host}` }),
+    ...(origin.kind === 'base' && { base: baseOf(pool.path, origin.version, image) }),
+  }
+}
+
 async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
-  const { catalog } = call.host
   const location = readLocation(fieldAt(body, 'location'))
   await checkRegion(call, location)
   const tags = readTags(fieldAt(body, 'tags'))
   const origin = await readOrigin(call, body, location, wantedBytes(body))
-  const pool = await choosePool(catalog, { location, tags, origin: origin.origin })
-  const file = (uniqueId: string): DiskBacking => ({
-    file: join(pool.path, 'disks', `${uniqueId}.qcow2`),
-    format: 'qcow2',
-    pool: pool.name,
-    ...(pool.host !== undefined && { host: `${location}/${pool.host}` }),
-  })
+  const pool = await choosePool(call.host.catalog, { location, tags, origin: origin.origin })
+  const file = (uniqueId: string): DiskBacking => newBacking(pool, uniqueId, origin)
   const spec = diskOperation(call, location, {
     action: `${DISK_TYPE}/write`,
     job: CREATE_DISK_JOB,
@@ -180,6 +198,13 @@ async function create(call: ArmCall, body: unknown): Promise<ArmReply> {
     announce: (trx) => announceDisk(call, trx, { body, location, tags, origin, file }),
   })
   return accepted(call, spec)
+}
+
+/** What stands behind a new disk of the region on this host. @throws ArmError `AllocationFailed` */
+export async function filesOf({ catalog }: ArmHost, location: string, origin: Origin): Promise<NewDisk['file']> {
+  const [pool] = await listPools(catalog, location)
+  if (pool === undefined) throw new ArmError('AllocationFailed', `The region '${location}' has no pool for disks.`)
+  return (uniqueId) => newBacking(pool, uniqueId, origin)
 }
 
 /** Begins the operation and answers 202 with the resource as it is announced. */

@@ -1,5 +1,5 @@
 /**
- * beginGetAccess and endGetAccess of disks and snapshots: signed URLs to their bytes, for a while.
+ * beginGetAccess and endGetAccess of disks, snapshots and disks of restore points: signed URLs to their bytes, for a while.
  *
  * One grant at a time: granting again makes a new URL and ends the old one. A grant holds from the moment it is accepted, its
  * URL is made when it is asked for (operations.ts, `access`). Revoking ends the streams that are open. Revoking the access
@@ -60,9 +60,8 @@ function checkGrant(record: ResourceRecord, access: 'Read' | 'Write', nowMs: num
   if (networkAccessPolicy === 'DenyAll' || publicNetworkAccess === 'Disabled')
     throw new ArmError('OperationNotAllowed', `The network policy of '${record.name}' allows no access by URL.`)
   if (record.type !== DISK_TYPE) {
-    if (access === 'Write') throw new ArmError('OperationNotAllowed', 'A snapshot is never written to.')
-    if (record.backing['version'] === undefined)
-      throw new ArmError('Conflict', `The snapshot '${record.name}' is not durable yet.`)
+    if (access === 'Write') throw new ArmError('OperationNotAllowed', 'Only a disk is ever written to.')
+    if (record.backing['version'] === undefined) throw new ArmError('Conflict', `'${record.name}' is not durable yet.`)
     return 'ActiveSAS'
   }
   const state = stateUnderGrant(stateNow(record, nowMs), access)
@@ -147,12 +146,14 @@ async function closeStreams(call: ArmCall, record: ResourceRecord): Promise<void
   })
 }
 
-function routesOf(type: string): readonly ArmRoute[] {
-  const path = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${type}/{name}`
+/** @param path of one resource of the type */
+export function accessRoutesAt(path: string, type: string): readonly ArmRoute[] {
   return [
     { method: 'POST', path: `${path}/beginGetAccess`, action: `${type}/beginGetAccess/action`, handle: begin },
     { method: 'POST', path: `${path}/endGetAccess`, action: `${type}/endGetAccess/action`, handle: end },
   ]
 }
 
-export const accessRoutes: readonly ArmRoute[] = [...routesOf(DISK_TYPE), ...routesOf(SNAPSHOT_TYPE)]
+export const accessRoutes: readonly ArmRoute[] = [DISK_TYPE, SNAPSHOT_TYPE].flatMap((type) =>
+  accessRoutesAt(`/subscriptions/{subscription}/resourceGroups/{group}/providers/${type}/{name}`, type),
+)

@@ -58,6 +58,11 @@ export function hostOfDisks(disks: readonly DiskSource[]): Readonly<{ host?: str
 
 type Source = CreateSnapshotsInput['sources'][number]
 
+function placeOf({ uniqueId, backing }: DiskSource) {
+  const { file, base } = backing
+  return { diskId: uniqueId, path: file, ...(base !== undefined && { base: base.file }) }
+}
+
 /** How the disks are read: through the QEMU that has them, if it runs, else their images. One source a machine. */
 export async function sourcesOf({ clock }: ArmHost, disks: readonly DiskSource[]): Promise<Source[]> {
   const sources: Source[] = []
@@ -66,14 +71,15 @@ export async function sourcesOf({ clock }: ArmHost, disks: readonly DiskSource[]
     const runs = qmp !== undefined && (await askPower(clock, qmp)) !== 'stopped'
     const [first] = own
     if (!runs || first?.backing.machine === undefined) {
-      for (const { uniqueId, backing, record } of own)
-        sources.push({ kind: 'image', name: record.name, diskId: uniqueId, path: backing.file, format: backing.format })
+      for (const disk of own) {
+        const { record, backing } = disk
+        sources.push({ kind: 'image', name: record.name, format: backing.format, ...placeOf(disk) })
+      }
       continue
     }
     const { name, agent } = first.backing.machine
     const sockets = { qmpSocketPath: qmp, ...(agent !== undefined && { agentSocketPath: agent }) }
-    const paths = own.map(({ uniqueId, backing }) => ({ diskId: uniqueId, path: backing.file }))
-    sources.push({ kind: 'machine', name, sockets, disks: paths })
+    sources.push({ kind: 'machine', name, sockets, disks: own.map(placeOf) })
   }
   return sources
 }

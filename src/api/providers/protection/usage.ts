@@ -11,7 +11,10 @@
 import { GIB, isoTime } from '#base'
 import { findRegion, listResources, type ResourceRecord } from '#catalog'
 import { groupId, normalizeLocation, pageOf } from '#contract'
+import type { ImageBacking } from '#domain'
 import {
+  DISK_RESTORE_POINT_TYPE,
+  IMAGE_TYPE,
   MEASURE_USAGE_JOB,
   type MeasuredShare,
   type MeasuredUsage,
@@ -26,7 +29,7 @@ import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes } from '../../arm/operations.ts'
 
 const NAMESPACE = 'Holdfast.Protection'
-const TYPES = [SNAPSHOT_TYPE, 'Microsoft.Compute/disks']
+const TYPES = [SNAPSHOT_TYPE, 'Microsoft.Compute/disks', IMAGE_TYPE, DISK_RESTORE_POINT_TYPE]
 const SHARES_MAX = 1000
 
 type Measured = Readonly<{ usage: ResourceUsage; measuredMs: number }>
@@ -44,6 +47,8 @@ async function measuredIn({ jobs }: ArmHost, region: string): Promise<Map<string
 
 function view(record: ResourceRecord, measured: Measured | undefined): Readonly<Record<string, unknown>> {
   const { diskSizeBytes } = propertiesOf(record)
+  const { disks } = record.backing as ImageBacking
+  const sizeBytes = disks?.reduce((sum, disk) => sum + disk.sizeBytes, 0) ?? diskSizeBytes
   const known = record.backing['usedBytes']
   const usedBytes = measured?.usage.usedBytes ?? (typeof known === 'number' ? known : undefined)
   return {
@@ -53,7 +58,7 @@ function view(record: ResourceRecord, measured: Measured | undefined): Readonly<
     location: record.location,
     tags: record.tags,
     properties: {
-      sizeBytes: diskSizeBytes,
+      sizeBytes,
       ...(usedBytes !== undefined && { usedBytes, billedGiB: Math.ceil(usedBytes / GIB) }),
       ...(measured !== undefined && {
         ownBytes: measured.usage.ownBytes,

@@ -1,7 +1,8 @@
-/** Lists over all types: `resources` of the subscription and of a group. */
+/** Lists over all types: `resources` of the subscription and of a group. What belongs to another resource is not listed. */
 import { listResources, type ResourceRecord } from '#catalog'
 import { checkFilterFields, equalTo, type FilterTerm, groupId, pageOf, parseFilter } from '#contract'
 import { isoTime } from '#base'
+import { PLATFORM_IMAGE_TYPE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
 import { GROUP_TYPE } from './groups.ts'
 
@@ -59,6 +60,8 @@ async function list(call: ArmCall): Promise<ArmReply> {
   const records = (await listResources(catalog, { subscription: subscriptionId, ...within })).filter(
     (record) =>
       record.type !== GROUP_TYPE &&
+      record.type !== PLATFORM_IMAGE_TYPE &&
+      record.parentKey === undefined &&
       record.location !== undefined &&
       call.may(`${record.type}/read`, record.id) &&
       fits(record, terms),

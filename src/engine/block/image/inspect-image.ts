@@ -9,7 +9,7 @@ import { fileShape } from '../device-size.ts'
 import { BlockError } from '../errors.ts'
 import { backingRefused, checkVirtualSize, invalidImage } from './image-errors.ts'
 import { formatOf, type ImageFormat, IMAGE_FORMATS, readImageEnds } from './image-format.ts'
-import { readQcow2Header } from './qcow2-header.ts'
+import { type Qcow2Header, readQcow2Header } from './qcow2-header.ts'
 import { jsonName, type OpenableImage, runQemuImg } from './qemu-img.ts'
 import { resolveReference } from './reference-policy.ts'
 import { readVhdFooter } from './vhd-footer.ts'
@@ -62,6 +62,15 @@ export async function inspectImage(
   return await inspectAt(path, format, options, 0)
 }
 
+/**
+ * What a qcow2 image's own header says, without asking QEMU: for images that Holdfast wrote. The backing file's name is not
+ * judged. @throws BlockError image_not_found, image_format_mismatch (no qcow2), image_invalid
+ */
+export async function readQcow2(path: string): Promise<Qcow2Header> {
+  const { head, sizeBytes } = await readImageEnds(path)
+  return readQcow2Header(path, head, sizeBytes)
+}
+
 async function inspectAt(
   path: string,
   format: ImageFormat,
@@ -99,7 +108,7 @@ async function readOwn(path: string, format: ImageFormat, options: InspectOption
       facts: { path, format, claims },
     })
   }
-  if (format === 'qcow2') return await readQcow2(path, ends.head, ends.sizeBytes, options, depth)
+  if (format === 'qcow2') return await judgeQcow2(path, ends.head, ends.sizeBytes, options, depth)
   if (format === 'vhdx') return await readVhdxHeader(path)
   if (format === 'vmdk') return await readVmdk(path, ends.head, options)
   const footer = readVhdFooter(path, ends.tail)
@@ -109,7 +118,7 @@ async function readOwn(path: string, format: ImageFormat, options: InspectOption
   return { virtualSizeBytes: footer.virtualSizeBytes, isFlat: footer.kind === 'fixed' }
 }
 
-async function readQcow2(
+async function judgeQcow2(
   path: string,
   head: Buffer,
   fileBytes: number,

@@ -27,7 +27,9 @@ export async function resolveReference(
     throw backingRefused(imagePath, name, missing ? 'there is no such file' : 'it cannot be reached')
   }
   for (const folder of allowBackingIn) {
-    const inside = relative(await realpath(folder), found)
+    const root = await realpath(folder).catch(() => undefined) // A folder that is not there holds nothing.
+    if (root === undefined) continue
+    const inside = relative(root, found)
     if (inside !== '' && !isAbsolute(inside) && inside !== '..' && !inside.startsWith(join('..', '/'))) return found
   }
   throw backingRefused(imagePath, name, 'it lies outside the folders that are allowed')

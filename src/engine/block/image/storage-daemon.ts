@@ -1,5 +1,5 @@
 /**
- * Serves one image over NBD with qemu-storage-daemon (or qemu-nbd), for images that cannot be read or written in place. The daemon holds
+ * Serves one image over NBD with qemu-storage-daemon (a VHD with qemu-nbd), for images that cannot be read or written in place. The daemon holds
  * QEMU's image locks, so a machine cannot start on the image meanwhile.
  *
  * Its socket lies in a private folder. It ends with close(), and by itself (SIGTERM) when the thread that started it dies.
@@ -14,7 +14,7 @@ import { type Clock, GIB, messageOf } from '#base'
 import { systemClock } from '#runtime'
 import { BlockError } from '../errors.ts'
 import { type NbdClient, openNbd } from '../nbd/client.ts'
-import { blockdevOf, jsonName, type OpenableImage, qemuImgError } from './qemu-img.ts'
+import { blockdevOf, type OpenableImage, qemuImgError } from './qemu-img.ts'
 
 const EXPORT_NAME = 'disk'
 const CONNECTIONS_MAX = 32
@@ -75,8 +75,8 @@ class Daemon {
   constructor(image: OpenableImage, socketPath: string, writable: boolean) {
     this.#image = image
     this.#socketPath = socketPath
-    const command = image.format === 'vpc' ? nbdCommand(image, socketPath) : daemonCommand(image, socketPath, writable)
-    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM', ...command]
+    const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM']
+    args.push(...(image.format === 'vpc' ? vhdServer(image, socketPath) : imageServer(image, socketPath, writable)))
     this.#child = spawn('prlimit', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
     this.#child.stderr.on('data', (data: Buffer) => {
       if (this.#stderr.length < STDERR_CHARS_MAX) this.#stderr += data.toString('utf8')
@@ -133,23 +133,24 @@ class Daemon {
   }
 }
 
-function daemonCommand(image: OpenableImage, socketPath: string, writable: boolean): string[] {
-  const node = {
-    ...alone(blockdevOf(image)),
-    'node-name': 'disk0',
-    'read-only': !writable,
-    discard: 'unmap',
-  }
+function imageServer(image: OpenableImage, socketPath: string, writable: boolean): string[] {
+  const node = { ...alone(blockdevOf(image)), 'node-name': 'disk0', 'read-only': !writable, discard: 'unmap' }
   const nbdExport = { type: 'nbd', id: 'e0', 'node-name': 'disk0', name: EXPORT_NAME, writable }
   const listen = { addr: { type: 'unix', path: socketPath }, 'max-connections': CONNECTIONS_MAX }
-  const exported = ['--nbd-server', optionText(listen), '--export', JSON.stringify(nbdExport)]
-  return ['qemu-storage-daemon', '--blockdev', JSON.stringify(node), ...exported]
+  const blockdev = ['--blockdev', JSON.stringify(node), '--nbd-server', optionText(listen)]
+  return ['qemu-storage-daemon', ...blockdev, '--export', JSON.stringify(nbdExport)]
 }
 
-/** VHD is read only, and by qemu-nbd: the daemon cannot be told how to count the disk's size (`force_size_calc`). */
-function nbdCommand(image: OpenableImage, socketPath: string): string[] {
-  const exported = [`--export-name=${EXPORT_NAME}`, `--shared=${CONNECTIONS_MAX}`, `--socket=${socketPath}`]
-  return ['qemu-nbd', '--read-only', '--persistent', ...exported, jsonName(image)]
+/**
+ * A VHD that is not flat is only read, and by qemu-nbd: which size it has depends on an option that the storage daemon does
+ * not take (`force_size_calc`). Without it QEMU believes the geometry of VHDs that Virtual PC and VirtualBox made, which may
+ * be less than they hold.
+ */
+function vhdServer(image: OpenableImage, socketPath: string): string[] {
+  const quoted = (text: string): string => text.replaceAll(',', ',,')
+  const options = `driver=vpc,force_size_calc=current_size,file.driver=file,file.filename=${quoted(image.path)}`
+  const shared = ['--read-only', '--persistent', `--shared=${CONNECTIONS_MAX}`, `--socket=${socketPath}`]
+  return ['qemu-nbd', ...shared, `--export-name=${EXPORT_NAME}`, '--image-opts', options]
 }
 
 /**

@@ -169,6 +169,20 @@ export class NbdClient implements BlockDevice {
   }
 
   /**
+   * The ranges of [offset, offset + length) of which the server says neither that they hold data nor that they read as zeros:
+   * QEMU's word for what an image itself does not hold. (`extents` calls them data, for they must be read.)
+   */
+  async unheld(offset: number, length: number, signal?: AbortSignal): Promise<ByteRange[]> {
+    assertInside(this, offset, length)
+    if (!this.#info.contexts.has(BASE_ALLOCATION)) return []
+    const found: ByteRange[] = []
+    await this.#walk({ context: BASE_ALLOCATION, offset, length, signal }, (range, flags) => {
+      if (flags === STATE_HOLE) found.push({ ...range })
+    })
+    return found
+  }
+
+  /**
    * The ranges of [offset, offset + length) that are dirty in `context` (`qemu:dirty-bitmap:NAME`), ascending, joined.
    * @throws BlockError nbd_refused when the server did not grant the context at open.
    */

@@ -96,9 +96,11 @@ export async function isGuestFrozen(agent: AgentClient): Promise<boolean> {
   return (await agent.command('guest-fsfreeze-status')) === 'frozen'
 }
 
-/** Runs a program in the guest and waits for its end. @throws `timed_out`; the program goes on in the guest then. */
-export async function guestExec(agent: AgentClient, clock: Clock, request: GuestExecRequest): Promise<GuestExecResult> {
-  const endMs = clock.monotonicMs() + request.timeoutMs
+/** Begins a program in the guest; its process id there. It goes on whatever becomes of this conversation. */
+export async function beginGuestExec(
+  agent: AgentClient,
+  request: Omit<GuestExecRequest, 'timeoutMs'>,
+): Promise<number> {
   const started = await agent.command('guest-exec', {
     path: request.path,
     arg: request.args ?? [],
@@ -106,10 +108,22 @@ export async function guestExec(agent: AgentClient, clock: Clock, request: Guest
     ...(request.env === undefined ? {} : { env: request.env }),
     ...(request.input === undefined ? {} : { 'input-data': Buffer.from(request.input).toString('base64') }),
   })
-  const pid = countOf(isObject(started) ? started['pid'] : undefined, 'guest-exec')
+  return countOf(isObject(started) ? started['pid'] : undefined, 'guest-exec')
+}
+
+/** How a program ended that was begun; undefined while it runs. The agent forgets it once it has told its end. */
+export async function pollGuestExec(agent: AgentClient, pid: number): Promise<GuestExecResult | undefined> {
+  const status = await agent.command('guest-exec-status', { pid })
+  return isObject(status) && status['exited'] === true ? execResult(status) : undefined
+}
+
+/** Runs a program in the guest and waits for its end. @throws `timed_out`; the program goes on in the guest then. */
+export async function guestExec(agent: AgentClient, clock: Clock, request: GuestExecRequest): Promise<GuestExecResult> {
+  const endMs = clock.monotonicMs() + request.timeoutMs
+  const pid = await beginGuestExec(agent, request)
   for (let pollMs = EXEC_POLL_MS; ; pollMs = Math.min(pollMs * 2, EXEC_POLL_MS_MAX)) {
-    const status = await agent.command('guest-exec-status', { pid })
-    if (isObject(status) && status['exited'] === true) return execResult(status)
+    const ended = await pollGuestExec(agent, pid)
+    if (ended !== undefined) return ended
     if (clock.monotonicMs() >= endMs) {
       const facts = { path: request.path, pid, timeoutMs: request.timeoutMs }
       throw new BaseError('timed_out', `${request.path} did not end in the guest in time.`, { facts, retry: 'later' })

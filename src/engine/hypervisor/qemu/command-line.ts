@@ -161,6 +161,15 @@ function diskOptions(machine: MachineDescription): string[] {
     .flatMap((disk) => ['-blockdev', json(diskBlockdev(disk)), '-device', json(diskDevice(disk, machine))])
 }
 
+/** On the bus of the data disks, where no LUN of theirs is: whoever reads those reads it too, and it moves no other device. */
+function seedOptions(machine: MachineDescription, paths: MachinePaths): string[] {
+  if (machine.seed !== true) return []
+  const file = { driver: 'file', 'node-name': 'seed0-file', filename: paths.seed, 'read-only': true }
+  const node = { driver: 'raw', 'node-name': 'seed0', 'read-only': true, file }
+  const device = { driver: 'scsi-hd', id: 'seed-disk0', drive: 'seed0', serial: 'SEED', bus: 'scsi0.0', 'scsi-id': 1 }
+  return ['-blockdev', json(node), '-device', json({ ...device, channel: 0, lun: 0 })]
+}
+
 /**
  * The arguments for qemu-system-x86_64 (7.2 or newer: JSON for -netdev). `machine` has passed `requireValidMachine`.
  * The first serial port is standard output, which the supervisor writes to a bounded log (supervisor.ts).
@@ -186,6 +195,7 @@ export function buildCommandLine(
     machine.agent ? agentOptions(paths.agentSocket) : [],
     networkOptions(machine, paths.links),
     diskOptions(machine),
+    seedOptions(machine, paths),
     monitor('control', paths.controlSocket),
     monitor('instant', paths.instantSocket),
     monitor('rescue', paths.rescueSocket),

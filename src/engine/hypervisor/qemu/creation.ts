@@ -2,9 +2,9 @@
  * Makes the files of a new machine, and of a new disk. The description is written last: a crash before it leaves images of
  * no machine in the folder, whose names (disk ids) nothing else will take.
  */
-import { chmod, copyFile, mkdir, rm } from 'node:fs/promises'
+import { chmod, copyFile, mkdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
-import { type Random, randomUuid } from '#base'
+import { errnoOf, type Random, randomUuid } from '#base'
 import { makeFolderDurable } from '#runtime'
 import type { NewDisk, NewMachine } from '../driver.ts'
 import { HypervisorError } from '../errors.ts'
@@ -12,6 +12,7 @@ import type { MachineDescription, MachineDisk } from '../machine.ts'
 import { findFirmware } from './firmware.ts'
 import { type PreparedImage, prepareImage, syncFile } from './image.ts'
 import type { MachineFolder } from './machine-folder.ts'
+import { writeSeed } from '../seed/seed-image.ts'
 import type { MachinePaths } from './machine-paths.ts'
 import { requireValidMachine } from './validate.ts'
 
@@ -69,28 +70,63 @@ async function prepareVars(machine: MachineDescription, from: string | undefined
   await syncFile(paths.uefiVars)
 }
 
-/** Validates first, makes then, describes last. @throws with nothing left behind. */
-export async function createMachine(folder: MachineFolder, request: NewMachine, random: Random): Promise<void> {
-  const { paths } = folder
-  const { disks, uefiVarsFrom, uuid, ...rest } = request
-  const full = disks.map((disk) => identified(disk, random))
+function described(request: NewMachine, full: readonly Required<NewDisk>[], paths: MachinePaths, random: Random) {
+  const { disks: _disks, uefiVarsFrom: _from, seed, uuid, ...rest } = request
   const machine: MachineDescription = {
     schema: 1,
     ...rest,
     uuid: uuid ?? randomUuid(random),
     disks: full.map((disk) => plannedDisk(disk, paths)),
+    ...(seed !== undefined && { seed: true }),
   }
   requireValidMachine(machine)
+  return machine
+}
+
+/** Validates first, makes then, describes last. @throws with nothing left behind. */
+export async function createMachine(folder: MachineFolder, request: NewMachine, random: Random): Promise<void> {
+  const { paths } = folder
+  const full = request.disks.map((disk) => identified(disk, random))
+  const machine = described(request, full, paths, random)
   await makeFolderDurable(paths.disks)
   const made: PreparedImage[] = []
   try {
     for (const disk of full) made.push(await prepareImage(disk.source, defaultPath(disk, paths)))
-    await prepareVars(machine, uefiVarsFrom, paths)
+    await prepareVars(machine, request.uefiVarsFrom, paths)
+    if (request.seed !== undefined) await writeSeed(paths.seed, request.seed)
     await folder.writeDescription(machine)
   } catch (error) {
     await removeMade(made)
-    await rm(paths.uefiVars, { force: true })
+    for (const path of [paths.uefiVars, paths.seed]) await rm(path, { force: true })
     await folder.removeEmptyFolders()
     throw error
   }
+}
+
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path)
+    return true
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return false
+    throw error
+  }
+}
+
+/** As `createMachine`, over one that is there and does not run; only images that exist. Done again it changes nothing. */
+export async function describeAnew(folder: MachineFolder, request: NewMachine, random: Random): Promise<void> {
+  const { paths } = folder
+  const before = await folder.readDescription()
+  if (before.uuid !== request.uuid)
+    throw new HypervisorError('machine_exists', `There is another machine ${request.name} already.`)
+  const full = request.disks.map((disk) => identified(disk, random))
+  const machine = described(request, full, paths, random)
+  for (const { source } of full) {
+    if (source.from !== 'image')
+      throw new HypervisorError('machine_invalid', 'A machine is described anew with images that exist.')
+    await prepareImage(source, () => source.path)
+  }
+  if (!(await isThere(paths.uefiVars))) await prepareVars(machine, request.uefiVarsFrom, paths)
+  if (request.seed !== undefined) await writeSeed(paths.seed, request.seed)
+  await folder.writeDescription({ ...machine, ...(before.seed === true && { seed: true }) })
 }

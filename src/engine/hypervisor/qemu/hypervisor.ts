@@ -28,7 +28,7 @@ import type { MachineDescription, MachineDisk } from '../machine.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import type { QmpClient } from '../qmp/client.ts'
 import { type AcceleratorChoice, chooseAccelerator } from './accelerator.ts'
-import { createMachine, planDisk } from './creation.ts'
+import { createMachine, describeAnew, planDisk } from './creation.ts'
 import { diskNodeName } from './device-address.ts'
 import { plugDisk, requireHotPluggable, unplugDisk } from './hot-plug.ts'
 import { growImage, inspectImage, requireDiskSize } from './image.ts'
@@ -91,12 +91,12 @@ export class QemuHypervisor implements Hypervisor {
     return chooseAccelerator(this.#program, this.#options.roots.runtimeFolder, this.#clock)
   }
 
-  async discover(): Promise<Discovery> {
+  async discover({ monitors = true }: Readonly<{ monitors?: boolean }> = {}): Promise<Discovery> {
     const machines: MachineStatus[] = []
     const unreadable: { name: string; error: HypervisorError }[] = []
     const look = async (name: string): Promise<void> => {
       try {
-        machines.push(await this.describe(name))
+        machines.push(await this.#describe(name, monitors))
       } catch (error) {
         if (!(error instanceof HypervisorError)) throw error
         if (error.code !== 'machine_not_found') unreadable.push({ name, error }) // or deleted since it was listed
@@ -108,11 +108,15 @@ export class QemuHypervisor implements Hypervisor {
     return { machines: machines.toSorted((a, b) => (a.machine.name < b.machine.name ? -1 : 1)), unreadable }
   }
 
-  async describe(name: string): Promise<MachineStatus> {
+  describe(name: string): Promise<MachineStatus> {
+    return this.#describe(name, true)
+  }
+
+  async #describe(name: string, asksMonitor: boolean): Promise<MachineStatus> {
     const folder = this.#folder(name)
     const machine = await folder.readDescription()
     const { record, verdict } = await folder.judge()
-    if (verdict.power !== 'running') return statusOf(machine, folder.paths, record, verdict)
+    if (verdict.power !== 'running' || !asksMonitor) return statusOf(machine, folder.paths, record, verdict)
     return statusOf(machine, folder.paths, record, verdict, await this.#runState(folder, machine))
   }
 
@@ -122,6 +126,15 @@ export class QemuHypervisor implements Hypervisor {
       if (await folder.exists())
         throw new HypervisorError('machine_exists', `There is a machine ${request.name} already.`)
       await createMachine(folder, request, this.#options.random)
+    })
+    return this.describe(request.name)
+  }
+
+  async define(request: NewMachine & Readonly<{ uuid: string }>): Promise<MachineStatus> {
+    const folder = this.#folder(request.name)
+    await this.#locked(folder, async () => {
+      if (!(await folder.exists())) return createMachine(folder, request, this.#options.random)
+      if ((await folder.adopt()).power !== 'running') await describeAnew(folder, request, this.#options.random)
     })
     return this.describe(request.name)
   }

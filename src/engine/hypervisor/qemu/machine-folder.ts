@@ -201,7 +201,7 @@ export class MachineFolder {
   /** Removes the machine's own files, never a disk; its folders go when nothing else is in them. */
   async removeRest(): Promise<void> {
     const { paths } = this
-    const own = [paths.run, paths.exit, paths.uefiVars, paths.serialLog, paths.qemuLog]
+    const own = [paths.run, paths.exit, paths.uefiVars, paths.seed, paths.serialLog, paths.qemuLog]
     for (const path of own.flatMap((one) => [one, `${one}.old`])) await rm(path, { force: true })
     await rm(paths.runtime, { recursive: true, force: true })
     await this.removeEmptyFolders()

@@ -2,7 +2,7 @@
  * Where the files of a machine are. Two roots are passed in: one that keeps (descriptions, disks, logs) and one that a
  * restart of the host may empty (sockets), which must be short: a socket's path has at most 107 bytes (sun_path, unix(7)).
  *
- *   <machinesFolder>/<name>/   machine.json  run.json  exit  uefi-vars.fd  serial.log  serial.log.old  qemu.log  disks/
+ *   <machinesFolder>/<name>/   machine.json  run.json  exit  uefi-vars.fd  seed.iso  serial.log  serial.log.old  qemu.log  disks/
  *   <runtimeFolder>/<id>/      control  instant  rescue  agent  pid  shot  trace.log
  *
  * `id` is made of the machine's folder, so that two installations may share one runtime folder. Pure.
@@ -20,6 +20,7 @@ export type MachinePaths = Readonly<{
   run: string
   exit: string
   uefiVars: string
+  seed: string
   serialLog: string
   qemuLog: string
   disks: string
@@ -65,6 +66,7 @@ export function machinePaths(roots: QemuRoots, name: string): MachinePaths {
     run: join(folder, 'run.json'),
     exit: join(folder, 'exit'),
     uefiVars: join(folder, 'uefi-vars.fd'),
+    seed: join(folder, 'seed.iso'),
     serialLog: join(folder, 'serial.log'),
     qemuLog: join(folder, 'qemu.log'),
     disks: join(folder, 'disks'),

@@ -56,6 +56,10 @@ export async function giveImageTo(pid: number, path: string): Promise<void> {
 
 /** Hands over what QEMU must write: its runtime folder, the links, the images and the variables. */
 export async function giveTo(user: ProcessUser, machine: MachineDescription, paths: MachinePaths): Promise<void> {
-  const files = [...machine.disks.map((disk) => disk.path), ...(machine.firmware === 'uefi' ? [paths.uefiVars] : [])]
+  const files = [
+    ...machine.disks.map((disk) => disk.path),
+    ...(machine.firmware === 'uefi' ? [paths.uefiVars] : []),
+    ...(machine.seed === true ? [paths.seed] : []),
+  ]
   for (const path of [paths.runtime, paths.links, ...files]) await chown(path, user.uid, user.gid)
 }

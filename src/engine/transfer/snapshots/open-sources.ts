@@ -24,7 +24,8 @@ import {
 import type { MachineMonitor } from '../running-machine.ts'
 import { joinInstants } from './joined-instant.ts'
 
-type DiskAt = Readonly<{ diskId: string; path: string }>
+/** `base`: the read-only image that it is an overlay on. */
+type DiskAt = Readonly<{ diskId: string; path: string; base?: string }>
 
 export type MachineToTake = Readonly<{
   kind: 'machine'

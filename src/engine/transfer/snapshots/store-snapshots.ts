@@ -27,6 +27,8 @@ export type DiskToKeep = Readonly<{
   history: string
   /** Read what changed since then, by the image's bitmap. */
   incremental: boolean
+  /** The read-only qcow2 image that the disk is an overlay on. */
+  base?: string
 }>
 
 /** First hex digits of the tracker's name; the rest is the repository's. */
@@ -95,7 +97,14 @@ async function storeOne(
     takenAtMs,
     consistency,
     notes: [options.madeBy, ...instant.notes, ...notes, ...(weakerPromise === undefined ? [] : [weakerPromise])],
-    disks: [{ ...read, lun: 0, ...(!kept.incremental && { changes: whole }) }],
+    disks: [
+      {
+        ...read,
+        lun: 0,
+        ...(kept.base !== undefined && { base: kept.base }),
+        ...(!kept.incremental && { changes: whole }),
+      },
+    ],
     ...(parentPoint !== undefined && { parentPoint }),
   }
   return backUp(repository, input, { ...options, beforeCommit: () => instant.check() })

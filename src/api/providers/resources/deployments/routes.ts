@@ -2,7 +2,7 @@
  * `Microsoft.Resources/deployments` in resource groups, as `az deployment group`, `az vm create` and the SDKs use it. Mode
  * Incremental; `whatIf`, links, Complete and other scopes are refused by name.
  *
- * Secure parameters stand in the sealed order only (src/api/identity/sealed-orders.ts), for as long as the deployment runs.
+ * Secure parameters stand in the sealed order only (src/jobs/sealed-orders.ts), for as long as the deployment runs.
  */
 import { must, randomUuid } from '#base'
 import { deleteResource, findOperation, findResource, newestOperationOf, type ResourceRecord } from '#catalog'

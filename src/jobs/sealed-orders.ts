@@ -1,9 +1,9 @@
 /**
- * What must be kept over a crash and may not be readable: orders of deployments with their secure parameters, one sealed file
- * each, with a key of its own.
+ * What must be kept over a crash and may not be readable: orders of deployments with their secure parameters, what a machine's
+ * first boot is to find; one sealed file each, with a key of its own. `kind` is `orders`, or what the caller says.
  *
- *   HOME/orders/{name}              12 bytes nonce, AES-256-GCM of the text, 16 bytes tag; the name is authenticated with it
- *   HOME/keys/orders/{name}         32 random bytes
+ *   HOME/{kind}/{name}              12 bytes nonce, AES-256-GCM of the text, 16 bytes tag; the name is authenticated with it
+ *   HOME/keys/{kind}/{name}         32 random bytes
  *
  * Order of writes: key, then order; both are durable when `put` resolves. Removed: key first, and with it the content is gone,
  * whatever the file system keeps of the order. A crash leaves at most a file without its fellow: `list` names it, so that it is
@@ -44,10 +44,10 @@ export class SealedOrders {
   readonly #keys: string
   readonly #random: Random
 
-  /** @param folder of the home */
-  constructor(folder: string, random: Random) {
-    this.#orders = join(folder, 'orders')
-    this.#keys = join(folder, 'keys', 'orders')
+  /** @param folder of the home @param kind names the folder of its files; each kind is swept by its owner alone */
+  constructor(folder: string, random: Random, kind = 'orders') {
+    this.#orders = join(folder, kind)
+    this.#keys = join(folder, 'keys', kind)
     this.#random = random
   }
 
