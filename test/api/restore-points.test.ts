@@ -6,7 +6,7 @@ import { KIB, SECTOR_BYTES } from '#base'
 import type { DiskBacking } from '#domain'
 import { BlankMachine } from '../hypervisor/blank-machine.ts'
 import { type Answer, followed, VERSION } from './api-world.ts'
-import { assertSameBytes, type Done, imageBytes, outputOf } from './disk-world.ts'
+import { assertSameBytes, imageBytes, outputOf } from './disk-world.ts'
 import { type Failure, type Operation, SnapshotWorld } from './snapshot-world.ts'
 
 type Reference = { id: string }
