@@ -6,7 +6,7 @@ import { KIB, SECTOR_BYTES } from '#base'
 import type { DiskBacking } from '#domain'
 import { BlankMachine } from '../hypervisor/blank-machine.ts'
 import { type Answer, followed, VERSION } from './api-world.ts'
-import { assertSameBytes, type Done, imageBytes, outputOf } from './disk-world.ts'
+import { assertSameBytes, imageBytes, outputOf } from './disk-world.ts'
 import { type Failure, type Operation, SnapshotWorld } from './snapshot-world.ts'
 
 type Reference = { id: string }
@@ -239,7 +239,7 @@ test('Restore points', async (t) => {
       const begun = await ask('POST', `${id}/beginGetAccess?${VERSION}`, wanted)
       assert.equal(begun.status, 202, begun.text)
       const done = (await followed<Operation>(ask, begun)).body
-      const { accessSAS } = outputOf(done as Done)
+      const { accessSAS } = outputOf(done)
       const read = await own.world.raw({ method: 'GET', path: accessSAS })
       const expected = firstBytes[0] ?? Buffer.alloc(0)
       assertSameBytes(read.bytes.subarray(0, expected.length), expected, 'by URL')
