@@ -205,6 +205,7 @@ test('az: machines', { skip: azMissing() }, async (t) => {
           '--image',
           `${id}/images/spec1`,
           '--specialized',
+          ...LOGIN,
           ...SIZE,
           ...network,
         )
