@@ -13,7 +13,7 @@ import { Argument, Command, Option } from 'commander'
 import { checkCommand, systemClock, usualHome } from '#runtime'
 import { textTable } from '../text-table.ts'
 import { type ApiContext, follow, makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
-import type { ResourceJson } from './resource-json.ts'
+import { offeredImages } from './image-words.ts'
 import { textCell } from './words.ts'
 
 const SCRIPTS = resolve(import.meta.dirname, '../../../guest')
@@ -127,8 +127,6 @@ function buildCommand(): Command {
   )
 }
 
-type Offered = Readonly<{ alias: string; publisher: string; offer: string; sku: string }>
-
 function listCommand(): Command {
   const command = makeApiCommand({
     usage: 'list',
@@ -137,13 +135,7 @@ function listCommand(): Command {
   })
   return command.action((options: WaitOptions) =>
     runApiCommand(options, async (context) => {
-      const document = await context.client.get<ResourceJson & Readonly<{ outputs: unknown }>>('/aliases.json')
-      const { aliases } = document.outputs as {
-        aliases: { value: Readonly<Record<string, Readonly<Record<string, Omit<Offered, 'alias'>>>>> }
-      }
-      const all = Object.entries(aliases.value).flatMap(([system, words]) =>
-        Object.entries(words).map(([alias, { publisher, offer, sku }]) => ({ alias, system, publisher, offer, sku })),
-      )
+      const all = await offeredImages(context)
       const rows = all.map((one) => [one.alias, one.system, one.publisher, one.offer, one.sku].map(textCell))
       return {
         value: all,

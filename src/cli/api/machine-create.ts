@@ -13,6 +13,7 @@ import {
   withWaitOption,
 } from './api-command.ts'
 import { wholeGib } from './disk.ts'
+import { imageOfWord } from './image-words.ts'
 import { MACHINE, MACHINE_TYPE, type MachineJson } from './machine-kind.ts'
 import type { ResourceJson } from './resource-json.ts'
 import {
@@ -68,11 +69,27 @@ type ImageJson = ResourceJson &
     }>
   }>
 
+/** How the request names it, the luns that it has disks at, and whether its machines are to be told their name. */
+type ChosenImage = Readonly<{ reference: unknown; luns: readonly number[]; isNameless: boolean }>
+
 type Origin = Readonly<{
   entry: Readonly<Record<string, unknown>>
   source: ResourceJson | undefined
-  image?: ImageJson
+  image?: ChosenImage
 }>
+
+async function ofImage(context: ApiContext, image: string, options: CreateOptions): Promise<Omit<Origin, 'entry'>> {
+  const offered = await imageOfWord(context, image)
+  if (offered !== undefined) {
+    const { publisher, offer, sku } = offered
+    const reference = { publisher, offer, sku, version: 'latest' }
+    return { source: undefined, image: { reference, luns: [], isNameless: true } }
+  }
+  const source = await context.client.get<ImageJson>(await idOf(context, image, IMAGE_TYPE, options))
+  const { osDisk, dataDisks = [] } = source.properties.storageProfile ?? {}
+  const luns = dataDisks.map(({ lun }) => lun)
+  return { source, image: { reference: { id: source.id }, luns, isNameless: osDisk?.osState !== 'Specialized' } }
+}
 
 async function originOf(context: ApiContext, options: CreateOptions): Promise<Origin> {
   const { disk, snapshot, image, empty, osDiskSize } = options
@@ -87,19 +104,16 @@ async function originOf(context: ApiContext, options: CreateOptions): Promise<Or
     const source = await context.client.get<ResourceJson>(await idOf(context, snapshot, SNAPSHOT_TYPE, options))
     return { source, entry: { createOption: 'Copy', sourceResource: { id: source.id }, ...size } }
   }
-  if (image !== undefined) {
-    const source = await context.client.get<ImageJson>(await idOf(context, image, IMAGE_TYPE, options))
-    return { source, entry: { createOption: 'FromImage', ...size }, image: source }
-  }
+  if (image !== undefined)
+    return { ...(await ofImage(context, image, options)), entry: { createOption: 'FromImage', ...size } }
   return { source: undefined, entry: { createOption: 'Empty', diskSizeGB: wholeGib(empty ?? 0) } }
 }
 
 /** From the first lun up that the image has no disk at. */
-async function dataDisks(context: ApiContext, options: CreateOptions, image?: ImageJson): Promise<unknown[]> {
+async function dataDisks(context: ApiContext, options: CreateOptions, image?: ChosenImage): Promise<unknown[]> {
   const { data = [], newData = [], deleteDisks } = options
   const deleteOption = deleteDisks === true ? { deleteOption: 'Delete' } : {}
-  const luns = image?.properties.storageProfile?.dataDisks?.map(({ lun }) => lun) ?? []
-  const first = Math.max(-1, ...luns) + 1
+  const first = Math.max(-1, ...(image?.luns ?? [])) + 1
   const entries: unknown[] = []
   for (const name of data) {
     const id = await idOf(context, name, DISK_TYPE, options)
@@ -111,11 +125,11 @@ async function dataDisks(context: ApiContext, options: CreateOptions, image?: Im
 }
 
 /** A generalized image waits to be told at least its name. */
-async function osProfile(name: string, options: CreateOptions, image?: ImageJson): Promise<unknown> {
+async function osProfile(name: string, options: CreateOptions, image?: ChosenImage): Promise<unknown> {
   const { admin, sshKey = [], passwordFile, customData } = options
-  const isNameless = image !== undefined && image.properties.storageProfile?.osDisk?.osState !== 'Specialized'
   if (admin === undefined && customData === undefined) {
-    if (sshKey.length === 0 && passwordFile === undefined) return isNameless ? { computerName: name } : undefined
+    if (sshKey.length === 0 && passwordFile === undefined)
+      return image?.isNameless === true ? { computerName: name } : undefined
     throw new CliError('usage_invalid', 'A key or password needs --admin, the user that it is of.')
   }
   const keys = await Promise.all(sshKey.map(async (path) => ({ keyData: (await textOf(path)).trim() })))
@@ -149,7 +163,7 @@ async function bodyOf(context: ApiContext, name: string, options: CreateOptions)
     properties: {
       hardwareProfile: { vmSize: size },
       storageProfile: {
-        ...(image !== undefined && { imageReference: { id: image.id } }),
+        ...(image !== undefined && { imageReference: image.reference }),
         osDisk,
         dataDisks: await dataDisks(context, options, image),
       },
@@ -172,13 +186,14 @@ export function createCommand(): Command {
       'which its host has no room is made all the same, deallocated, and says why. User, key, password and custom data are for ' +
       'the first boot of a guest with cloud-init.',
     examples: [
+      'holdfast machine create front -g web --image Micro',
       'holdfast machine create web1 -g web --disk web1-os --size Standard_B2s',
       'holdfast machine create web2 -g web --snapshot monday --new-data 16G --admin ops --ssh-key ~/.ssh/id_ed25519.pub',
     ],
   })
     .option('--disk <disk>', 'its OS disk, by name or id')
     .option('--snapshot <snapshot>', 'its OS disk is made from this one')
-    .option('--image <image>', 'its disks are of this image')
+    .option('--image <image>', 'its disks are of this image: a word of "guest list", a name or an id')
     .option('--empty <size>', 'its OS disk is new and empty, such as 16G', parseSize)
     .option('--os-disk-size <size>', 'of the disk made from a snapshot, at least its size', parseSize)
     .option('--os-type <type>', "Linux or Windows (default: the disk's)")
