@@ -11,7 +11,7 @@ import { stampedBytes } from '#engine/block'
 import { DiskWorld, type Done, imageBytes, qemuImg } from './disk-world.ts'
 
 const SEED = Number(process.env['HOLDFAST_HOSTILE_SEED'] ?? 1)
-const EACH = 24
+const EACH = 12
 const SIZE = 2 * MIB
 const HEAD_BYTES = 2048
 const FOOTER_BYTES = 512
@@ -114,7 +114,7 @@ test(`damaged images of seed ${SEED}`, async (t) => {
 
   await t.test('what was refused left nothing; the worker goes on', async () => {
     console.log(`${made} became disks, ${refused} were refused`)
-    assert.ok(refused > EACH, 'the damage was damage')
+    assert.ok(refused > FORMATS.length, 'the damage was damage')
     assert.equal((await world.poolFiles()).length, made + FORMATS.length)
     assert.equal((await world.imported(content, 'raw')).done.status, 'Succeeded')
     assert.ok((await imageBytes(raw, 'raw', `${raw}.out`)).length < GIB)

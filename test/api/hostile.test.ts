@@ -15,7 +15,8 @@ import { followed, VERSION } from './api-world.ts'
 import { DiskWorld, patchyDisk } from './disk-world.ts'
 import type { Kind, Target } from './hostile/request.ts'
 import { serviceSas } from './service-sas.ts'
-import { hostileRequest, KINDS, Walker } from './hostile/walk.ts'
+import { hostileRequest, KINDS, Walker, type WalkReport } from './hostile/walk.ts'
+import { walkInThread } from './hostile/walk-thread.ts'
 
 const environment = (name: string, otherwise: number): number => Number(process.env[name] ?? otherwise)
 const SEED = environment('HOLDFAST_HOSTILE_SEED', 1)
@@ -29,10 +30,12 @@ class HostileWorld {
   readonly disks: DiskWorld
   readonly target: Target
   readonly walker: Walker
+  readonly #ca: string
 
   private constructor(disks: DiskWorld, target: Target, ca: string) {
     this.disks = disks
     this.target = target
+    this.#ca = ca
     this.walker = new Walker(disks.api.record.endpoint, ca, target)
   }
 
@@ -44,6 +47,11 @@ class HostileWorld {
       await disks[Symbol.asyncDispose]()
       throw error
     }
+  }
+
+  walk(): Promise<WalkReport> {
+    const { endpoint } = this.disks.api.record
+    return walkInThread({ endpoint, ca: this.#ca, target: this.target, seed: SEED, from: FROM, count: COUNT })
   }
 
   /** All that a request could have changed: the catalog but for the log of what was tried, and the files of the home. */
@@ -205,7 +213,7 @@ test('hostile requests', async (t) => {
   await t.test(`${COUNT} of seed ${SEED} are refused, in the right shape, and change nothing`, async () => {
     const before = await world.state()
     const startMs = systemClock.monotonicMs()
-    const { wrong, sent, kinds } = await walker.walk(KINDS, SEED, FROM, COUNT)
+    const { wrong, sent, kinds } = await world.walk()
     console.log(`${sent} requests of ${kinds.size} kinds in ${Math.round(systemClock.monotonicMs() - startMs)} ms`)
     assert.deepEqual(wrong, [], `Replay: HOLDFAST_HOSTILE_SEED=${SEED} script/node --test test/api/hostile.test.ts`)
     assert.deepEqual(await world.state(), before)

@@ -28,6 +28,122 @@ const made = (createOption: string, field: string, id: string): unknown => ({
   location: 'eastus',
   properties: { creationData: { createOption, [field]: id } },
 })
+const imageOf = (storageProfile: object): unknown => ({
+  location: 'eastus',
+  properties: { storageProfile: { ...storageProfile, dataDisks: [] } },
+})
+const osDiskOf = (source: object): unknown =>
+  imageOf({ osDisk: { osType: 'Linux', osState: 'Generalized', ...source } })
+const dataDiskOf = (source: string, more: object): unknown => ({
+  location: 'eastus',
+  properties: {
+    storageProfile: {
+      osDisk: { osType: 'Linux', osState: 'Generalized', managedDisk: { id: own(source, 'disks/own') } },
+      dataDisks: [{ lun: 0, ...more }],
+    },
+  },
+})
+/** Of the caller's own group, whichever group the other things are of. */
+const own = (source: string, path: string): string =>
+  `${source.replace(/source(x?)$/, 'target')}/providers/${COMPUTE}/${path}`
+const at = (source: string, path: string): string => `${source}/providers/${COMPUTE}/${path}`
+
+const IMAGE_CASES: readonly Case[] = (
+  [
+    ['properties.sourceVirtualMachine.id', 'a machine', (source) => ({ location: 'eastus', properties: { sourceVirtualMachine: { id: at(source, 'virtualMachines/m') } } })],
+    ['properties.storageProfile.osDisk.managedDisk.id', 'a disk', (source) => osDiskOf({ managedDisk: { id: at(source, 'disks/d') } })],
+    ['properties.storageProfile.osDisk.snapshot.id', 'a snapshot', (source) => osDiskOf({ snapshot: { id: at(source, 'snapshots/s') } })],
+    ['managedDisk.id', 'a data disk', (source) => dataDiskOf(source, { managedDisk: { id: at(source, 'disks/d') } })],
+    ['snapshot.id', 'a snapshot of a data disk', (source) => dataDiskOf(source, { snapshot: { id: at(source, 'snapshots/s') } })],
+  ] as const satisfies readonly (readonly [string, string, Case['body']])[]
+).map(([field, what, body]) => ({ field, what: `an image of ${what}`, method: 'PUT', path: `${COMPUTE}/images/new`, body })) // prettier-ignore
+
+const machineOf = (source: string, storageProfile: object, nic = 'networkInterfaces/own'): unknown => ({
+  location: 'eastus',
+  properties: {
+    hardwareProfile: { vmSize: 'Standard_B1ls' },
+    storageProfile,
+    networkProfile: {
+      networkInterfaces: [
+        {
+          id: nic.endsWith('own')
+            ? own(source, nic).replace(COMPUTE, 'Microsoft.Network')
+            : at(source, nic).replace(COMPUTE, 'Microsoft.Network'),
+        },
+      ],
+    },
+  },
+})
+const attached = (source: string): object => ({
+  osDisk: { createOption: 'Attach', osType: 'Linux', managedDisk: { id: own(source, 'disks/own') } },
+})
+const MACHINE_CASES: readonly Case[] = [
+  ...(
+    [
+      ['properties.storageProfile.imageReference.id', 'an image', (source) => machineOf(source, { imageReference: { id: at(source, 'images/i') }, osDisk: { createOption: 'FromImage' } })],
+      ['properties.storageProfile.osDisk.sourceResource.id', 'a snapshot', (source) => machineOf(source, { osDisk: { createOption: 'Copy', osType: 'Linux', sourceResource: { id: at(source, 'snapshots/s') } } })],
+      ['properties.storageProfile.osDisk.managedDisk.id', 'a disk', (source) => machineOf(source, { osDisk: { createOption: 'Attach', osType: 'Linux', managedDisk: { id: at(source, 'disks/d') } } })],
+      ['sourceResource.id', 'a snapshot as data disk', (source) => machineOf(source, { ...attached(source), dataDisks: [{ lun: 0, createOption: 'Copy', sourceResource: { id: at(source, 'snapshots/s') } }] })],
+      ['managedDisk.id', 'a data disk', (source) => machineOf(source, { ...attached(source), dataDisks: [{ lun: 0, createOption: 'Attach', managedDisk: { id: at(source, 'disks/d') } }] })],
+      ['id', 'a card', (source) => machineOf(source, attached(source), 'networkInterfaces/n')],
+    ] as const satisfies readonly (readonly [string, string, Case['body']])[]
+  ).map(([field, what, body]): Case => ({ field, what: `a machine of ${what}`, method: 'PUT', path: `${COMPUTE}/virtualMachines/new`, body })),
+  {
+    field: 'properties.creationData.imageReference.id',
+    what: 'a disk of an image',
+    method: 'PUT',
+    path: `${COMPUTE}/disks/new`,
+    body: (source) => ({ location: 'eastus', properties: { creationData: { createOption: 'FromImage', imageReference: { id: at(source, 'images/i') } } } }),
+  },
+  ...['virtualMachines/m', 'restorePointCollections/c'].map((type): Case => ({
+    field: 'properties.source.id',
+    what: `restore points of ${type}`,
+    method: 'PUT',
+    path: `${COMPUTE}/restorePointCollections/new`,
+    body: (source) => ({ location: 'eastus', properties: { source: { id: at(source, type) } } }),
+  })),
+] // prettier-ignore
+
+const netAt = (source: string, path: string): string => `${source}/providers/Microsoft.Network/${path}`
+const cardOf = (source: string, more: object): unknown => ({
+  location: 'eastus',
+  properties: {
+    ipConfigurations: [
+      { name: 'a', properties: { subnet: { id: netAt(source, 'virtualNetworks/v/subnets/s') }, ...more } },
+    ],
+  },
+})
+const NETWORK_CASES: readonly Case[] = [
+  {
+    field: 'properties.ipConfigurations',
+    what: 'a card in a subnet',
+    method: 'PUT',
+    path: 'Microsoft.Network/networkInterfaces/new',
+    body: (source) => cardOf(source, {}),
+  },
+  {
+    field: 'properties.subnets',
+    what: 'a network with a security group',
+    method: 'PUT',
+    path: 'Microsoft.Network/virtualNetworks/new',
+    body: (source) => ({
+      location: 'eastus',
+      properties: {
+        addressSpace: { addressPrefixes: ['10.9.0.0/16'] },
+        subnets: [
+          {
+            name: 's',
+            properties: {
+              addressPrefix: '10.9.1.0/24',
+              networkSecurityGroup: { id: netAt(source, 'networkSecurityGroups/g') },
+            },
+          },
+        ],
+      },
+    }),
+  },
+]
+
 /** One for each type that a body may name. */
 const CASES: readonly Case[] = [
   ...['disks/d', 'snapshots/s', 'restorePointCollections/c/restorePoints/p/diskRestorePoints/r'].flatMap((type) =>
@@ -66,6 +182,9 @@ const CASES: readonly Case[] = [
     path: `${GROUPS}/new/createSnapshots`,
     body: (source) => ({ machines: [`${source}/providers/${COMPUTE}/virtualMachines/m`] }),
   },
+  ...IMAGE_CASES,
+  ...MACHINE_CASES,
+  ...NETWORK_CASES,
 ]
 /** What of the host itself is named: no role inside the subscription is enough. */
 const OF_THE_HOST: readonly Case[] = [
@@ -99,7 +218,20 @@ const OF_THE_HOST: readonly Case[] = [
   },
 ]
 /** Named beside another field of the same rank, or checked with it. */
-const WITH_ANOTHER = ['agent', 'machine.agent', 'properties.creationData.storageAccountId']
+const WITH_ANOTHER = [
+  'agent',
+  'machine.agent',
+  'properties.creationData.storageAccountId',
+  'properties.storageProfile.osDisk.blobUri',
+  'blobUri',
+  'properties.sourceUri',
+  // A disk of the machine itself, by its LUN or id; what is attached is asked for as in a machine.
+  'diskId',
+  // A word, not an id.
+  'commandId',
+  // A point of the collection that was asked for when the copy's own was made; asked for again.
+  'properties.sourceRestorePoint.id',
+]
 
 class LinkedWorld {
   readonly api: ApiWorld
@@ -139,17 +271,19 @@ class LinkedWorld {
     const account = `${this.source}/providers/Microsoft.Storage/storageAccounts/theirs?${VERSION}`
     assert.equal((await this.owner('PUT', account, { location: 'eastus' })).status, 200)
     const properties = { diskSizeBytes: 1 << 20, diskSizeGB: 1, diskState: 'Unattached', uniqueId: 'u' }
+    const mine = { file: '/nowhere/own', format: 'qcow2' }
     const records = {
       'disks/d': { file: '/nowhere', format: 'raw' },
       'snapshots/s': { version: { region: 'eastus', point: 'p', disk: 'd' } },
       'virtualMachines/m': { adopted: true, qmp: '/nowhere' },
     }
-    for (const [path, backing] of Object.entries(records)) {
+    const all = Object.entries(records).map(([path, backing]) => [this.source, path, backing] as const)
+    for (const [group, path, backing] of [...all, [this.target, 'disks/own', mine] as const]) {
       const [type = '', name = ''] = path.split('/')
       const record = {
-        id: `${this.source}/providers/${COMPUTE}/${path}`,
+        id: `${group}/providers/${COMPUTE}/${path}`,
         subscription: this.api.record.subscriptionId,
-        group: this.source,
+        group,
         type: `${COMPUTE}/${type}`,
         name,
         location: 'eastus',
@@ -204,6 +338,9 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
   await t.test('a blob of a storage account takes the right to its keys, under either name', async () => {
     const blob = `${api.record.endpoint}/theirs/vhds/a.vhd`
     const account = `${source}/providers/Microsoft.Storage/storageAccounts/theirs`
+    const image = `${target}/providers/${COMPUTE}/images/new?${VERSION}`
+    const { status: refused, body: why } = await stranger<Failure>('PUT', image, osDiskOf({ blobUri: blob }))
+    assert.deepEqual([refused, why.error?.code], [403, 'LinkedAuthorizationFailed'])
     for (const more of [{}, { storageAccountId: account }, { storageAccountId: `${target}/x` }]) {
       const creationData = { createOption: 'Import', sourceUri: blob, ...more }
       const url = `${target}/providers/${COMPUTE}/disks/new?${VERSION}`
@@ -248,7 +385,7 @@ test('An id in a body is asked for with the roles of who asks', async (t) => {
 
   await t.test('every field of docs/api that may name something is walked here', async () => {
     const walked = new Set([...CASES, ...OF_THE_HOST].map(({ field }) => field))
-    const names = /(Id|Ids|Uri|Link|qmp|agent|path)$|^(disks|machines)$/
+    const names = /(Id|Ids|\.id|Uri|Link|qmp|agent|path)$|^(disks|machines)$/
     let found = 0
     for (const file of await readdir('docs/api'))
       for (const [, field = '', use] of (await readFile(`docs/api/${file}`, 'utf8')).matchAll(

@@ -132,11 +132,17 @@ class Call implements ArmCall {
   }
 }
 
+/** What a subscription has beside its groups, such as sizes of machines, is entered with it. */
+function entranceTo(id: string): string {
+  return /^\/subscriptions\/[^/]+(?=\/providers\/)/i.exec(id)?.[0] ?? id
+}
+
 function checkAccess(route: ArmRoute, call: ArmCall): void {
   const { grants, principal, link } = call.caller
   if (route.access === 'filter' || route.access === 'signed-in') return
-  const isWithin = link === undefined || mayEnter(link.within, call.id)
-  if (route.access === 'entered' && mayEnter(grants, call.id) && isWithin) return
+  const entrance = entranceTo(call.id)
+  const isWithin = link === undefined || mayEnter(link.within, entrance)
+  if (route.access === 'entered' && mayEnter(grants, entrance) && isWithin) return
   if (call.may(route.action, call.id)) return
   throw new ArmError(
     'AuthorizationFailed',

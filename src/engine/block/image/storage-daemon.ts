@@ -1,9 +1,10 @@
 /**
- * Serves one image over NBD with qemu-storage-daemon (a VHD with qemu-nbd), for images that cannot be read or written in place. The daemon holds
- * QEMU's image locks, so a machine cannot start on the image meanwhile.
+ * Serves one image over NBD with qemu-storage-daemon (a VHD with qemu-nbd), for images that cannot be read or written in
+ * place. The daemon holds QEMU's image locks, so a machine cannot start on the image meanwhile.
  *
  * Its socket lies in a private folder. It ends with close(), and by itself (SIGTERM) when the thread that started it dies.
- * close() of a writable one resolves only when the daemon has flushed the image and left with exit code 0.
+ * close() of a writable one resolves only when the daemon has flushed the image and left with exit code 0. How one ends that
+ * was only read from tells nothing about what was read, so it is not asked for.
  */
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
@@ -67,6 +68,7 @@ export async function serveImage(image: OpenableImage, options: StorageDaemonOpt
 class Daemon {
   readonly #image: OpenableImage
   readonly #socketPath: string
+  readonly #writable: boolean
   readonly #child: ChildProcessByStdio<null, null, Readable>
   readonly #exited: Promise<number | null>
   #hasExited = false
@@ -75,6 +77,7 @@ class Daemon {
   constructor(image: OpenableImage, socketPath: string, writable: boolean) {
     this.#image = image
     this.#socketPath = socketPath
+    this.#writable = writable
     const args = [`--as=${ADDRESS_SPACE_BYTES_MAX}`, 'setpriv', '--pdeathsig', 'TERM']
     args.push(...(image.format === 'vpc' ? vhdServer(image, socketPath) : imageServer(image, socketPath, writable)))
     this.#child = spawn('prlimit', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
@@ -111,7 +114,7 @@ class Daemon {
     }
   }
 
-  /** Asks the daemon to flush and leave. @throws BlockError block_io_error when it did not do so in order. */
+  /** Asks the daemon to flush and leave. @throws BlockError block_io_error when a writable one did not do so in order. */
   async stop(clock: Clock): Promise<void> {
     this.#child.kill('SIGTERM')
     const patience = new AbortController()
@@ -123,8 +126,15 @@ class Daemon {
     patience.abort()
     if (code === 0) return
     await this.kill()
-    const facts = { path: this.#image.path, exitCode: code, said: this.#stderr.slice(-1000) }
-    throw new BlockError('block_io_error', `The storage daemon of ${this.#image.path} did not end in order.`, { facts })
+    if (!this.#writable) return
+    const how = code === 'late' ? 'did not end' : `ended with ${code ?? this.#child.signalCode}`
+    throw new BlockError(
+      'block_io_error',
+      `The storage daemon of ${this.#image.path} ${how}: it may not have flushed.`,
+      {
+        facts: { path: this.#image.path, exitCode: code, said: this.#stderr.slice(-1000) },
+      },
+    )
   }
 
   async kill(): Promise<void> {

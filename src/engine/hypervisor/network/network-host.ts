@@ -12,7 +12,7 @@
  * Making is convergence: the kernel and the process table are looked at, and only what differs is changed. So it may be
  * begun again after any crash, and one at a time is seen to by the same lock that machines have.
  */
-import { mkdir, readdir, readFile, rm, stat } from 'node:fs/promises'
+import { readdir, readFile, rm, stat } from 'node:fs/promises'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { type Clock, errnoOf, messageOf } from '#base'
@@ -168,8 +168,13 @@ export class NetworkHost {
   }
 
   async #known(): Promise<string[]> {
-    await mkdir(this.#options.folder, { recursive: true, mode: 0o700 })
-    return (await readdir(this.#options.folder)).filter(isNetworkId)
+    try {
+      return (await readdir(this.#options.folder)).filter(isNetworkId)
+    } catch (error) {
+      // There was no network yet; looking makes no folder, for a home may be on its way out.
+      if (errnoOf(error) === 'ENOENT') return []
+      throw error
+    }
   }
 
   /** Forgets networks of which nothing is left to keep; call it now and then. */

@@ -52,10 +52,18 @@ async function startUplink(namespace: Namespace, plan: NetworkPlan, part: string
   if (tools !== undefined) await chown(folder, tools.uid, tools.gid)
   const words = [
     ...inUsers(namespace),
-    ...['slirp4netns', '--netns-type=path', '--configure', `--mtu=${MTU}`, `--cidr=${UPLINK.cidr}`],
+    'slirp4netns',
+    '--netns-type=path',
+    '--configure',
+    `--mtu=${MTU}`,
+    `--cidr=${UPLINK.cidr}`,
     ...(plan.uplink?.hostLoopback === true ? [] : ['--disable-host-loopback']),
-    ...['--enable-sandbox', '--enable-seccomp', '--api-socket=api', '--ready-fd=3'],
-    ...[`/proc/${namespace.pid}/ns/net`, UPLINK.interface],
+    '--enable-sandbox',
+    '--enable-seccomp',
+    '--api-socket=api',
+    '--ready-fd=3',
+    `/proc/${namespace.pid}/ns/net`,
+    UPLINK.interface,
   ]
   // Its socket is named relative to its folder: the path of a home may be too long for one.
   await startUntilReady({ network: plan.id, part, words, cwd: folder, logPath: join(folder, '..', 'uplink.log') })

@@ -268,7 +268,7 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   return { status: 202, headers: begun.headers, operation: begun.id }
 }
 
-const listed = { method: 'GET', action: READ, access: 'signed-in' } as const
+const listed = { method: 'GET', action: READ, access: 'entered' } as const
 
 export const platformImageRoutes: readonly ArmRoute[] = [
   { ...listed, path: PUBLISHERS, handle: level('publisher', []) },

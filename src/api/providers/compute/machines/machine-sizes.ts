@@ -118,7 +118,7 @@ export const machineSizeRoutes: readonly ArmRoute[] = [
     method: 'GET',
     path: `${SUBSCRIPTION}/locations/{location}/vmSizes`,
     action: 'Microsoft.Compute/locations/vmSizes/read',
-    access: 'signed-in',
+    access: 'entered',
     handle: listSizes,
   },
   {
@@ -131,7 +131,7 @@ export const machineSizeRoutes: readonly ArmRoute[] = [
     method: 'GET',
     path: `${SUBSCRIPTION}/skus`,
     action: 'Microsoft.Compute/skus/read',
-    access: 'signed-in',
+    access: 'entered',
     handle: listSkus,
   },
   {
