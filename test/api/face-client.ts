@@ -15,6 +15,8 @@ type Raw = Readonly<{
 
 export class FaceClient {
   readonly #home: string
+  /** Holds over restarts of the server, whose signing key is kept. */
+  #token: Promise<string> | undefined
 
   constructor(home: string) {
     this.#home = home
@@ -26,7 +28,7 @@ export class FaceClient {
 
   /** Rejects when the connection breaks. */
   async ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
-    const headers = { authorization: `Bearer ${await this.#token()}`, 'content-type': 'application/json' }
+    const headers = { authorization: `Bearer ${await this.#login()}`, 'content-type': 'application/json' }
     return this.#raw<T>({ method, path, headers, ...(body !== undefined && { body: JSON.stringify(body) }) })
   }
 
@@ -48,7 +50,17 @@ export class FaceClient {
     if (answer.status !== 201) throw new Error(`The pages were not taken: ${answer.status} ${answer.text}`)
   }
 
-  async #token(): Promise<string> {
+  async #login(): Promise<string> {
+    this.#token ??= this.#newToken()
+    try {
+      return await this.#token
+    } catch (error) {
+      this.#token = undefined
+      throw error
+    }
+  }
+
+  async #newToken(): Promise<string> {
     const record = await this.record()
     const secret = (await readFile(record.clientSecretFile, 'utf8')).trim()
     const form = new URLSearchParams({
