@@ -18,7 +18,8 @@ export default async function* summary(source: AsyncIterable<TestEvent>): AsyncG
   for await (const event of source) {
     if (event.type === 'test:diagnostic' && event.data.message.startsWith('| ')) yield `${event.data.message}\n`
     if (event.type !== 'test:pass' && event.type !== 'test:fail') continue
-    if (event.data.details.type === 'suite') continue
+    const isSkippedSuite = event.data.details.type === 'suite' && event.data.skip !== undefined
+    if (event.data.details.type === 'suite' && !isSkippedSuite) continue
     if (event.type === 'test:fail') {
       counts.failed += 1
       yield describeFailure(event.data)
