@@ -30,6 +30,8 @@ type VersionMarker = Readonly<{ KeyMarker: string; VersionIdMarker?: string }>
 
 /** About 30 MB; beyond it ids are asked for again. */
 const REMEMBERED_MAX = 200_000
+/** Others that extend the lock of one object in the same moment; a store that still refuses has another reason. */
+const RETAIN_TRIES_MAX = 8
 
 export class S3LockedBucket implements S3Bucket {
   readonly objectLock = true
@@ -99,16 +101,32 @@ export class S3LockedBucket implements S3Bucket {
     if (object !== undefined) await this.#removeVersion(object)
   }
 
+  /** Several at once: a server refuses a shorter lock than another has just set (403), or both changes (409, 5xx). */
   async retain(key: string, untilMs: number): Promise<'retained' | undefined> {
     const object = (await this.#dataVersionsOf(key)).at(-1)
     if (object === undefined) return undefined
-    const retainedMs = await this.#retainedUntilMs(object)
-    if (retainedMs !== undefined && retainedMs >= untilMs) return 'retained'
+    let retainedMs = await this.#retainedUntilMs(object)
+    for (let tries = 1; retainedMs === undefined || retainedMs < untilMs; tries += 1) {
+      const refusal = await this.#extend(object, untilMs)
+      if (refusal === undefined) return 'retained'
+      const nowMs = await this.#retainedUntilMs(object)
+      const isRace = nowMs !== retainedMs || answerOf(refusal).status !== 403
+      if (!isRace || tries >= RETAIN_TRIES_MAX) throw refusal
+      retainedMs = nowMs
+    }
+    return 'retained'
+  }
+
+  async #extend(object: Version, untilMs: number): Promise<unknown> {
     // eslint-disable-next-line no-restricted-globals -- the client wants a Date of a given instant; no clock is read
     const RetainUntilDate = new Date(Math.ceil(untilMs / 1000) * 1000) // S3 stores whole seconds
     const Retention = { Mode: 'COMPLIANCE' as const, RetainUntilDate }
-    await this.#client.send(new PutObjectRetentionCommand({ ...this.#named(object), Retention }))
-    return 'retained'
+    try {
+      await this.#client.send(new PutObjectRetentionCommand({ ...this.#named(object), Retention }))
+      return undefined
+    } catch (error) {
+      return error
+    }
   }
 
   /** The id of the new version, or undefined when the server says that the key exists. */
