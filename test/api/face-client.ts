@@ -15,8 +15,8 @@ type Raw = Readonly<{
 
 export class FaceClient {
   readonly #home: string
-  /** Holds over restarts of the server, whose signing key is kept. */
-  #token: Promise<string> | undefined
+  /** For one address: a server that was started again may listen elsewhere. */
+  #login: Readonly<{ endpoint: string; token: Promise<string> }> | undefined
 
   constructor(home: string) {
     this.#home = home
@@ -28,7 +28,7 @@ export class FaceClient {
 
   /** Rejects when the connection breaks. */
   async ask<T>(method: string, path: string, body?: unknown): Promise<Answer<T>> {
-    const headers = { authorization: `Bearer ${await this.#login()}`, 'content-type': 'application/json' }
+    const headers = { authorization: `Bearer ${await this.#token()}`, 'content-type': 'application/json' }
     return this.#raw<T>({ method, path, headers, ...(body !== undefined && { body: JSON.stringify(body) }) })
   }
 
@@ -50,12 +50,14 @@ export class FaceClient {
     if (answer.status !== 201) throw new Error(`The pages were not taken: ${answer.status} ${answer.text}`)
   }
 
-  async #login(): Promise<string> {
-    this.#token ??= this.#newToken()
+  async #token(): Promise<string> {
+    const { endpoint } = await this.record()
+    if (this.#login?.endpoint !== endpoint) this.#login = { endpoint, token: this.#newToken() }
+    const login = this.#login
     try {
-      return await this.#token
+      return await login.token
     } catch (error) {
-      this.#token = undefined
+      if (this.#login === login) this.#login = undefined
       throw error
     }
   }

@@ -238,8 +238,8 @@ test('kill -9 of the server after the 202 of every long-running operation', asyn
     const asked = new Set(world.begun.map(({ order }) => `${order.method} ${order.path.split('/').at(-1)}`))
     // Whatever ends in an action and is not here must be known to answer at once, or have a test of its own.
     const elsewhere = ['adopt', 'createSnapshots', 'validate', 'whatIf', 'cancel', 'exportTemplate', 'calculateTemplateHash', 'register', 'unregister', 'listKeys', 'regenerateKey', 'ListAccountSas', 'ListServiceSas', 'checkNameAvailability', 'providerOperations'] // prettier-ignore
-    // Of machines, in machines-kill.test.ts and machine-changes.test.ts; some answer at once.
-    elsewhere.push('start', 'powerOff', 'deallocate', 'restart', 'attachDetachDataDisks', 'generalize', 'runCommand', 'retrieveBootDiagnosticsData') // prettier-ignore
+    // Reads over a link: link-copy.test.ts. Of machines: machines-kill.test.ts, machine-changes.test.ts; some answer at once.
+    elsewhere.push('beginLinkedRead', 'start', 'powerOff', 'deallocate', 'restart', 'attachDetachDataDisks', 'generalize', 'runCommand', 'retrieveBootDiagnosticsData') // prettier-ignore
     for (const { method, path } of allRoutes()) {
       const action = path.split('/').at(-1) ?? ''
       if (method !== 'POST' || asked.has(`POST ${action}`)) continue
