@@ -47,6 +47,7 @@ import { activityLogRoutes } from './providers/insights/activity-log.ts'
 import { networkRoutes } from './providers/network/network-routes.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
+import { recoveryRoutes } from './providers/recovery/recovery-routes.ts'
 import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
 import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
 import { DeploymentWork } from './providers/resources/deployments/work.ts'
@@ -118,6 +119,7 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...consistencyGroupRoutes,
     ...usageRoutes,
     ...networkRoutes,
+    ...recoveryRoutes,
     ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]

@@ -108,3 +108,46 @@ export {
   type ResourceRecord,
   updateResource,
 } from './resources.ts'
+export {
+  changeProtectedItem,
+  countProtectedItems,
+  deleteProtectedItem,
+  type DiskExclusion,
+  findProtectedItem,
+  insertProtectedItem,
+  listProtectedItems,
+  type ProtectedItem,
+  type ProtectedItemChange,
+  type ProtectedItemFilter,
+} from './protected-items.ts'
+export {
+  changeVaultPoint,
+  deleteVaultPoint,
+  findVaultPoint,
+  insertVaultPoint,
+  listVaultPoints,
+  type VaultPoint,
+  type VaultPointChange,
+  type VaultPointDisk,
+  type VaultPointFilter,
+} from './vault-points.ts'
+export {
+  type BackupJobChange,
+  type BackupJobFilter,
+  type BackupJobRecord,
+  changeBackupJob,
+  findBackupJob,
+  forgetBackupJobs,
+  insertBackupJob,
+  listBackupJobs,
+} from './backup-jobs.ts'
+export {
+  type AlertFilter,
+  type AlertSeverity,
+  findOpenAlert,
+  listAlerts,
+  raiseAlert,
+  resolveAlert,
+  type VaultAlert,
+} from './vault-alerts.ts'
+export { deleteVaultRecords, moveVaultRecords } from './vault-records.ts'

@@ -4,6 +4,7 @@
  */
 import type { JobStatus, PointConsistency } from '#domain'
 import type { Generated } from 'kysely'
+import type { BackupJobTable, ProtectedItemTable, VaultAlertTable, VaultPointTable } from './vault-schema.ts'
 
 export type MachineTable = {
   /** SMBIOS UUID. */
@@ -318,6 +319,10 @@ export type CatalogSchema = {
   link: LinkTable
   link_invitation: LinkInvitationTable
   host_link: HostLinkTable
+  protected_item: ProtectedItemTable
+  vault_point: VaultPointTable
+  backup_job: BackupJobTable
+  vault_alert: VaultAlertTable
   machine: MachineTable
   repository: RepositoryTable
   recovery_point: RecoveryPointTable

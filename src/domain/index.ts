@@ -47,6 +47,16 @@ export {
   type RetentionPoint,
   type RetentionRules,
 } from './protection/retention.ts'
+export {
+  BACKUP_JOB_STATUSES,
+  BACKUP_OPERATIONS,
+  type BackupJobError,
+  type BackupJobStatus,
+  type BackupOperation,
+  type BackupTask,
+  type BackupTaskStatus,
+  type ProtectionState,
+} from './vault/backup-job.ts'
 export { lostPairs, type NamedRegion, sharedRegion } from './places/links.ts'
 export { actionMatches, type Grant, isAllowed, isWithin, mayEnter } from './access/evaluate.ts'
 export { BUILT_IN_ROLES, findRole, OWNER_ROLE, type RoleDefinition } from './access/role-definitions.ts'

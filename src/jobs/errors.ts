@@ -25,6 +25,8 @@ export const JOBS_ERROR_CODES = [
   'store_not_shared',
   'region_without_pool',
   'region_key_missing',
+  'vault_not_there',
+  'vault_key_missing',
   'pool_full',
   'disk_in_demand',
   'disk_elsewhere',

@@ -195,3 +195,19 @@ export {
   RESTORE_POINT_TYPE,
   unfinishedOf,
 } from './compute/restore-point/restore-point-rows.ts'
+export {
+  makeVaultRepository,
+  vaultKeyPath,
+  vaultLocation,
+  vaultPlace,
+  type VaultRepository,
+  vaultRepository,
+} from './vault/vault-repository.ts'
+export {
+  DELETED_VAULT_TYPE,
+  POLICY_TYPE,
+  VAULT_TYPE,
+  type VaultBacking,
+  vaultBackingOf,
+  vaultRow,
+} from './vault/vault-rows.ts'

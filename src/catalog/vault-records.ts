@@ -1,0 +1,39 @@
+/**
+ * All records of one vault at once: they go with it, and follow it when it becomes a deleted vault or comes back, which gives it
+ * and everything in it another id.
+ */
+import { sql } from 'kysely'
+import type { CatalogTransaction } from './catalog.ts'
+
+/** Renames the vault in the keys of its items, points, jobs and alerts. */
+export async function moveVaultRecords(trx: CatalogTransaction, fromId: string, toId: string): Promise<void> {
+  const from = fromId.toLowerCase()
+  const to = toId.toLowerCase()
+  const moved = (column: string, head: string) =>
+    sql<string>`${head} || substr(${sql.ref(column)}, ${sql.lit(from.length + 1)})`
+  // Points follow their items by the foreign key; what else names an item does so by hand.
+  await trx
+    .updateTable('protected_item')
+    .set({ key: moved('key', to), id: moved('id', toId), vault_key: to })
+    .where('vault_key', '=', from)
+    .execute()
+  await trx.updateTable('vault_point').set({ vault_key: to }).where('vault_key', '=', from).execute()
+  await trx
+    .updateTable('backup_job')
+    .set({ vault_key: to, item_key: moved('item_key', to) })
+    .where('vault_key', '=', from)
+    .execute()
+  await trx
+    .updateTable('vault_alert')
+    .set({ vault_key: to, item_key: moved('item_key', to) })
+    .where('vault_key', '=', from)
+    .execute()
+}
+
+/** Forgets items, points, jobs and alerts of a vault that is gone. */
+export async function deleteVaultRecords(trx: CatalogTransaction, vaultId: string): Promise<void> {
+  const vaultKey = vaultId.toLowerCase()
+  await trx.deleteFrom('protected_item').where('vault_key', '=', vaultKey).execute()
+  await trx.deleteFrom('backup_job').where('vault_key', '=', vaultKey).execute()
+  await trx.deleteFrom('vault_alert').where('vault_key', '=', vaultKey).execute()
+}
