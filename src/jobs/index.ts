@@ -63,6 +63,7 @@ export {
   type RegionRepository,
   type RegionRepositoryParts,
 } from './compute/region-repository.ts'
+export { sourcesOf } from './compute/machine-sources.ts'
 export type { ByteService, ByteSource, DataRange, WorkerBytes } from './compute/bytes.ts'
 export { ByteClient } from './compute/byte-client.ts'
 export { ByteServer, type ByteServerOptions } from './compute/byte-server.ts'

@@ -45,9 +45,17 @@ export type MachineBackup = Readonly<{
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
   attachments?: BackupInput['attachments']
+  /** By disk id, where who asks knows it better than the instant: the disk's place in the machine, the image that it is an overlay on. */
+  places?: ReadonlyMap<string, DiskPlace>
+  /** Kept instead of the instant's own. */
+  description?: unknown
+  /** Told once it is certain which instant the point will be of, unless that breaks and another takes its place. */
+  onOpen?: (instant: Instant) => void
   /** Opens an instant of the machine, running or stopped. */
   openInstant: (options: OpenInstantOptions) => Promise<Instant>
 }>
+
+export type DiskPlace = Readonly<{ lun: number; base?: string }>
 
 /** QEMU's own. For cycles of seconds 4 to 16 KiB; figures in decision 15. */
 export const GRANULARITY_BYTES_DEFAULT = 64 * KIB
@@ -104,6 +112,7 @@ async function backUpSince(
   for (const note of guarded.notes) options.onWarning?.(note)
   const { instant } = guarded
   try {
+    backup.onOpen?.(instant)
     const input = await inputOf(repository, guarded, backup, parents)
     const point = await backUp(repository, input, { ...options, beforeCommit: () => instant.check() })
     await instant.commit()
@@ -154,7 +163,10 @@ async function inputOf(
     if (reason !== 'first_backup' || !knownDisks.has(disk.diskId)) return reason
     return backup.scan === true ? 'asked_for' : 'parent_missing'
   }
-  for (const disk of instant.disks) disks.push(await backupDisk(disk, guarded, parents, why))
+  for (const disk of instant.disks) {
+    const read = await backupDisk(disk, guarded, parents, why)
+    disks.push({ ...read, ...backup.places?.get(disk.diskId) })
+  }
   const since = disks.filter((disk) => disk.changes.kind === 'since')
   const parentPoint = newestPoint(since.flatMap(({ id }) => parents.get(id) ?? []))
   const notes = [
@@ -174,7 +186,7 @@ async function inputOf(
     ],
     disks,
     ...(parentPoint === undefined ? {} : { parentPoint: parentPoint.id }),
-    description: instant.machine,
+    description: backup.description ?? instant.machine,
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
     ...(backup.lockMs === undefined ? {} : { lockMs: backup.lockMs }),

@@ -2,6 +2,7 @@
 export { backUp, type BackupDisk, type BackupInput, type BackupOptions } from './backup.ts'
 export {
   backUpMachine,
+  type DiskPlace,
   GRANULARITY_BYTES_DEFAULT,
   holdsGeneration,
   type MachineBackup,
@@ -14,6 +15,7 @@ export { TRANSFER_ERROR_CODES, TransferError, type TransferErrorCode } from './e
 export { copyVersion, type CopiedVersion } from './snapshots/copy-version.ts'
 export type { ImageToTake, MachineToTake } from './snapshots/open-sources.ts'
 export { type DiskToKeep, madeBefore } from './snapshots/store-snapshots.ts'
+export { backUpSources, type SourcesBackup } from './snapshots/back-up-sources.ts'
 export { type OpenInstantFacts, takeSnapshots } from './snapshots/take-snapshots.ts'
 export { restoreDisk, restoreToQcow2, type Restored, type RestoreOptions } from './restore.ts'
 export type { InPlaceTarget } from './in-place/held-target.ts'

@@ -10,6 +10,7 @@ import {
   CREATE_SNAPSHOTS_JOB,
   type CreateSnapshotsInput,
   propertiesOf,
+  sourcesOf,
 } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { ofLinkedSnapshot } from './linked-snapshots.ts'
@@ -21,7 +22,6 @@ import {
   familyId,
   findSource,
   hostOfDisks,
-  sourcesOf,
 } from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -99,7 +99,7 @@ async function ofDisk(call: ArmCall, request: SnapshotRequest, disk: DiskSource,
     region: request.location,
     ...hostOfDisks([disk]),
     snapshots: [{ id: call.id, diskId: disk.uniqueId }],
-    sources: await sourcesOf(host, [disk]),
+    sources: await sourcesOf(host.clock, [disk]),
     incremental: request.isIncremental === true,
     consistency: 'crash',
     strict: false,

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { findResource, findSetting, listResources, type ResourceRecord } from '#catalog'
 import { ArmError, type ResourceId } from '#contract'
 import { type DiskBacking, limitReached, SNAPSHOT_LIMITS, type SnapshotLimits } from '#domain'
-import { askPower, backingOf, type CreateSnapshotsInput, propertiesOf, SNAPSHOT_TYPE } from '#jobs'
+import { backingOf, propertiesOf, SNAPSHOT_TYPE } from '#jobs'
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { refused } from './snapshot-request.ts'
 
@@ -54,34 +54,6 @@ export function hostOfDisks(disks: readonly DiskSource[]): Readonly<{ host?: str
   if (others.some((host) => host !== first))
     throw new ArmError('InvalidParameter', 'The disks lie on several hosts; one instant is of the disks of one host.')
   return first === undefined ? {} : { host: first }
-}
-
-type Source = CreateSnapshotsInput['sources'][number]
-
-function placeOf({ uniqueId, backing }: DiskSource) {
-  const { file, base } = backing
-  return { diskId: uniqueId, path: file, ...(base !== undefined && { base: base.file }) }
-}
-
-/** How the disks are read: through the QEMU that has them, if it runs, else their images. One source a machine. */
-export async function sourcesOf({ clock }: ArmHost, disks: readonly DiskSource[]): Promise<Source[]> {
-  const sources: Source[] = []
-  const machines = Map.groupBy(disks, ({ backing }) => backing.machine?.qmp)
-  for (const [qmp, own] of machines) {
-    const runs = qmp !== undefined && (await askPower(clock, qmp)) !== 'stopped'
-    const [first] = own
-    if (!runs || first?.backing.machine === undefined) {
-      for (const disk of own) {
-        const { record, backing } = disk
-        sources.push({ kind: 'image', name: record.name, format: backing.format, ...placeOf(disk) })
-      }
-      continue
-    }
-    const { name, agent } = first.backing.machine
-    const sockets = { qmpSocketPath: qmp, ...(agent !== undefined && { agentSocketPath: agent }) }
-    sources.push({ kind: 'machine', name, sockets, disks: own.map(placeOf) })
-  }
-  return sources
 }
 
 /** One for the incremental snapshots of a disk in a region, wherever they are copied from. A UUID of version 8. */

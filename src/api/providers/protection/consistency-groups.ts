@@ -20,6 +20,7 @@ import {
   MACHINE_TYPE,
   SNAPSHOT_QUEUE,
   SNAPSHOT_TYPE,
+  sourcesOf,
 } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
 import { checkFields, type FieldTable } from '../../arm/field-table.ts'
@@ -33,7 +34,6 @@ import {
   diskSource,
   findSource,
   hostOfDisks,
-  sourcesOf,
 } from '../compute/snapshot-sources.ts'
 import { announceSnapshot, INSTANT_MS_MAX, INSTANT_WAIT_MS, showInstant } from '../compute/snapshots.ts'
 
@@ -177,7 +177,7 @@ async function createSnapshots(call: ArmCall): Promise<ArmReply> {
     region,
     ...hostOfDisks(disks),
     snapshots: rows.map((row, i) => ({ id: row.id, diskId: must(disks[i], 'A row a disk').uniqueId })),
-    sources: await sourcesOf(host, disks),
+    sources: await sourcesOf(host.clock, disks),
     incremental: wish.incremental,
     consistency: wish.consistency,
     strict: wish.strict,

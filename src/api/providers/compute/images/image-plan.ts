@@ -5,12 +5,12 @@
 import { findResource, type ResourceRecord } from '#catalog'
 import { ArmError, type ResourceId } from '#contract'
 import { type ImageLun, type OsState, type SnapshotBacking, whyNoImage } from '#domain'
-import { type CreateImageInput, DISK_TYPE, type ImageOrigin, MACHINE_TYPE, propertiesOf } from '#jobs'
+import { type CreateImageInput, DISK_TYPE, type ImageOrigin, MACHINE_TYPE, propertiesOf, sourcesOf } from '#jobs'
 import type { ArmCall } from '../../../arm/call.ts'
 import { fieldAt } from '../../../arm/field-table.ts'
 import { findBlob } from '../../../blob/storage-files.ts'
 import { disksOfMachine } from '../machine-disks.ts'
-import { type DiskSource, diskSource, findSource, sourcesOf } from '../snapshot-sources.ts'
+import { type DiskSource, diskSource, findSource } from '../snapshot-sources.ts'
 import type { DiskWish, ImageRequest } from './image-request.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -113,7 +113,7 @@ async function planned(
       id: call.id,
       region,
       disks: found.map(({ lun, from }) => ({ lun, from })),
-      sources: await sourcesOf(call.host, disks),
+      sources: await sourcesOf(call.host.clock, disks),
     },
     properties,
     sourceIds: [...more, ...found.flatMap(({ record }) => record?.id ?? [])],

@@ -16,11 +16,12 @@ import {
   MACHINE_TYPE,
   propertiesOf,
   RESTORE_POINT_TYPE,
+  sourcesOf,
 } from '#jobs'
 import type { ArmCall } from '../../../arm/call.ts'
 import { fieldAt } from '../../../arm/field-table.ts'
 import { disksOfMachine, type MachineDiskRow } from '../machine-disks.ts'
-import { diskSource, familyId, sourcesOf } from '../snapshot-sources.ts'
+import { diskSource, familyId } from '../snapshot-sources.ts'
 import { INSTANT_WAIT_MS } from '../snapshots.ts'
 
 type Fields = Readonly<Record<string, unknown>>
@@ -161,7 +162,7 @@ async function ofMachine(
   const input: CreateSnapshotsInput = {
     region: location,
     snapshots: rows.map((row, i) => ({ id: row.id, diskId: sources[i]?.uniqueId ?? '' })),
-    sources: await sourcesOf(host, sources),
+    sources: await sourcesOf(host.clock, sources),
     incremental: true,
     consistency: levelIn(body),
     strict: false,
