@@ -57,6 +57,14 @@ export {
   type BackupTaskStatus,
   type ProtectionState,
 } from './vault/backup-job.ts'
+export {
+  AZURE_MACHINE_ATTACHMENT,
+  type AzureMachine,
+  isTaken,
+  type KeptDisk,
+  type KeptResource,
+  withoutSecrets,
+} from './vault/azure-machine.ts'
 export { lostPairs, type NamedRegion, sharedRegion } from './places/links.ts'
 export { actionMatches, type Grant, isAllowed, isWithin, mayEnter } from './access/evaluate.ts'
 export { BUILT_IN_ROLES, findRole, OWNER_ROLE, type RoleDefinition } from './access/role-definitions.ts'

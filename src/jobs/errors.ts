@@ -36,6 +36,7 @@ export const JOBS_ERROR_CODES = [
   'upload_invalid',
   'host_full',
   'machine_not_there',
+  'vm_not_in_desirable_state',
   'command_lost',
   'bytes_unreachable',
   'reads_too_many',

@@ -212,3 +212,13 @@ export {
   vaultBackingOf,
   vaultRow,
 } from './vault/vault-rows.ts'
+export {
+  asBackupJob,
+  type BackupJobEnd,
+  type BackupJobParts,
+  failBackupJob,
+  forbidCancel,
+  JOB_FAILED_ALERT,
+  passTask,
+} from './vault/backup-job-rows.ts'
+export { beginVaultJob, type EngineJob, type NewVaultJob, type VaultJobParts } from './vault/begin-vault-job.ts'

@@ -58,7 +58,10 @@ export function withoutSecrets(body: Body): Body {
 }
 
 /** Whether a backup takes the disk. The operating system's is always taken. */
-export function isTaken(lun: number, exclusion: Readonly<{ luns: readonly number[]; isInclusionList: boolean }> | undefined): boolean {
+export function isTaken(
+  lun: number,
+  exclusion: Readonly<{ luns: readonly number[]; isInclusionList: boolean }> | undefined,
+): boolean {
   if (lun < 0 || exclusion === undefined) return true
   return exclusion.luns.includes(lun) === exclusion.isInclusionList
 }

@@ -82,7 +82,9 @@ const WORDS: Readonly<Record<string, Words>> = {
 
 const OTHER: Words = {
   title: 'The operation failed.',
-  recommendations: ['Try again. If it goes on, send what "holdfast support bundle" makes to who looks after the server.'],
+  recommendations: [
+    'Try again. If it goes on, send what "holdfast support bundle" makes to who looks after the server.',
+  ],
 }
 
 export function backupErrorOf({ code, message, hint }: ErrorShape): BackupJobError {
@@ -91,6 +93,7 @@ export function backupErrorOf({ code, message, hint }: ErrorShape): BackupJobErr
     code: azures,
     title,
     message,
-    recommendations: hint === undefined || recommendations.includes(hint) ? recommendations : [hint, ...recommendations],
+    recommendations:
+      hint === undefined || recommendations.includes(hint) ? recommendations : [hint, ...recommendations],
   }
 }

@@ -4,7 +4,14 @@
  * it, or cancelled. Every write may be done twice.
  */
 import { type Clock, errorShapeOf, type ErrorShape, isHoldfastError } from '#base'
-import { type BackupJobChange, type BackupJobRecord, type Catalog, changeBackupJob, findBackupJob, raiseAlert } from '#catalog'
+import {
+  type BackupJobChange,
+  type BackupJobRecord,
+  type Catalog,
+  changeBackupJob,
+  findBackupJob,
+  raiseAlert,
+} from '#catalog'
 import type { BackupJobError, BackupTask } from '#domain'
 import type { JobContext } from '../port.ts'
 import { backupErrorOf } from './backup-errors.ts'
@@ -123,7 +130,10 @@ export async function asBackupJob<T>(
 ): Promise<T> {
   const end: { error: unknown } = { error: undefined }
   job.cleanup('end the record', async () => {
-    const error = isHoldfastError(end.error, 'cancelled') || end.error === undefined ? CANCELLED : errorShapeOf(end.error, 'job_failed')
+    const error =
+      isHoldfastError(end.error, 'cancelled') || end.error === undefined
+        ? CANCELLED
+        : errorShapeOf(end.error, 'job_failed')
     await onFailed(error)
     await failBackupJob(parts, job.jobId, error)
   })

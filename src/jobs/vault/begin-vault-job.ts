@@ -9,13 +9,7 @@
  * What only changes records has no job: it is done in that transaction, and its record is over at once.
  */
 import { type Clock, must, type Random, randomUuid } from '#base'
-import {
-  type BackupJobRecord,
-  type Catalog,
-  type CatalogTransaction,
-  insertBackupJob,
-  insertOperation,
-} from '#catalog'
+import { type BackupJobRecord, type Catalog, type CatalogTransaction, insertBackupJob, insertOperation } from '#catalog'
 import type { BackupOperation } from '#domain'
 import type { JobEngine } from '../port.ts'
 

@@ -3,13 +3,7 @@
  * left out, and what the point is to say of the machine. It is looked up anew for each attempt, and never kept: a machine that was
  * started or given a disk in between is backed up as it is.
  */
-import {
-  type Catalog,
-  findResource,
-  type ProtectedItem,
-  type ResourceRecord,
-  type VaultPointDisk,
-} from '#catalog'
+import { type Catalog, findResource, type ProtectedItem, type ResourceRecord, type VaultPointDisk } from '#catalog'
 import type { Clock } from '#base'
 import {
   type AzureMachine,
@@ -79,7 +73,10 @@ async function findDisks(catalog: Catalog, machine: ResourceRecord): Promise<Fou
 function hostOf(machine: ResourceRecord, disks: readonly Found[]): string | undefined {
   const [first, ...others] = disks.map(({ backing }) => backing.host)
   if (others.every((host) => host === first)) return first
-  throw new JobsError('disk_elsewhere', `The disks of ${machine.name} lie on several hosts: there is no instant of them.`)
+  throw new JobsError(
+    'disk_elsewhere',
+    `The disks of ${machine.name} lie on several hosts: there is no instant of them.`,
+  )
 }
 
 async function findNetworks(catalog: Catalog, machine: ResourceRecord) {
@@ -123,17 +120,15 @@ function describe(
     machineType: firmware === 'uefi' ? 'q35' : 'pc',
     cpuCount: size?.cpus ?? 1,
     memoryMib: size?.memoryMib ?? 1024,
-    disks: disks.map(
-      (disk): MachineDisk => ({
-        lun: placeOf(disk, isOwned),
-        diskId: disk.uniqueId,
-        role: disk.lun < 0 ? 'os' : 'data',
-        path: disk.backing.file,
-        format: disk.backing.format,
-        bus: isOwned && disk.lun >= 0 ? 'virtio-scsi' : 'virtio-blk',
-        serial: '',
-      }),
-    ),
+    disks: disks.map((disk): MachineDisk => ({
+      lun: placeOf(disk, isOwned),
+      diskId: disk.uniqueId,
+      role: disk.lun < 0 ? 'os' : 'data',
+      path: disk.backing.file,
+      format: disk.backing.format,
+      bus: isOwned && disk.lun >= 0 ? 'virtio-scsi' : 'virtio-blk',
+      serial: '',
+    })),
     networks: macs.map((mac) => ({ kind: 'user', mac, restricted: true, forwards: [] })),
     agent: true,
     tags: { resource: machine.id },
@@ -154,15 +149,13 @@ export async function planBackup(catalog: Catalog, clock: Clock, item: Protected
   const macs = cards.flatMap((card) => readCard(card)?.mac ?? [])
   const toRead: DiskToRead[] = taken.map(({ record, backing, uniqueId }) => ({ record, backing, uniqueId }))
   const body = withoutSecrets(machine.body)
-  const disks = all.map(
-    ({ lun, record, uniqueId }): KeptDisk => ({
-      ...kept(record),
-      diskId: uniqueId,
-      lun,
-      sizeBytes: sizeBytesOf(record),
-      included: isTaken(lun, item.exclusion),
-    }),
-  )
+  const disks = all.map(({ lun, record, uniqueId }): KeptDisk => ({
+    ...kept(record),
+    diskId: uniqueId,
+    lun,
+    sizeBytes: sizeBytesOf(record),
+    included: isTaken(lun, item.exclusion),
+  }))
   return {
     ...(host !== undefined && { host }),
     sources: await sourcesOf(clock, toRead),
@@ -198,4 +191,3 @@ export async function planBackup(catalog: Catalog, clock: Clock, item: Protected
 export function groupNameOf(machineId: string): string {
   return /\/resourceGroups\/([^/]+)/i.exec(machineId)?.[1] ?? ''
 }
-

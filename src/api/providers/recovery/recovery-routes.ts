@@ -1,4 +1,5 @@
 /** The routes of Microsoft.RecoveryServices. */
 import type { ArmRoute } from '../../arm/call.ts'
+import { protectionRoutes } from './protection-routes.ts'
 
-export const recoveryRoutes: readonly ArmRoute[] = []
+export const recoveryRoutes: readonly ArmRoute[] = [...protectionRoutes]

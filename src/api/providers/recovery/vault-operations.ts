@@ -24,7 +24,10 @@ export type VaultOperation = Omit<NewVaultJob, 'vault' | 'principal'> &
   }>
 
 /** What `BackupJobRecord.result` may hold for the operation's status. */
-export type OperationResult = Readonly<{ followsJob?: boolean; operationProperties?: Readonly<Record<string, unknown>> }>
+export type OperationResult = Readonly<{
+  followsJob?: boolean
+  operationProperties?: Readonly<Record<string, unknown>>
+}>
 
 const NEVER = '0001-01-01T00:00:00Z'
 
@@ -89,7 +92,9 @@ async function answerStatus(call: ArmCall): Promise<ArmReply> {
     status,
     startTime: isoTime(startedMs),
     endTime: ended,
-    ...(status === 'Failed' && { error: { code: error?.code ?? 'JobFailed', message: error?.message ?? 'It failed.' } }),
+    ...(status === 'Failed' && {
+      error: { code: error?.code ?? 'JobFailed', message: error?.message ?? 'It failed.' },
+    }),
     ...(status === 'Canceled' && { error: { code: 'OperationPreempted', message: 'The operation was cancelled.' } }),
     properties: operationProperties ?? { objectType: 'OperationStatusJobExtendedInfo', jobId: id },
   }

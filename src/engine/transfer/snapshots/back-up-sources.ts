@@ -38,7 +38,8 @@ async function recover(
   journalFolder: string,
   onUnrecovered: SourcesBackupOptions['onUnrecovered'],
 ): Promise<void> {
-  const isCommitted = (_tracker: string, generation: string): Promise<boolean> => holdsGeneration(repository, generation)
+  const isCommitted = (_tracker: string, generation: string): Promise<boolean> =>
+    holdsGeneration(repository, generation)
   for (const { id, outcome, error } of await recoverInstants({ clock, journalFolder, isCommitted }))
     if (outcome === 'failed') onUnrecovered(id, error)
 }

@@ -1,0 +1,6 @@
+/** The routes of what a vault protects: items, their points, and jobs. */
+import type { ArmRoute } from '../../arm/call.ts'
+import { backupJobRoutes } from './backup-jobs.ts'
+import { vaultOperationRoutes } from './vault-operations.ts'
+
+export const protectionRoutes: readonly ArmRoute[] = [...vaultOperationRoutes, ...backupJobRoutes]
