@@ -81,6 +81,7 @@ const CODES: Readonly<Record<string, number>> = {
   region_without_pool: EXIT.notFound,
   host_full: EXIT.refused,
   machine_not_there: EXIT.notFound,
+  vm_not_in_desirable_state: EXIT.outside,
   command_lost: EXIT.refused,
   disk_not_there: EXIT.notFound,
   card_not_there: EXIT.notFound,

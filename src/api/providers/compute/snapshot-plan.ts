@@ -15,14 +15,7 @@ import {
 import type { ArmCall, ArmHost } from '../../arm/call.ts'
 import { ofLinkedSnapshot } from './linked-snapshots.ts'
 import { refused, type SnapshotRequest } from './snapshot-request.ts'
-import {
-  checkLimits,
-  type DiskSource,
-  diskSource,
-  familyId,
-  findSource,
-  hostOfDisks,
-} from './snapshot-sources.ts'
+import { checkLimits, type DiskSource, diskSource, familyId, findSource, hostOfDisks } from './snapshot-sources.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 

@@ -28,13 +28,7 @@ import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce } from '../../arm/operations.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
 import { type PlannedSnapshot, rowBody } from '../compute/snapshot-plan.ts'
-import {
-  checkLimits,
-  type DiskSource,
-  diskSource,
-  findSource,
-  hostOfDisks,
-} from '../compute/snapshot-sources.ts'
+import { checkLimits, type DiskSource, diskSource, findSource, hostOfDisks } from '../compute/snapshot-sources.ts'
 import { announceSnapshot, INSTANT_MS_MAX, INSTANT_WAIT_MS, showInstant } from '../compute/snapshots.ts'
 
 const TYPE = 'Holdfast.Protection/consistencyGroups'
