@@ -26,11 +26,15 @@ export type VaultPoint = Readonly<{
   consistency: PointConsistency
   /** Where it landed first, where that is not the vault's repository. */
   landed?: Readonly<{ region: string; repository: string; pointId: string }> | undefined
+  /** The slot of the schedule that it was taken for; none of one that was asked for. */
+  slotMs?: number | undefined
   instantUntilMs?: number | undefined
   vaultedMs?: number | undefined
   mirroredMs?: number | undefined
   /** Of one that was asked for, or was given an end of its own. */
   expiresMs?: number | undefined
+  /** How long retention last said that it is kept; none: for ever. A point that is given up before then is soft-deleted. */
+  keptUntilMs?: number | undefined
   isOnDemand: boolean
   /** Names of the rules that keep it. */
   keptBy: readonly string[]
@@ -71,10 +75,12 @@ function read(row: VaultPointTable): VaultPoint {
     sequence: row.sequence,
     consistency: row.consistency,
     landed: row.landed === null ? undefined : (JSON.parse(row.landed) as NonNullable<VaultPoint['landed']>),
+    slotMs: row.slot_ms ?? undefined,
     instantUntilMs: row.instant_until_ms ?? undefined,
     vaultedMs: row.vaulted_ms ?? undefined,
     mirroredMs: row.mirrored_ms ?? undefined,
     expiresMs: row.expires_ms ?? undefined,
+    keptUntilMs: row.kept_until_ms ?? undefined,
     isOnDemand: row.on_demand === 1,
     keptBy: JSON.parse(row.kept_by) as string[],
     softDeletedMs: row.soft_deleted_ms ?? undefined,
@@ -96,10 +102,12 @@ function write(point: VaultPoint): VaultPointTable {
     sequence: point.sequence,
     consistency: point.consistency,
     landed: point.landed === undefined ? null : JSON.stringify(point.landed),
+    slot_ms: point.slotMs ?? null,
     instant_until_ms: point.instantUntilMs ?? null,
     vaulted_ms: point.vaultedMs ?? null,
     mirrored_ms: point.mirroredMs ?? null,
     expires_ms: point.expiresMs ?? null,
+    kept_until_ms: point.keptUntilMs ?? null,
     on_demand: point.isOnDemand ? 1 : 0,
     kept_by: JSON.stringify(point.keptBy),
     soft_deleted_ms: point.softDeletedMs ?? null,

@@ -38,10 +38,12 @@ export type VaultPointTable = {
   consistency: PointConsistency
   /** JSON. */
   landed: string | null
+  slot_ms: number | null
   instant_until_ms: number | null
   vaulted_ms: number | null
   mirrored_ms: number | null
   expires_ms: number | null
+  kept_until_ms: number | null
   on_demand: number
   /** JSON array of the names of rules. */
   kept_by: string

@@ -19,8 +19,8 @@ export const vaults: Migration = {
     `create table vault_point (
       item_key text not null references protected_item(key) on update cascade on delete cascade, name text not null,
       vault_key text not null, point_id text not null, taken_ms integer not null, sequence integer not null,
-      consistency text not null, landed text, instant_until_ms integer, vaulted_ms integer, mirrored_ms integer,
-      expires_ms integer, on_demand integer not null, kept_by text not null, soft_deleted_ms integer,
+      consistency text not null, landed text, slot_ms integer, instant_until_ms integer, vaulted_ms integer,
+      mirrored_ms integer, expires_ms integer, kept_until_ms integer, on_demand integer not null, kept_by text not null, soft_deleted_ms integer,
       purge_at_ms integer, size_bytes integer not null, stored_bytes integer not null, disks text not null,
       facts text not null, primary key (item_key, name)) strict`,
     'create index vault_point_by_time on vault_point (item_key, taken_ms)',
