@@ -65,6 +65,47 @@ export {
   type KeptResource,
   withoutSecrets,
 } from './vault/azure-machine.ts'
+export {
+  type BackupPolicy,
+  checkPolicy,
+  DEFAULT_POLICIES,
+  type DaysOfMonth,
+  type GfsRules,
+  instantDaysDefault,
+  type Month,
+  MONTHS,
+  ON_DEMAND_DAYS_DEFAULT,
+  POINTS_PER_ITEM_MAX,
+  pointsKeptMax,
+  type PolicyLimits,
+  type Schedule,
+  type Weekday,
+  WEEKDAYS,
+  type WeekOfMonth,
+  WEEKS_OF_MONTH,
+} from './vault/backup-policy.ts'
+export { type GfsDecision, type GfsOptions, type GfsPoint, type GfsRule, planGfs } from './vault/gfs.ts'
+export { lastSlot, mayBegin, nextSlot, spreadMs } from './vault/slots.ts'
+export {
+  type ImmutabilityState,
+  IMMUTABILITY_STATES,
+  isImmutable,
+  REDUNDANCIES,
+  type Redundancy,
+  type SettingsWorld,
+  type SoftDelete,
+  SOFT_DELETE_DAYS_MAX,
+  SOFT_DELETE_DAYS_MIN,
+  softDeleteDaysOf,
+  type SoftDeleteState,
+  SOFT_DELETE_STATES,
+  VAULT_SETTINGS_DEFAULT,
+  type VaultImmutability,
+  type VaultSettings,
+  whyNotSettings,
+} from './vault/vault-settings.ts'
+export { whyNotVersion, whyWeaker } from './vault/weaker-policy.ts'
+export { DAY_MS, zoneOf } from './vault/zone.ts'
 export { lostPairs, type NamedRegion, sharedRegion } from './places/links.ts'
 export { actionMatches, type Grant, isAllowed, isWithin, mayEnter } from './access/evaluate.ts'
 export { BUILT_IN_ROLES, findRole, OWNER_ROLE, type RoleDefinition } from './access/role-definitions.ts'
