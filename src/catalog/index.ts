@@ -150,4 +150,4 @@ export {
   resolveAlert,
   type VaultAlert,
 } from './vault-alerts.ts'
-export { deleteVaultRecords, moveVaultRecords } from './vault-records.ts'
+export { deleteVaultRecords, type MovedVault, moveVault } from './vault-records.ts'

@@ -3,6 +3,7 @@
  * them all. An item's key begins with its vault's key; its points follow it by a foreign key. `vault-records.ts` moves them all.
  */
 import type { ProtectionState } from '#domain'
+import { sql } from 'kysely'
 import type { Catalog, CatalogTransaction } from './catalog.ts'
 import type { ProtectedItemTable } from './vault-schema.ts'
 
@@ -110,9 +111,15 @@ function write(item: ProtectedItem): ProtectedItemTable {
   }
 }
 
-/** The item must not exist yet. */
+/** The item must not exist yet. Its vault is marked as one that held an item: its redundancy is fixed from now on. */
 export async function insertProtectedItem(trx: CatalogTransaction, item: ProtectedItem): Promise<void> {
   await trx.insertInto('protected_item').values(write(item)).execute()
+  await trx
+    .updateTable('resource')
+    .set({ backing: sql<string>`json_set(backing, '$.hadItems', json('true'))` })
+    .where('key', '=', item.vaultKey)
+    .where(sql`json_extract(backing, '$.hadItems')`, 'is', null)
+    .execute()
 }
 
 /** Changes the fields that are given; undefined when there is no such item. */

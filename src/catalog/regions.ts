@@ -24,6 +24,8 @@ export type RegionStore = Readonly<{
   repositoryId: string | undefined
   /** Hosts elsewhere see the same folder at this path. Says nothing of a bucket, which everybody reaches. */
   shared: boolean
+  /** Its owner says that what it holds survives the loss of any one of so many parts. Default 1: of none. */
+  failureDomains?: number
   createdMs: number
 }>
 
@@ -116,6 +118,7 @@ export async function putStore(trx: CatalogTransaction, store: RegionStore): Pro
     repository_id: store.repositoryId ?? null,
     created_ms: store.createdMs,
     shared: store.shared ? 1 : 0,
+    failure_domains: store.failureDomains ?? 1,
   }
   await trx
     .insertInto('store')
@@ -125,6 +128,7 @@ export async function putStore(trx: CatalogTransaction, store: RegionStore): Pro
         location: row.location,
         repository_id: row.repository_id,
         shared: row.shared,
+        failure_domains: row.failure_domains,
       }),
     )
     .execute()
@@ -140,6 +144,7 @@ export async function listStores(from: Catalog | CatalogTransaction, region?: st
     location: row.location,
     repositoryId: row.repository_id ?? undefined,
     shared: row.shared === 1,
+    failureDomains: row.failure_domains,
     createdMs: row.created_ms,
   }))
 }

@@ -250,6 +250,8 @@ export type StoreTable = {
   created_ms: number
   /** 1: hosts elsewhere see the same folder at this path. */
   shared: number
+  /** Of how many parts, each of which may fail alone, what it holds is spread. */
+  failure_domains: number
 }
 export type HostTable = {
   region: string

@@ -17,7 +17,8 @@ import {
 } from './protected-items.ts'
 import { findOpenAlert, listAlerts, raiseAlert, resolveAlert, type VaultAlert } from './vault-alerts.ts'
 import { changeVaultPoint, findVaultPoint, insertVaultPoint, listVaultPoints, type VaultPoint } from './vault-points.ts'
-import { deleteVaultRecords, moveVaultRecords } from './vault-records.ts'
+import { findResource, insertResource, listResources } from './resources.ts'
+import { deleteVaultRecords, moveVault, type MovedVault } from './vault-records.ts'
 
 let folder = ''
 let catalog: Catalog
@@ -199,7 +200,21 @@ test('An alert is raised once, found while it is open, and resolved once', async
   assert.deepEqual(await listAlerts(catalog, { vaultKey: VAULT_KEY }), [{ ...alert, resolvedMs: 8 }])
 })
 
-test('A vault that is moved takes its items, points, jobs and alerts along, and brings them back unchanged', async () => {
+const GROUP = '/subscriptions/s/resourceGroups/G'
+const TYPE = 'Microsoft.RecoveryServices/vaults'
+const source = { nowMs: () => 1, newEtag: () => 'e' }
+
+async function insertVault(): Promise<void> {
+  const common = { subscription: 's', group: GROUP, tags: {}, state: 'Succeeded', body: {} }
+  await catalog.write(async (trx) => {
+    const vault = { ...common, id: VAULT, type: TYPE, name: 'V1', location: 'l', backing: { uid: 'U' } }
+    await insertResource(trx, vault, source)
+    const policy = { id: `${VAULT}/backupPolicies/P`, type: `${TYPE}/backupPolicies`, name: 'P', location: undefined }
+    await insertResource(trx, { ...common, ...policy, backing: {}, parentId: VAULT }, source)
+  })
+}
+
+test('A vault that is moved takes its policies, items, points, jobs and alerts along, and brings them back unchanged', async () => {
   const web = itemOf('Web')
   const deleted = '/subscriptions/s/providers/Microsoft.RecoveryServices/locations/l/deletedVaults/U'
   const alert: VaultAlert = {
@@ -212,20 +227,28 @@ test('A vault that is moved takes its items, points, jobs and alerts along, and 
     facts: {},
     raisedMs: 1,
   }
+  await insertVault()
   await catalog.write(async (trx) => {
     await insertProtectedItem(trx, web)
     await insertVaultPoint(trx, pointOf(web, '1001'))
     await insertBackupJob(trx, JOB)
     await raiseAlert(trx, alert)
-    await moveVaultRecords(trx, VAULT, deleted)
   })
+  const before = await listResources(catalog, {})
+  assert.deepEqual(before[0]?.backing, { uid: 'U', hadItems: true }, 'a vault that held an item says so')
+  const away: MovedVault = { id: deleted, type: 'deletedVaults', name: 'U', group: undefined }
+  await catalog.write((trx) => moveVault(trx, VAULT, away))
+  assert.equal(await findResource(catalog, VAULT), undefined)
+  assert.equal((await findResource(catalog, deleted))?.groupKey, '')
   const [moved] = await listProtectedItems(catalog, { vaultKey: deleted.toLowerCase() })
   assert.equal(moved?.id, web.id.replace(VAULT, deleted))
   assert.equal(moved.key, moved.id.toLowerCase())
+  assert.equal((await findResource(catalog, moved.policyId ?? ''))?.parentKey, deleted.toLowerCase())
   const [point] = await listVaultPoints(catalog, { itemKey: moved.key })
   assert.equal(point?.vaultKey, moved.vaultKey)
   assert.equal((await listAlerts(catalog, { itemKey: moved.key })).length, 1)
-  await catalog.write((trx) => moveVaultRecords(trx, deleted, VAULT))
+  await catalog.write((trx) => moveVault(trx, deleted, { id: VAULT, type: TYPE, name: 'V1', group: GROUP }))
+  assert.deepEqual(await listResources(catalog, {}), before)
   assert.deepEqual(await findProtectedItem(catalog, web.id), web)
   assert.deepEqual(await listVaultPoints(catalog, { itemKey: web.key }), [pointOf(web, '1001')])
   assert.deepEqual(await findBackupJob(catalog, 'j-1'), JOB)

@@ -27,6 +27,8 @@ export const JOBS_ERROR_CODES = [
   'region_key_missing',
   'vault_not_there',
   'vault_key_missing',
+  'vault_not_empty',
+  'vault_name_taken',
   'pool_full',
   'disk_in_demand',
   'disk_elsewhere',

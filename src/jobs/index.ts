@@ -208,9 +208,15 @@ export {
   DELETED_VAULT_TYPE,
   POLICY_TYPE,
   VAULT_TYPE,
+  findPolicy,
+  gfsPointOf,
+  listDeletedVaults,
+  type PolicyBacking,
+  policyOf,
   type VaultBacking,
   vaultBackingOf,
   vaultRow,
+  vaultSettingsOf,
 } from './vault/vault-rows.ts'
 export {
   asBackupJob,
@@ -222,3 +228,6 @@ export {
   passTask,
 } from './vault/backup-job-rows.ts'
 export { beginVaultJob, type EngineJob, type NewVaultJob, type VaultJobParts } from './vault/begin-vault-job.ts'
+export { CREATE_VAULT_JOB, insertPolicy } from './vault/create-vault.ts'
+export { DELETE_VAULT_JOB, deletedVaultId, endOfVault, undeleteVault } from './vault/delete-vault.ts'
+export { defineVaultJobs, scheduleVaultPurge, vaultDeleteJobs, vaultTasks } from './vault/define-vaults.ts'

@@ -14,6 +14,7 @@ import {
   defineNetworkJobs,
   defineImageJobs,
   defineSnapshotJobs,
+  defineVaultJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
   deploymentJob,
@@ -34,9 +35,12 @@ import {
   SealedOrders,
   scheduleBaseSweep,
   scheduleSweep,
+  scheduleVaultPurge,
   snapshotDeleteJobs,
   snapshotTasks,
   type TaskHandler,
+  vaultDeleteJobs,
+  vaultTasks,
 } from '#jobs'
 import { type Logger, systemClock, systemRandom } from '#runtime'
 import { CONFIG_DEFAULTS } from './config/read-config.ts'
@@ -71,6 +75,7 @@ export function defineJobs(
     ...imageDeleteJobs,
     ...machineDeleteJobs,
     ...networkDeleteJobs,
+    ...vaultDeleteJobs,
   ])
   engine.define(deleteGroupJob({ catalog, source: changeSource, deleteJobs }))
   engine.queue(DEPLOYMENT_QUEUE, { concurrency: DEPLOYMENTS_AT_ONCE })
@@ -84,6 +89,7 @@ export function defineJobs(
   defineMachineJobs(engine, { ...compute, orders })
   defineNetworkJobs(engine, compute)
   defineImageJobs(engine, compute)
+  defineVaultJobs(engine, compute)
 }
 
 /** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
@@ -107,6 +113,7 @@ export function workerTasks(
     ...machineTasks(openMachineHost(running)),
     ...networkTasks(networks),
     ...imageTasks(host),
+    ...vaultTasks,
   ])
 }
 
@@ -128,4 +135,5 @@ export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
   await scheduleSweep(engine, RESOURCE_QUEUE)
   await scheduleBaseSweep(engine, RESOURCE_QUEUE)
   await schedulePrune(engine, RESOURCE_QUEUE)
+  await scheduleVaultPurge(engine, RESOURCE_QUEUE)
 }

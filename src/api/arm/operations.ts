@@ -31,7 +31,7 @@ import { showResource } from './resource-view.ts'
 
 export type OperationSpec = Readonly<{
   /** The word in the URL, as Azure's provider has it. */
-  kind: 'DiskOperations' | 'operations' | 'operationresults'
+  kind: 'DiskOperations' | 'operations' | 'operationresults' | 'operationStatus'
   provider: string
   location: string
   resourceId: string

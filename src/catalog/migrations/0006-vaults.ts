@@ -35,6 +35,7 @@ export const vaults: Migration = {
     `create table vault_alert (
       id text primary key not null, vault_key text not null, kind text not null, severity text not null, item_key text,
       message text not null, facts text not null, raised_ms integer not null, resolved_ms integer) strict`,
+    'alter table store add column failure_domains integer not null default 1',
     'create index vault_alert_by_vault on vault_alert (vault_key, raised_ms)',
   ],
 }

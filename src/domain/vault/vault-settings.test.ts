@@ -28,7 +28,8 @@ test('A vault’s redundancy can be changed until an item was protected; ZoneRed
 test('Cross-region restore needs a GeoRedundant vault in a paired region, and is never turned off', () => {
   const on = vault({ crossRegionRestore: true })
   assert.equal(why(vault({}), { crossRegionRestore: true }), undefined)
-  assert.match(why(vault({}), { crossRegionRestore: true }, { pair: undefined }) ?? '', /paired/)
+  assert.match(why(undefined, {}, { pair: undefined }) ?? '', /paired/)
+  assert.equal(why(vault({}), {}, { pair: undefined }), undefined, 'one that is GeoRedundant stays so')
   assert.match(why(vault({ redundancy: 'LocallyRedundant' }), { crossRegionRestore: true }) ?? '', /GeoRedundant/)
   assert.match(why(on, { crossRegionRestore: false }) ?? '', /cannot be turned off/)
   assert.match(why(on, { redundancy: 'LocallyRedundant', crossRegionRestore: false }) ?? '', /cross-region restore/)

@@ -40,7 +40,7 @@ export type SettingsWorld = Readonly<{
   hadItems: boolean
   /** Failure domains that the vault's store declares. */
   failureDomains: number
-  /** Region that the vault's region is paired with. */
+  /** Region that the vault's region is paired with, where that has a store of this server. */
   pair: string | undefined
   /** The client's api-version still lets soft delete be disabled. */
   mayDisableSoftDelete: boolean
@@ -59,12 +59,12 @@ function whyNotRedundancy(
   const isNew = redundancy !== before?.redundancy
   if (isNew && redundancy === 'ZoneRedundant' && world.failureDomains < 2)
     return 'ZoneRedundant needs a store that declares two or more failure domains ("holdfast store add --failure-domains").'
+  if (isNew && redundancy === 'GeoRedundant' && world.pair === undefined)
+    return 'GeoRedundant needs a region that is paired with another one that has a store ("holdfast region pair").'
   if (before?.crossRegionRestore === true && !crossRegionRestore)
     return 'Cross-region restore cannot be turned off once it is on.'
   if (crossRegionRestore && redundancy !== 'GeoRedundant')
     return 'Cross-region restore needs a vault that is GeoRedundant.'
-  if (crossRegionRestore && before?.crossRegionRestore !== true && world.pair === undefined)
-    return 'Cross-region restore needs a region that is paired with another ("holdfast region pair").'
   return undefined
 }
 

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, test } from 'node:test'
 import { ManualClock, SeededRandom } from '#base'
 import { Catalog, insertResource, putRegion, putStore } from '#catalog'
+import { VAULT_SETTINGS_DEFAULT } from '#domain'
 import type { RegionRepositoryParts } from '../compute/region-repository.ts'
 import { withRepository } from '../repository-access.ts'
 import { makeVaultRepository, vaultKeyPath, vaultLocation, vaultPlace, vaultRepository } from './vault-repository.ts'
@@ -17,6 +18,7 @@ let catalog: Catalog
 let parts: RegionRepositoryParts
 const clock = new ManualClock(1_790_000_000_000)
 const UID = '7d3e1c52-5a3b-4f6e-9d2b-0c1d2e3f4a5b'
+const settings = VAULT_SETTINGS_DEFAULT
 const ID = '/subscriptions/s/resourceGroups/g/providers/Microsoft.RecoveryServices/vaults/v1'
 
 beforeEach(async () => {
@@ -67,7 +69,7 @@ test('A vault’s repository is made once inside the region’s store, with a ke
   const place = { uid: UID, region: 'local', location }
   const first = await makeVaultRepository(parts, place)
   assert.equal(await makeVaultRepository(parts, place), first, 'a second call gives the same')
-  await record({ ...place, repositoryId: first, mirror: { region: 'far', location: '/srv/far/vaults/x' } })
+  await record({ ...place, settings, repositoryId: first, mirror: { region: 'far', location: '/srv/far/vaults/x' } })
   const found = await vaultRepository(parts, ID.toUpperCase())
   assert.equal(found.repositoryId, first)
   assert.deepEqual(found.mirror, { ...found.access, store: '/srv/far/vaults/x' })
@@ -95,7 +97,7 @@ test('A vault that is being made, is not there, lost its key, or lies where its 
   await assert.rejects(vaultRepository(parts, ID), { code: 'vault_not_there' })
   const place = { uid: UID, region: 'local', location: vaultLocation(store, UID) }
   const repositoryId = await makeVaultRepository(parts, place)
-  await record({ ...place, repositoryId })
+  await record({ ...place, settings, repositoryId })
   await assert.rejects(vaultRepository(parts, ID, 'rack2'), { code: 'store_not_shared' })
   await rm(vaultKeyPath(parts.keysFolder, UID))
   await assert.rejects(vaultRepository(parts, ID), { code: 'vault_key_missing' })
