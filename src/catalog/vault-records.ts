@@ -30,7 +30,11 @@ export async function moveVault(trx: CatalogTransaction, fromId: string, to: Mov
   await trx
     .updateTable('resource')
     .set({
-      ...{ key, id: to.id, type: to.type, type_key: to.type.toLowerCase(), name: to.name },
+      key,
+      id: to.id,
+      type: to.type,
+      type_key: to.type.toLowerCase(),
+      name: to.name,
       group_key: to.group?.toLowerCase() ?? '',
     })
     .where('key', '=', from)
@@ -48,8 +52,11 @@ export async function moveVaultRecords(trx: CatalogTransaction, fromId: string, 
   await trx
     .updateTable('protected_item')
     .set({
-      ...{ key: moved('key', to), id: moved('id', toId), vault_key: to },
-      ...{ policy_key: moved('policy_key', to), policy_id: moved('policy_id', toId) },
+      key: moved('key', to),
+      id: moved('id', toId),
+      vault_key: to,
+      policy_key: moved('policy_key', to),
+      policy_id: moved('policy_id', toId),
     })
     .where('vault_key', '=', from)
     .execute()

@@ -1,3 +1,4 @@
+// oxlint-disable no-restricted-globals -- dates are made from instants that the test names; no clock is read
 /**
  * The planner against the stupidest model of retention: it asks for every point alone, day by day, what a person would ask with a
  * calendar in hand. Slow, and written without looking at the planner.

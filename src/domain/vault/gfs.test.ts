@@ -1,3 +1,4 @@
+// oxlint-disable no-restricted-globals -- dates are made from instants that the test names; no clock is read
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { type BackupPolicy, checkPolicy, type GfsRules } from './backup-policy.ts'

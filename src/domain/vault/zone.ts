@@ -29,7 +29,12 @@ export class Zone {
     this.#format = new Intl.DateTimeFormat('en-u-ca-iso8601-nu-latn', {
       timeZone: name,
       hourCycle: 'h23',
-      ...{ year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', minute: '2-digit', second: '2-digit' },
+      year: 'numeric',
+      month: '2-digit',
+      day: '2-digit',
+      hour: '2-digit',
+      minute: '2-digit',
+      second: '2-digit',
     })
   }
 

@@ -71,7 +71,12 @@ export function gfsPointOf(point: VaultPoint): GfsPoint {
   const { name, takenMs, sequence, slotMs, isOnDemand, expiresMs, keptUntilMs, softDeletedMs, purgeAtMs } = point
   return {
     id: name,
-    ...{ takenMs, sequence, slotMs, isOnDemand, expiresMs, promisedUntilMs: keptUntilMs },
+    takenMs,
+    sequence,
+    slotMs,
+    isOnDemand,
+    expiresMs,
+    promisedUntilMs: keptUntilMs,
     ...(softDeletedMs !== undefined && {
       softDeleted: { purgeAtMs: purgeAtMs ?? softDeletedMs, byUser: point.facts['deletedByUser'] === true },
     }),
