@@ -8,59 +8,19 @@ import { toHex } from '#base'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
 import {
   findWatchdog,
-  type InstantHost,
   isGuestFrozen,
-  type MachineDescription,
   openRunningInstant,
   recoverInstants,
-  type RunningMachine,
   withAgent,
 } from '#engine/hypervisor'
 import type { RunningGuest } from '../rig/guest-process.ts'
 import { startMicroGuest } from '../rig/micro-guest.ts'
 import { until } from './blank-machine.ts'
+import { hostOf, machineOf } from './guest-machine.ts'
 import type { OwnerRequest } from './instant-owner.ts'
 
 const OWNER = join(import.meta.dirname, 'instant-owner.ts')
 const HOOK = '/etc/qemu/fsfreeze-hook.d/50-test'
-
-function machineOf(guest: RunningGuest): RunningMachine {
-  const description: MachineDescription = {
-    schema: 1,
-    name: guest.name,
-    uuid: '8d9ab4ea-55f6-4f4c-a8a4-6a9df4b57a10',
-    firmware: 'bios',
-    machineType: 'pc',
-    cpuCount: 1,
-    memoryMib: 192,
-    disks: guest.command.disks.map((disk, lun) => ({
-      lun,
-      diskId: `disk-${lun}`,
-      role: lun === 0 ? 'os' : 'data',
-      path: disk.path,
-      format: disk.format,
-      bus: disk.bus,
-      serial: `D${lun}`,
-    })),
-    networks: [],
-    agent: true,
-    tags: {},
-  }
-  return { description, sockets: { qmpSocketPath: guest.paths.qmp, agentSocketPath: guest.paths.agent } }
-}
-
-function hostOf(guest: RunningGuest): InstantHost {
-  const { folder } = guest.paths
-  return {
-    clock: systemClock,
-    random: systemRandom,
-    journalFolder: join(folder, 'journal'),
-    scratchFolder: join(folder, 'scratch'),
-    runFolder: folder,
-    scratchFloorBytes: 0,
-    watchdog: 'elsewhere',
-  }
-}
 
 const isFrozen = (guest: RunningGuest): Promise<boolean> =>
   withAgent(guest.paths.agent, { clock: systemClock, readyTimeoutMs: 5_000 }, isGuestFrozen)

@@ -4,6 +4,7 @@
  */
 import { must } from '#base'
 import {
+  type ConsistencyLevel,
   type InstantHost,
   openRunningInstant,
   openStoppedInstant,
@@ -18,7 +19,7 @@ export type OwnerRequest = Readonly<{
   tracking: TrackingRequest
   dieAt: string
   end: 'commit' | 'abort'
-  consistency: 'crash' | 'filesystem'
+  consistency: ConsistencyLevel
   stopped?: boolean
 }>
 

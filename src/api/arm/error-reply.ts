@@ -25,6 +25,7 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   nbd_server_foreign: 'Conflict',
   source_not_readable: 'Conflict',
   freeze_failed: 'OperationNotAllowed',
+  quiesce_failed: 'OperationNotAllowed',
   qmp_busy: 'OperationNotAllowed',
   qmp_unreachable: 'Conflict',
   pool_full: 'InsufficientCapacity',

@@ -5,6 +5,7 @@ import type { DiskRecord, PointRecord } from '#engine/repository'
 /** @param lockedUntilMs until when the point is, or was, locked */
 export function pointJson(point: PointRecord, lockedUntilMs?: number): Record<string, unknown> {
   const { schema, id, machine, machineUuid, takenAt, consistency, mode, parent, expiresAtMs, notes } = point
+  const { consistencyReasons } = point
   return {
     schema,
     id,
@@ -12,6 +13,7 @@ export function pointJson(point: PointRecord, lockedUntilMs?: number): Record<st
     ...(machineUuid === undefined ? {} : { machineUuid }),
     takenAt,
     consistency,
+    ...(consistencyReasons === undefined ? {} : { consistencyReasons }),
     mode,
     ...(parent === undefined ? {} : { parent }),
     ...(expiresAtMs === undefined ? {} : { expiresAtMs, expiresAt: isoTime(expiresAtMs) }),

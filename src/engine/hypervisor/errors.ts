@@ -12,6 +12,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'agent_command_failed',
   'agent_frozen',
   'freeze_failed',
+  'quiesce_failed',
   'machine_invalid',
   'machine_not_found',
   'machine_exists',

@@ -52,6 +52,7 @@ export {
   watchdogEntry,
   type WatchdogProcess,
 } from './instant/watchdog-process.ts'
+export { CONSISTENCY_REASONS, type ConsistencyReason } from './quiesce/consistency-reason.ts'
 export type {
   ConsistencyLevel,
   MachineDescription,

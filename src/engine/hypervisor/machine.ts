@@ -1,6 +1,9 @@
 /** What a machine is, as far as a hypervisor is concerned: enough to create it again elsewhere. */
 
-/** crash: as if power was cut; filesystem: flushed and frozen by the agent; application: and the guest's hooks ran. */
+/**
+ * crash: as if power was cut. filesystem: flushed and frozen by the agent. application: and applications were quieted, by
+ * pre- and post-scripts, by the agent's freeze hooks, or by Windows' shadow copy service.
+ */
 export type ConsistencyLevel = 'crash' | 'filesystem' | 'application'
 
 export type MachineDisk = Readonly<{

@@ -16,6 +16,7 @@
  *      after restart by whether the log holds the generation (`recoverInstants`, instant/recover.ts).
  */
 import type { ConsistencyLevel, MachineDescription } from './machine.ts'
+import type { ConsistencyReason } from './quiesce/consistency-reason.ts'
 
 /** `hf-<tracker>-<generation>` is the bitmap's name in the image. tracker: 8 hex of the repository id; generation: 12 hex. */
 export type TrackerId = string
@@ -97,6 +98,8 @@ export interface Instant {
   readonly consistency: ConsistencyLevel
   /** Why less than asked for, or what else a user must know; goes onto the recovery point. */
   readonly notes: readonly string[]
+  /** The same for programs: why it is less consistent than was asked for. */
+  readonly reasons: readonly ConsistencyReason[]
   /** How long the guest did not run for it, and how long its file systems were frozen. */
   readonly pauseMs: number
   readonly freezeMs: number

@@ -51,6 +51,8 @@ export type PointRecord = Readonly<{
   /** ISO 8601, UTC, by the clock of the hypervisor's host. Policies read it; order comes from the log number. */
   takenAt: string
   consistency: 'application' | 'filesystem' | 'crash'
+  /** Why it is less consistent than was asked for, for programs; `notes` say it to people. Absent when it is not. */
+  consistencyReasons?: readonly string[]
   notes: readonly string[]
   /** The worst of the disks' modes: full, then scan, then incremental. */
   mode: DiskMode

@@ -180,6 +180,7 @@ async function inputOf(
     machineUuid: instant.machine.uuid,
     takenAtMs: instant.takenAtMs,
     consistency: instant.consistency,
+    consistencyReasons: instant.reasons,
     notes: [
       ...notes,
       `The guest stood still for ${instant.pauseMs.toFixed(1)} ms and was frozen for ${instant.freezeMs.toFixed(1)} ms.`,

@@ -73,6 +73,8 @@ export type BackupInput = Readonly<{
   machineUuid?: string
   takenAtMs: number
   consistency: PointRecord['consistency']
+  /** Why it is less than was asked for. */
+  consistencyReasons?: readonly string[]
   notes: readonly string[]
   disks: readonly BackupDisk[]
   /** The newest point that `since` disks build on; present exactly when there are any. */
@@ -317,6 +319,7 @@ async function commit(
 ): Promise<PointRecord> {
   assert(disks.length === input.disks.length, 'Every protected disk appears exactly once')
   const usesBase = input.parentPoint !== undefined && disks.some(({ mode }) => mode === 'incremental')
+  const reasons = input.consistencyReasons ?? []
   const record: PointRecord = {
     schema: 1,
     id: toHex(options.random.bytes(16)),
@@ -324,6 +327,7 @@ async function commit(
     ...(input.machineUuid === undefined ? {} : { machineUuid: input.machineUuid }),
     takenAt: isoOf(input.takenAtMs),
     consistency: input.consistency,
+    ...(reasons.length === 0 ? {} : { consistencyReasons: reasons }),
     notes: input.notes,
     mode: worstMode(disks.map(({ mode }) => mode)),
     ...(input.parentPoint === undefined ? {} : { parent: input.parentPoint }),

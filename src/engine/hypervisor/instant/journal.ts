@@ -5,13 +5,18 @@
  *
  *   step        what a crash right after writing it leaves              what cleaning up does
  *   prepare     scratch files and nodes; maybe an NBD server            removes them
+ *   quiesce     an application quieted by a script, that may still run  ends it, runs the post-script, then as prepare
  *   freeze      a guest that may be frozen                              thaws, then as prepare
  *   pause       a guest that may be paused, some drives on filters      continues, puts drives back, ...
  *   thaw        all drives on filters, the guest running but frozen     thaws, ...
+ *   wake        a post-script that may not have run, or not to its end  runs it, ...
  *   open        an instant that nobody reads                            removes it; bitmaps by the log
  *   commit      the point is in the log                                 drops the previous bitmaps
  *   abort       the point will never be in the log                      merges the new bitmaps back
  *   dismantled  bitmaps only: the watchdog has cleaned up the rest      bitmaps by the log
+ *
+ * From `quiesce` on `postScript` says what is owed to the guest's application, in whatever step; it goes when it was run. Where
+ * it cannot be, because the guest's agent is silent, a record of the step `dismantled` stays for it.
  *
  * A record that was removed means: nothing of that instant is left. Removal is last.
  * Files are whole or absent (runtime/durable-file); `.tmp-*` are leftovers of a crash in the middle of a write.
@@ -22,6 +27,7 @@ import { errnoOf, messageOf } from '#base'
 import { createFileOnce, type HostProcess, makeFolderDurable, replaceFile, syncFolder } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import type { Generation, TrackerId } from '../port.ts'
+import type { GuestScript } from '../quiesce/script-settings.ts'
 import { isObject } from '../qmp/shape.ts'
 import type { DiskPlan } from './plan.ts'
 import type { TrackingDecision } from './tracking.ts'
@@ -29,9 +35,11 @@ import type { TrackingDecision } from './tracking.ts'
 /** Longest time that the guest may suffer in a step before the watchdog ends it; undefined: as long as the owner lives. */
 export const STEP_MS_MAX = {
   prepare: undefined,
+  quiesce: 60_000,
   freeze: 60_000,
   pause: 3_000,
   thaw: 30_000,
+  wake: 60_000,
   open: undefined,
   commit: undefined,
   abort: undefined,
@@ -57,6 +65,10 @@ export type RunningRecord = RecordOfAny &
     access: MachineSockets
     /** The guest was running when it began, so it may be continued. */
     wasRunning: boolean
+    /** Quieted applications wait for it. */
+    postScript?: GuestScript | undefined
+    /** Instead of STEP_MS_MAX, for this step: the guest's own settings may allow more. */
+    stepMsMax?: number | undefined
     disks: readonly (DiskPlan & Readonly<{ scratchPath: string; scratchCapBytes: number }>)[]
   }>
 
@@ -141,6 +153,11 @@ export class InstantJournal {
   async abandon(id: string): Promise<void> {
     const record = await this.read(id)
     if (record !== undefined) await this.replace({ ...record, owner: NOBODY })
+  }
+
+  /** All is taken apart; what is owed to the guest's application stays, for recovery and the watchdog. */
+  async leaveOwing(record: RunningRecord): Promise<void> {
+    await this.replace({ ...record, step: 'dismantled', owner: NOBODY })
   }
 
   /** Idempotent. */

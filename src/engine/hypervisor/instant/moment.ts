@@ -1,5 +1,5 @@
 /**
- * The moment itself: freeze, pause, put filters in, start jobs, continue, thaw.
+ * The moment itself: quiet the guest (quiet-guest.ts), pause, put filters in, start jobs, continue, wake the guest.
  *
  * The pause holds only what must be inside: the drives' change, and the start of jobs. Filters are made before it (they see
  * no writes until a drive is put on them), readers after it; new bitmaps may begin a little early and previous ones end a
@@ -10,48 +10,37 @@
  * and the caller dismantles. If the guest was continued by somebody else in between, the disks do not show one moment:
  * `instant_failed`.
  */
-import { type Clock, isHoldfastError, messageOf } from '#base'
-import { AgentClient } from '../agent/client.ts'
-import { freezeGuest, thawGuest, writeBackGuest } from '../agent/guest.ts'
 import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel } from '../machine.ts'
 import type { QmpClient } from '../qmp/client.ts'
+import type { Shortfall } from '../quiesce/consistency-reason.ts'
 import { type Action, addFilter, setDrive, transaction } from './graph.ts'
 import { queryStatus } from './inventory.ts'
-import type { InstantStep } from './journal.ts'
 import type { DiskPlan, InstantPlan } from './plan.ts'
+import {
+  quietGuest,
+  type QuietGuest,
+  type QuietRequest,
+  refuseLess,
+  thaw,
+  wakeApplications,
+} from './quiet-guest.ts'
 
 export type Moment = Readonly<{
   takenAtMs: number
   consistency: ConsistencyLevel
   pauseMs: number
   freezeMs: number
-  notes: readonly string[]
+  /** Why it is less consistent than was asked for. */
+  shortfalls: readonly Shortfall[]
 }>
 
-export type MomentRequest = Readonly<{
-  plan: InstantPlan
-  wasRunning: boolean
-  consistency: ConsistencyLevel
-  strict: boolean
-  agentSocketPath: string | undefined
-  clock: Clock
-  /** Writes the step to the journal before it is done. */
-  enter: (step: InstantStep) => Promise<void>
-  /** See InstantHost. */
-  whenStill: (() => Promise<void>) | undefined
-  /** A place where a test may end the process; nothing is written. */
-  pass: (step: string) => Promise<void>
-}>
-
-/** The guest's freeze ends by itself on Windows after 10 s; more than this on Linux is a fault of storage or hook. */
-const FREEZE_MS_MAX = 20_000
-/** Waiting for another conversation with the agent is not freezing: give up soon, and say so. */
-const AGENT_LOCK_MS_MAX = 5_000
-/** A guest with much to write back is frozen all the same after this; it goes on writing back then. */
-const WRITE_BACK_MS_MAX = 10_000
-const THAW_MS_MAX = 5_000
-const THAW_ATTEMPTS_MAX = 3
+export type MomentRequest = QuietRequest &
+  Readonly<{
+    plan: InstantPlan
+    /** See InstantHost. */
+    whenStill: (() => Promise<void>) | undefined
+  }>
 
 /** After the freeze, so that what freezing writes back is not marked as changed since the instant. */
 function recordActions(disk: DiskPlan): Action[] {
@@ -174,95 +163,39 @@ function ranInBetween(): HypervisorError {
   })
 }
 
-async function thawSurely(agent: AgentClient): Promise<number> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await thawGuest(agent, { timeoutMs: THAW_MS_MAX })
-    } catch (error) {
-      if (attempt >= THAW_ATTEMPTS_MAX) throw error
-    }
-  }
+type Taken = Readonly<{ takenAtMs: number; pauseMs: number; freezeMs: number; thawedEarly: boolean }>
+
+async function pauseQuiet(qmp: QmpClient, request: MomentRequest, { frozen }: QuietGuest): Promise<Taken> {
+  if (frozen === undefined) return { ...(await pauseAround(qmp, request)), freezeMs: 0, thawedEarly: false }
+  const [pausing] = await Promise.allSettled([pauseAround(qmp, request)])
+  const { thawed, freezeMs } = await thaw(request, frozen)
+  if (pausing.status === 'rejected') throw pausing.reason
+  return { ...pausing.value, freezeMs, thawedEarly: thawed === 0 }
 }
 
-type Frozen = Readonly<{ agent: AgentClient; beganMs: number }>
+const THAWED_EARLY: Shortfall = { code: 'thawed_early', note: 'Only crash-consistent: the guest thawed too early.' }
 
-/** A frozen guest, or the reason why there is none. */
-async function freeze(request: MomentRequest): Promise<Frozen | string> {
-  const { agentSocketPath, clock } = request
-  if (agentSocketPath === undefined) return 'the machine has no guest agent channel'
-  let agent: AgentClient | undefined
-  let begun = false
-  try {
-    agent = await AgentClient.open(agentSocketPath, { clock, lockTimeoutMs: AGENT_LOCK_MS_MAX })
-    await writeBackGuest(agent, clock, WRITE_BACK_MS_MAX)
-    begun = true
-    await request.enter('freeze')
-    const beganMs = clock.monotonicMs()
-    const count = await freezeGuest(agent, { timeoutMs: FREEZE_MS_MAX })
-    await request.pass('freeze.frozen')
-    if (count > 0) return { agent, beganMs }
-    await agent.close()
-    return 'the guest has no file system that can be frozen'
-  } catch (error) {
-    // A freeze that timed out may still happen in the guest, and a failed one may have frozen some file systems.
-    if (agent !== undefined) await (begun ? thawAndClose(agent) : agent.close())
-    if (begun) await request.enter('prepare')
-    if (!isHoldfastError(error)) throw error
-    return messageOf(error)
-  }
-}
-
-async function thawAndClose(agent: AgentClient): Promise<number> {
-  try {
-    return await thawSurely(agent)
-  } finally {
-    await agent.close()
-  }
+/** What the moment is worth. Scripts count only when both succeeded, as with Azure. Pure. */
+function judge(request: MomentRequest, quiet: QuietGuest, taken: Taken, failed: readonly Shortfall[]) {
+  const { consistency, wasRunning } = request
+  const shortfalls = [...(taken.thawedEarly ? [THAWED_EARLY] : []), ...quiet.shortfalls, ...failed]
+  const isFrozen = quiet.frozen !== undefined && !taken.thawedEarly
+  if (consistency === 'crash' || !wasRunning) return { level: 'crash', shortfalls } as const
+  const isFrozenOrNeedsNot = isFrozen || quiet.scripts?.freezes === false
+  if (quiet.scripts !== undefined && quiet.scriptsRan && failed.length === 0 && isFrozenOrNeedsNot)
+    return { level: 'application', shortfalls } as const
+  return { level: isFrozen ? quiet.frozenIs : 'crash', shortfalls } as const
 }
 
 /** Takes the moment. @throws HypervisorError; the guest runs then, and the caller dismantles what is left. */
 export async function takeMoment(qmp: QmpClient, request: MomentRequest): Promise<Moment> {
   await addFilters(qmp, request.plan)
-  const moment = await takeConsistent(qmp, request)
+  const quiet = await quietGuest(request)
+  const taken = await pauseQuiet(qmp, request, quiet)
   await transaction(qmp, request.plan.disks.flatMap(endActions))
-  return moment
-}
-
-async function takeConsistent(qmp: QmpClient, request: MomentRequest): Promise<Moment> {
-  const wanted = request.wasRunning ? request.consistency : 'crash'
-  const frozen = wanted === 'crash' ? undefined : await freeze(request)
-  const notes: string[] = []
-  if (typeof frozen === 'string') {
-    if (request.strict) {
-      throw new HypervisorError('freeze_failed', `No ${wanted}-consistent instant: ${frozen}.`, { retry: 'later' })
-    }
-    notes.push(`Only crash-consistent: ${frozen}.`)
-  }
-  if (frozen === undefined || typeof frozen === 'string') {
-    return { ...(await pauseAround(qmp, request)), consistency: 'crash', freezeMs: 0, notes }
-  }
-  return await pauseFrozen(qmp, request, frozen)
-}
-
-/** The guest does not wait for our journal: what that says until then has the guest thawed as well. */
-async function thawAndNote(request: MomentRequest, frozen: Frozen): Promise<{ thawed: number; freezeMs: number }> {
-  const timed = async (): Promise<{ thawed: number; freezeMs: number }> => {
-    const thawed = await thawSurely(frozen.agent)
-    return { thawed, freezeMs: request.clock.monotonicMs() - frozen.beganMs }
-  }
-  const [thawing, noted] = await Promise.allSettled([timed(), request.enter('thaw')])
-  await frozen.agent.close()
-  if (thawing.status === 'rejected') throw thawing.reason
-  if (noted.status === 'rejected') throw noted.reason
-  return thawing.value
-}
-
-async function pauseFrozen(qmp: QmpClient, request: MomentRequest, frozen: Frozen): Promise<Moment> {
-  const [pausing] = await Promise.allSettled([pauseAround(qmp, request)])
-  const { thawed, freezeMs } = await thawAndNote(request, frozen)
-  if (pausing.status === 'rejected') throw pausing.reason
-  const taken = pausing.value
-  if (thawed > 0) return { ...taken, consistency: request.consistency, freezeMs, notes: [] }
-  if (request.strict) throw new HypervisorError('freeze_failed', 'The guest thawed before its instant was taken.')
-  return { ...taken, consistency: 'crash', freezeMs, notes: ['Only crash-consistent: the guest thawed too early.'] }
+  const woken = quiet.scripts === undefined ? undefined : await wakeApplications(request, quiet.scripts)
+  const { level, shortfalls } = judge(request, quiet, taken, woken === undefined ? [] : [woken])
+  refuseLess(request, level, shortfalls)
+  const { takenAtMs, pauseMs, freezeMs } = taken
+  return { takenAtMs, consistency: level, pauseMs, freezeMs, shortfalls }
 }

@@ -168,7 +168,9 @@ async function carryOut(
     strict: options.strict ?? false,
     agentSocketPath: machine.sockets.agentSocketPath,
     clock: host.clock,
-    enter: (step) => enterStep(state, step),
+    enter: (step, change) => enterStep(state, step, change),
+    signal: options.signal,
+    together: host.whenStill !== undefined,
     whenStill: host.whenStill,
     pass: async (step) => host.onStep?.(step),
   })

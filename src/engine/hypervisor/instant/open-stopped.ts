@@ -8,6 +8,7 @@
 import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel, MachineDescription, MachineDisk } from '../machine.ts'
 import type { Instant, InstantDisk, OpenInstantOptions } from '../port.ts'
+import type { ConsistencyReason } from '../quiesce/consistency-reason.ts'
 import { chown } from 'node:fs/promises'
 import { must, toHex } from '#base'
 import { identityOf, isAlive, makeFolderDurable } from '#runtime'
@@ -45,6 +46,7 @@ class StoppedInstant implements Instant {
   readonly takenAtMs: number
   readonly consistency: ConsistencyLevel
   readonly notes: readonly string[]
+  readonly reasons: readonly ConsistencyReason[]
   readonly pauseMs = 0
   readonly freezeMs = 0
   readonly weakerPromise = undefined
@@ -69,10 +71,9 @@ class StoppedInstant implements Instant {
     this.id = record.id
     this.takenAtMs = host.clock.nowMs()
     this.consistency = machine.stoppedCleanly ? wanted : 'crash'
-    this.notes =
-      machine.stoppedCleanly || wanted === 'crash'
-        ? []
-        : ['Only crash-consistent: the machine did not shut down by itself.']
+    const isLess = !machine.stoppedCleanly && wanted !== 'crash'
+    this.notes = isLess ? ['Only crash-consistent: the machine did not shut down by itself.'] : []
+    this.reasons = isLess ? ['machine_not_shut_down'] : []
     this.machine = machine.description
     this.disks = found.map((one) => instantDisk(one, record.nbdSocketPath))
   }

@@ -3,17 +3,19 @@
  * still. So whatever one of them did after its instant came after the instant of every other: what they say to each other
  * is never received before it was sent.
  *
- *   machine A   ready ----- stop ........... filters, go on
- *   machine B   ready ----- . stop ......... filters, go on
- *                     all ready   all stopped
+ *   machine A   scripts . freeze, ready . stop . . filters, go on
+ *   machine B   . scripts freeze, ready . . stop . filters, go on
+ *                       all quiet       all ready  all stopped
  *
  * `skewMs` bounds how far apart the stops were: from when all were ready to when the last was seen to stand. All or none: if one cannot be taken the others are aborted. Machines that wait
- * for each other wait at most MEET_MS_MAX; then all go on and there is no instant.
+ * for each other wait at most MEET_MS_MAX, for each other's pre-scripts as long as those may take; then all go on and there is no
+ * instant. None is frozen before the last pre-script has ended.
  */
 import { assert, BaseError, type Clock } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import type { InstantHost, RunningMachine } from './access.ts'
+import { SCRIPT_SECONDS_MAX } from '../quiesce/script-settings.ts'
 import { openRunningInstant } from './open-running.ts'
 
 export type Together = Readonly<{ instants: readonly Instant[]; skewMs: number }>
@@ -21,17 +23,21 @@ export type OneOfTogether = Readonly<{ machine: RunningMachine; options: OpenIns
 
 /** Windows thaws by itself after 10 s, and a guest that stands still for longer is missed. */
 const MEET_MS_MAX = 8_000
+/** What a pre-script may take, and preparing beside it. */
+const QUIET_MS_MAX = SCRIPT_SECONDS_MAX * 1_000 + 60_000
 
 /** Where all meet; broken by the first that fails. */
 class MeetingPlace {
   readonly #clock: Clock
+  readonly #waitMsMax: number
   readonly #open = Promise.withResolvers<void>()
   readonly #over = new AbortController()
   #missing: number
 
-  constructor(count: number, clock: Clock) {
+  constructor(count: number, clock: Clock, waitMsMax: number) {
     this.#missing = count
     this.#clock = clock
+    this.#waitMsMax = waitMsMax
     this.#open.promise.catch(() => {
       // Those who wait hear of it; there may be none.
     })
@@ -53,11 +59,11 @@ class MeetingPlace {
 
   async #tooLate(): Promise<void> {
     try {
-      await this.#clock.sleep(MEET_MS_MAX, this.#over.signal)
+      await this.#clock.sleep(this.#waitMsMax, this.#over.signal)
     } catch {
       return this.#open.promise // All came, or one failed.
     }
-    throw new HypervisorError('instant_failed', `The machines were not all ready within ${MEET_MS_MAX} ms.`, {
+    throw new HypervisorError('instant_failed', `The machines were not all ready within ${this.#waitMsMax} ms.`, {
       retry: 'later',
     })
   }
@@ -67,8 +73,10 @@ class MeetingPlace {
 class BeganTwice extends Error {}
 
 type Meeting = Readonly<{
+  quiet: MeetingPlace
   ready: MeetingPlace
   stopped: MeetingPlace
+  begun: Set<number>
   readyMs: Map<number, number>
   stoppedMs: Map<number, number>
 }>
@@ -81,8 +89,12 @@ function stepsOf(host: InstantHost, meeting: Meeting, at: number): InstantHost {
       await meeting.stopped.arrive()
     },
     onStep: async (step) => {
+      if (step === 'prepare.bitmaps') {
+        if (meeting.begun.has(at)) throw new BeganTwice()
+        meeting.begun.add(at)
+      }
+      if (step === 'quiesced') await meeting.quiet.arrive()
       if (step === 'pause') {
-        if (meeting.readyMs.has(at)) throw new BeganTwice()
         await meeting.ready.arrive()
         meeting.readyMs.set(at, host.clock.monotonicMs())
       }
@@ -94,8 +106,10 @@ function stepsOf(host: InstantHost, meeting: Meeting, at: number): InstantHost {
 async function attempt(host: InstantHost, machines: readonly OneOfTogether[]): Promise<Together> {
   const { clock } = host
   const meeting: Meeting = {
-    ready: new MeetingPlace(machines.length, clock),
-    stopped: new MeetingPlace(machines.length, clock),
+    quiet: new MeetingPlace(machines.length, clock, QUIET_MS_MAX),
+    ready: new MeetingPlace(machines.length, clock, MEET_MS_MAX),
+    stopped: new MeetingPlace(machines.length, clock, MEET_MS_MAX),
+    begun: new Set(),
     readyMs: new Map(),
     stoppedMs: new Map(),
   }
@@ -104,6 +118,7 @@ async function attempt(host: InstantHost, machines: readonly OneOfTogether[]): P
       try {
         return await openRunningInstant(stepsOf(host, meeting, at), machine, options)
       } catch (error) {
+        meeting.quiet.break(error)
         meeting.ready.break(error)
         meeting.stopped.break(error)
         throw error

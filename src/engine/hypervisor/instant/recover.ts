@@ -12,6 +12,7 @@ import type { Generation, TrackerId } from '../port.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { continueIfLeftPaused, dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
 import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
+import { payPostScript } from './quiet-guest.ts'
 import { dismantleStopped } from './storage-daemon.ts'
 
 /** Whether the repository's log holds this generation. */
@@ -72,19 +73,39 @@ export async function continueForOwner(clock: Clock, record: InstantRecord): Pro
   }
 }
 
-async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<void> {
+/** @returns whether nothing is owed to the guest any more */
+async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<boolean> {
   const qmp = await connectRescue(clock, record)
-  if (qmp === undefined) return // the next instant judges the bitmaps by what is in the images
+  // The next instant judges the bitmaps by what is in the images; and who waited for a post-script is gone.
+  if (qmp === undefined) return true
+  let paying: Promise<boolean>
   try {
     const relieved = await relieveGuest(qmp, clock, record).then(
       () => undefined,
       (error: unknown) => error,
     )
-    await dismantle(qmp, clock, record, verdict)
-    if (relieved !== undefined) throw relieved
+    paying = relieved === undefined ? payPostScript(clock, record) : Promise.resolve(false)
+    const [dismantled] = await Promise.allSettled([dismantle(qmp, clock, record, verdict)])
+    for (const error of [relieved, dismantled.status === 'rejected' ? dismantled.reason : undefined])
+      if (error !== undefined) throw await paying.then(() => error, () => error)
   } finally {
     await qmp.close()
   }
+  // A post-script may take long, and others need the monitor meanwhile.
+  return paying
+}
+
+/**
+ * Runs what a record still owes to the guest's application, of which nothing else is left.
+ * @returns whether nothing is owed any more
+ */
+export async function payOwed(clock: Clock, journal: InstantJournal, id: string): Promise<boolean> {
+  const record = await journal.read(id)
+  if (record?.kind !== 'running' || record.postScript === undefined) return true
+  if (!(await payPostScript(clock, record))) return false
+  if (record.tracking === undefined) await journal.remove(id)
+  else await journal.replace({ ...record, postScript: undefined })
+  return true
 }
 
 /** Takes over one instant whose owner is dead. @throws what has to be tried again; the record stays then. */
@@ -98,11 +119,16 @@ export async function takeOver(
   if (record === undefined) return 'aborted' // another recoverer was faster
   if (isAlive(record.owner)) return 'owned'
   const verdict = await decide(record, isCommitted)
-  if (record.kind === 'running') {
-    await cleanRunning(clock, record, verdict)
-    await removeFiles(record)
-  } else await dismantleStopped(clock, record, verdict)
-  if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled' })
+  if (record.kind === 'stopped') {
+    await dismantleStopped(clock, record, verdict)
+    if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled' })
+    else await journal.remove(id)
+    return OUTCOMES[verdict]
+  }
+  const isPaid = await cleanRunning(clock, record, verdict)
+  await removeFiles(record)
+  if (!isPaid) await journal.leaveOwing(record)
+  else if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled', postScript: undefined })
   else await journal.remove(id)
   return OUTCOMES[verdict]
 }

@@ -9,12 +9,14 @@ import { formatBytes, isHoldfastError } from '#base'
 import { HypervisorError } from '../errors.ts'
 import type { Instant, InstantDisk } from '../port.ts'
 import type { QmpClient, QmpEvent } from '../qmp/client.ts'
+import type { ConsistencyReason } from '../quiesce/consistency-reason.ts'
 import type { InstantHost, RunningMachine } from './access.ts'
 import { dismantle, relieveGuest, removeFiles } from './dismantle.ts'
 import { cancelJob, insertedNode, presentExport } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
+import { payPostScript } from './quiet-guest.ts'
 import type { InstantPlan } from './plan.ts'
 import { canRead, readableOffset } from './probe.ts'
 import { takeOver } from './recover.ts'
@@ -29,8 +31,13 @@ export type OpenState = {
   record: RunningRecord
 }
 
-export async function enterStep(state: OpenState, step: InstantStep): Promise<void> {
-  const record = { ...state.record, step }
+/** Writes the step to the journal, with what changes by it. A limit holds for its step only. */
+export async function enterStep(
+  state: OpenState,
+  step: InstantStep,
+  change: Partial<Pick<RunningRecord, 'postScript' | 'stepMsMax'>> = {},
+): Promise<void> {
+  const record = { ...state.record, stepMsMax: undefined, ...change, step }
   await state.journal.replace(record)
   state.record = record
   await state.host.onStep?.(step)
@@ -62,12 +69,16 @@ async function takeApart(state: OpenState, verdict: 'commit' | 'abort'): Promise
     await dismantle(state.qmp, clock, state.record, verdict)
     throw error
   }
+  const isPaid = await payPostScript(clock, state.record)
+  const paid = isPaid ? { postScript: undefined } : {}
   // Only now: the step before told what the guest was suffering.
-  if (state.record.step !== verdict) await enterStep(state, verdict)
+  if (state.record.step !== verdict || isPaid !== (state.record.postScript === undefined))
+    await enterStep(state, verdict, paid)
   await dismantle(state.qmp, clock, state.record, verdict)
   await state.host.onStep?.('dismantled')
   await removeFiles(state.record)
-  await state.journal.remove(state.record.id)
+  if (isPaid) await state.journal.remove(state.record.id)
+  else await state.journal.leaveOwing(state.record)
 }
 
 function broken(message: string, cause?: unknown): HypervisorError {
@@ -83,6 +94,7 @@ export class RunningInstant implements Instant {
   readonly takenAtMs: number
   readonly consistency: Moment['consistency']
   readonly notes: readonly string[]
+  readonly reasons: readonly ConsistencyReason[]
   readonly pauseMs: number
   readonly freezeMs: number
   readonly weakerPromise: string | undefined
@@ -102,7 +114,8 @@ export class RunningInstant implements Instant {
     this.id = plan.id
     this.takenAtMs = moment.takenAtMs
     this.consistency = moment.consistency
-    this.notes = [...plan.notes, ...moment.notes]
+    this.notes = [...plan.notes, ...moment.shortfalls.map(({ note }) => note)]
+    this.reasons = moment.shortfalls.map(({ code }) => code)
     this.pauseMs = moment.pauseMs
     this.freezeMs = moment.freezeMs
     this.weakerPromise = plan.weakerPromise

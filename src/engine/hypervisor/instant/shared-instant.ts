@@ -29,12 +29,13 @@ export class SharedInstant {
       if (wanted === 'commit' && this.#brokenOff !== undefined) throw this.#brokenOff
       if (this.#hands === 0) await this.#close(reason)
     }
-    const { id, takenAtMs, consistency, pauseMs, freezeMs, weakerPromise, machine, disks } = this.#instant
+    const { id, takenAtMs, consistency, reasons, pauseMs, freezeMs, weakerPromise, machine, disks } = this.#instant
     return {
       id,
       takenAtMs,
       consistency,
       notes: [...this.#instant.notes, ...notes],
+      reasons,
       pauseMs,
       freezeMs,
       weakerPromise,

@@ -3,11 +3,16 @@
  *
  *   owner   step                         the watchdog
  *   dead    any but `dismantled`         takes the instant apart at once (recover.ts); bitmaps wait for the log
+ *   any     `dismantled`, and a          runs it as soon as the guest's agent answers, for OWED_MS_MAX
+ *           post-script is owed
  *   alive   pause                        waits STEP_MS_MAX[step] from when it first saw the step, then continues the guest
  *                                        through the rescue monitor; the owner notices when it wakes
  *   alive   pause without such a         waits as long, then ends the owner's process, which holds the only way to the
- *           monitor, freeze, thaw        guest (monitor, agent) and may wake up and go on; and takes over
+ *           monitor, quiesce, freeze,    guest (monitor, agent) and may wake up and go on; and takes over
+ *           thaw, wake
  *   alive   any other                    does nothing, however long it takes
+ *
+ * A post-script may run for half an hour. So an instant that owes one is taken apart beside the looking, which goes on.
  *
  * It is a process of its own (watchdog-process.ts), knows no repository and needs no clock but its own: times of steps are
  * counted from when it saw them. Its only memory is the journal; killing and restarting it loses nothing.
@@ -15,11 +20,13 @@
 import { type Clock, messageOf } from '#base'
 import { isAlive } from '#runtime'
 import { InstantJournal, type InstantRecord, STEP_MS_MAX } from './journal.ts'
-import { continueForOwner, takeOver } from './recover.ts'
+import { continueForOwner, payOwed, takeOver } from './recover.ts'
 
 /** The guest waits at most this long beyond the step's limit. */
 export const LOOK_EVERY_MS = 250
 const RETRY_AFTER_MS = 2_000
+/** An agent that is silent for longer is left to the next backup's recovery. */
+const OWED_MS_MAX = 10 * 60_000
 
 /** What the watchdog did, for its log: one line each. */
 export type WatchdogReport = Readonly<{ id: string; did: string; detail: string }>
@@ -39,6 +46,9 @@ export class Watchdog {
   readonly #journal: InstantJournal
   readonly #seen = new Map<string, Seen>()
   readonly #retryAtMs = new Map<string, number>()
+  /** Ids of instants that are worked on beside the looks. */
+  readonly #busy = new Set<string>()
+  readonly #owedSinceMs = new Map<string, number>()
 
   constructor(options: WatchdogOptions) {
     this.#options = options
@@ -62,8 +72,10 @@ export class Watchdog {
 
   async #lookAt(id: string): Promise<boolean> {
     const record = await this.#journal.read(id)
-    if (record === undefined || record.step === 'dismantled') return false
-    if ((this.#retryAtMs.get(id) ?? 0) > this.#options.clock.monotonicMs()) return true
+    if (record === undefined) return false
+    if (this.#busy.has(id) || (this.#retryAtMs.get(id) ?? 0) > this.#options.clock.monotonicMs()) return true
+    const owes = record.kind === 'running' && record.postScript !== undefined
+    if (record.step === 'dismantled') return owes && this.#isOwedStill(id) && this.#pay(record)
     if (isAlive(record.owner)) {
       if (!this.#isOverdue(record)) return true
       if (record.step === 'pause' && (await continueForOwner(this.#options.clock, record))) {
@@ -73,9 +85,40 @@ export class Watchdog {
       }
       await this.#endOwner(record)
     }
-    const outcome = await takeOver(this.#options.clock, this.#journal, id)
-    this.#options.report({ id, did: outcome, detail: `machine ${record.machine}, step ${record.step}` })
+    const taking = async (): Promise<string> => takeOver(this.#options.clock, this.#journal, id)
+    if (owes) return this.#beside(record, taking)
+    this.#options.report({ id, did: await taking(), detail: `machine ${record.machine}, step ${record.step}` })
     return false
+  }
+
+  #isOwedStill(id: string): boolean {
+    const nowMs = this.#options.clock.monotonicMs()
+    const sinceMs = this.#owedSinceMs.get(id) ?? nowMs
+    this.#owedSinceMs.set(id, sinceMs)
+    return nowMs - sinceMs < OWED_MS_MAX
+  }
+
+  #pay(record: InstantRecord): true {
+    return this.#beside(record, async () => {
+      const isPaid = await payOwed(this.#options.clock, this.#journal, record.id)
+      return isPaid ? 'ran_post_script' : 'owes_post_script'
+    })
+  }
+
+  /** Works on the instant while the looks go on. */
+  #beside(record: InstantRecord, work: () => Promise<string>): true {
+    const { id, machine, step } = record
+    this.#busy.add(id)
+    work()
+      .catch((error: unknown) => `failed: ${messageOf(error)}`)
+      .then((did) => {
+        this.#options.report({ id, did, detail: `machine ${machine}, step ${step}` })
+      })
+      .finally(() => {
+        this.#retryAtMs.set(id, this.#options.clock.monotonicMs() + RETRY_AFTER_MS)
+        this.#busy.delete(id)
+      })
+    return true
   }
 
   #isOverdue(record: InstantRecord): boolean {
@@ -85,7 +128,8 @@ export class Watchdog {
       this.#seen.set(record.id, { step: record.step, sinceMs: nowMs })
       return false
     }
-    const limitMs = STEP_MS_MAX[record.step]
+    const own = record.kind === 'running' ? record.stepMsMax : undefined
+    const limitMs = own ?? STEP_MS_MAX[record.step]
     return limitMs !== undefined && nowMs - seen.sinceMs > limitMs
   }
 

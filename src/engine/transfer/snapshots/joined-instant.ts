@@ -8,6 +8,12 @@ async function endAll(instants: readonly Instant[], end: (instant: Instant) => P
   if (failed !== undefined) throw failed.reason
 }
 
+const WEAKEST_FIRST = ['crash', 'filesystem', 'application'] as const
+
+function weakest(instants: readonly Instant[]): Instant['consistency'] {
+  return WEAKEST_FIRST.find((level) => instants.some(({ consistency }) => consistency === level)) ?? 'crash'
+}
+
 /** @param instants at least one; their disks' ids differ */
 export function joinInstants(instants: readonly Instant[]): Instant {
   const first = must(instants[0], 'Something was opened')
@@ -16,8 +22,9 @@ export function joinInstants(instants: readonly Instant[]): Instant {
   return {
     id: first.id,
     takenAtMs: Math.max(...instants.map(({ takenAtMs }) => takenAtMs)),
-    consistency: instants.some(({ consistency }) => consistency === 'crash') ? 'crash' : first.consistency,
+    consistency: weakest(instants),
     notes: instants.flatMap(({ notes }) => notes),
+    reasons: [...new Set(instants.flatMap(({ reasons }) => reasons))],
     pauseMs: Math.max(...instants.map(({ pauseMs }) => pauseMs)),
     freezeMs: Math.max(...instants.map(({ freezeMs }) => freezeMs)),
     weakerPromise: weaker.length === 0 ? undefined : weaker.join(' '),

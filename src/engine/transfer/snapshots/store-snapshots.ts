@@ -91,11 +91,12 @@ async function storeOne(
   )
   const whole = { kind: 'all', reason: 'first_backup' } as const
   const parentPoint = read.changes.kind === 'since' ? parents.get(disk.diskId)?.point.id : undefined
-  const { weakerPromise, consistency, takenAtMs } = instant
+  const { weakerPromise, consistency, reasons, takenAtMs } = instant
   const input = {
     machine: kept.history,
     takenAtMs,
     consistency,
+    consistencyReasons: reasons,
     notes: [options.madeBy, ...instant.notes, ...notes, ...(weakerPromise === undefined ? [] : [weakerPromise])],
     disks: [
       {
