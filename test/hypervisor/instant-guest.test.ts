@@ -6,13 +6,7 @@ import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { toHex } from '#base'
 import { checkCommand, systemClock, systemRandom } from '#runtime'
-import {
-  findWatchdog,
-  isGuestFrozen,
-  openRunningInstant,
-  recoverInstants,
-  withAgent,
-} from '#engine/hypervisor'
+import { findWatchdog, isGuestFrozen, openRunningInstant, recoverInstants, withAgent } from '#engine/hypervisor'
 import type { RunningGuest } from '../rig/guest-process.ts'
 import { startMicroGuest } from '../rig/micro-guest.ts'
 import { until } from './blank-machine.ts'

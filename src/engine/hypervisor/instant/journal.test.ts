@@ -69,10 +69,8 @@ describe('InstantJournal', () => {
 describe('verdictOf()', () => {
   it('leaves to the log only what the log can know', async () => {
     const verdicts = await Promise.all(
-      (
-        ['prepare', 'quiesce', 'freeze', 'pause', 'thaw', 'wake', 'open', 'commit', 'abort', 'dismantled'] as const
-      ).map(async (step) =>
-        verdictOf(await record('01', { step })),
+      (['prepare', 'quiesce', 'freeze', 'pause', 'thaw', 'wake', 'open', 'commit', 'abort', 'dismantled'] as const).map(
+        async (step) => verdictOf(await record('01', { step })),
       ),
     )
     assert.deepEqual(verdicts.slice(0, 6), Array(6).fill('abort'))

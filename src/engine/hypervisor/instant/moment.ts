@@ -17,14 +17,7 @@ import type { Shortfall } from '../quiesce/consistency-reason.ts'
 import { type Action, addFilter, setDrive, transaction } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { DiskPlan, InstantPlan } from './plan.ts'
-import {
-  quietGuest,
-  type QuietGuest,
-  type QuietRequest,
-  refuseLess,
-  thaw,
-  wakeApplications,
-} from './quiet-guest.ts'
+import { quietGuest, type QuietGuest, type QuietRequest, refuseLess, thaw, wakeApplications } from './quiet-guest.ts'
 
 export type Moment = Readonly<{
   takenAtMs: number

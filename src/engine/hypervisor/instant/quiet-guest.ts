@@ -14,7 +14,13 @@ import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel } from '../machine.ts'
 import type { ConsistencyReason, Shortfall } from '../quiesce/consistency-reason.ts'
 import { type GuestLook, lookAtFiles, lookAtGuest } from '../quiesce/guest-look.ts'
-import { endGuestScript, type GuestChannel, runGuestScript, type ScriptEnd, type ScriptKind } from '../quiesce/guest-script.ts'
+import {
+  endGuestScript,
+  type GuestChannel,
+  runGuestScript,
+  type ScriptEnd,
+  type ScriptKind,
+} from '../quiesce/guest-script.ts'
 import { type Freezing, planQuiet, type QuietPlan, scriptFault, settingsIn } from '../quiesce/plan-quiet.ts'
 import { SCRIPT_SECONDS_MAX, type ScriptSettings } from '../quiesce/script-settings.ts'
 import type { InstantStep, RunningRecord } from './journal.ts'

@@ -87,7 +87,11 @@ async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdic
     paying = relieved === undefined ? payPostScript(clock, record) : Promise.resolve(false)
     const [dismantled] = await Promise.allSettled([dismantle(qmp, clock, record, verdict)])
     for (const error of [relieved, dismantled.status === 'rejected' ? dismantled.reason : undefined])
-      if (error !== undefined) throw await paying.then(() => error, () => error)
+      if (error !== undefined)
+        throw await paying.then(
+          () => error,
+          () => error,
+        )
   } finally {
     await qmp.close()
   }

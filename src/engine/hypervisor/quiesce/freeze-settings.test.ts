@@ -10,7 +10,8 @@ describe('readFreezeSettings()', () => {
   })
 
   it("reads Azure's example, whose first key stands on the section's line", () => {
-    const text = '[SnapshotThread] fsfreeze: True\r\nMountsToSkip = /mnt/resource, /data/\r\nSafeFreezeWaitInSeconds=600\r\n'
+    const text =
+      '[SnapshotThread] fsfreeze: True\r\nMountsToSkip = /mnt/resource, /data/\r\nSafeFreezeWaitInSeconds=600\r\n'
     assert.deepEqual(readFreezeSettings(text), { freezes: true, skips: ['/mnt/resource', '/data'], waitMs: 600_000 })
   })
 

@@ -60,7 +60,7 @@ export function readLook(bytes: Buffer): Shown {
   let scriptSettings: GuestFile | undefined
   let freezeSettings: GuestFile | undefined
   const hooks: string[] = []
-  for (let at = 0; at < bytes.length; ) {
+  for (let at = 0; at < bytes.length;) {
     const end = bytes.indexOf(0x0a, at)
     if (end < 0) break
     const line = bytes.toString('utf8', at, end)

@@ -125,11 +125,7 @@ export async function endGuestScript(channel: GuestChannel, kind: ScriptKind): P
  * Runs the script until a try succeeds, the tries or the time are over.
  * @throws the agent's silence for that long, `cancelled`; the script may go on in the guest then
  */
-export async function runGuestScript(
-  channel: GuestChannel,
-  kind: ScriptKind,
-  script: GuestScript,
-): Promise<ScriptEnd> {
+export async function runGuestScript(channel: GuestChannel, kind: ScriptKind, script: GuestScript): Promise<ScriptEnd> {
   const { clock } = channel
   const endMs = clock.monotonicMs() + script.timeoutMs
   for (let tries = 1; ; tries += 1) {
