@@ -107,18 +107,16 @@ export class Watchdog {
 
   /** Works on the instant while the looks go on. */
   #beside(record: InstantRecord, work: () => Promise<string>): true {
-    const { id, machine, step } = record
-    this.#busy.add(id)
-    work()
-      .catch((error: unknown) => `failed: ${messageOf(error)}`)
-      .then((did) => {
-        this.#options.report({ id, did, detail: `machine ${machine}, step ${step}` })
-      })
-      .finally(() => {
-        this.#retryAtMs.set(id, this.#options.clock.monotonicMs() + RETRY_AFTER_MS)
-        this.#busy.delete(id)
-      })
+    this.#busy.add(record.id)
+    void this.#workOn(record, work)
     return true
+  }
+
+  async #workOn({ id, machine, step }: InstantRecord, work: () => Promise<string>): Promise<void> {
+    const did = await work().catch((error: unknown) => `failed: ${messageOf(error)}`)
+    this.#options.report({ id, did, detail: `machine ${machine}, step ${step}` })
+    this.#retryAtMs.set(id, this.#options.clock.monotonicMs() + RETRY_AFTER_MS)
+    this.#busy.delete(id)
   }
 
   #isOverdue(record: InstantRecord): boolean {
