@@ -1,6 +1,6 @@
 /** What is on a disk and in a folder of it, for people and for programs. */
 import { formatBytes } from '#base'
-import type { DiskContents, Extracted, FileEntry } from '#engine/transfer'
+import type { DiskContents, Extracted, FileEntry, Place } from '#engine/transfer'
 import { printable } from '../printable.ts'
 import { textTable } from '../text-table.ts'
 import { timeText } from './point-json.ts'
@@ -8,39 +8,39 @@ import { timeText } from './point-json.ts'
 export function contentsJson({ fileSystems, refused, notes }: DiskContents): unknown {
   return {
     schema: 1,
-    fileSystems: fileSystems.map(({ partition, kind, label, notes }) => ({
-      partition: partition.number,
-      sizeBytes: partition.sizeBytes,
-      kind,
-      label,
-      notes,
-    })),
-    refused: refused.map(({ partition, kind, refusal }) => ({
-      partition: partition.number,
-      sizeBytes: partition.sizeBytes,
-      kind,
-      refusal,
-    })),
+    fileSystems: fileSystems.map(({ kind, label, notes, ...place }) => ({ ...placeJson(place), kind, label, notes })),
+    refused: refused.map(({ kind, refusal, ...place }) => ({ ...placeJson(place), kind, refusal })),
     notes,
   }
 }
 
+function placeJson({ volume, disk, partition }: Place): Record<string, unknown> {
+  const { number, sizeBytes, scheme, type } = partition
+  return { volume, ...(disk === undefined ? {} : { disk }), partition: number, scheme, type, sizeBytes }
+}
+
 export function contentsText({ fileSystems, refused, notes }: DiskContents): string {
   const rows = [
-    ...fileSystems.map(({ partition, kind, label, notes }) => ({
-      partition,
+    ...fileSystems.map(({ kind, label, notes, ...place }) => ({
+      place,
       kind,
       about: [label, ...notes].join(' ').trim(),
     })),
-    ...refused.map(({ partition, kind, refusal }) => ({ partition, kind, about: refusal })),
-  ].sort((a, b) => a.partition.number - b.partition.number)
-  const cells = rows.map(({ partition, kind, about }) => [
-    partition.number === 0 ? 'whole' : String(partition.number),
-    formatBytes(partition.sizeBytes),
+    ...refused.map(({ kind, refusal, ...place }) => ({ place, kind, about: refusal })),
+  ].sort((a, b) => inOrder(a.place, b.place))
+  const cells = rows.map(({ place, kind, about }) => [
+    printable(place.volume),
+    formatBytes(place.partition.sizeBytes),
     kind,
     printable(about),
   ])
-  return [textTable(['PARTITION', 'SIZE', 'HOLDS', ''], cells), ...notes].join('\n')
+  return [textTable(['VOLUME', 'SIZE', 'HOLDS', ''], cells), ...notes.map(printable)].join('\n')
+}
+
+/** Disks with their partitions first, then what is put together from them. */
+function inOrder(a: Place, b: Place): number {
+  if ((a.disk === undefined) !== (b.disk === undefined)) return a.disk === undefined ? 1 : -1
+  return a.volume.localeCompare(b.volume, 'en', { numeric: true })
 }
 
 export function entryJson(entry: FileEntry): Record<string, unknown> {

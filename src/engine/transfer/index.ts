@@ -37,8 +37,10 @@ export { type FileAttributes, type FileEntry, type FileKind, type FilePiece, Fil
 export {
   type DiskContents,
   type FileSystemKind,
+  type NamedDisk,
   type OpenedFileSystem,
   openFileSystems,
+  type Place,
   type RefusedFileSystem,
 } from './files/open-file-systems.ts'
 export type { Partition } from './files/partitions.ts'

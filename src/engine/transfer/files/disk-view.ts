@@ -6,7 +6,6 @@
  * disk that do not fit 53 bits are damage as well: no disk is that large.
  */
 import { assert, KIB } from '#base'
-import type { BlockSource } from '#engine/block'
 import { TransferError } from '../errors.ts'
 
 const PAGE_BYTES = 64 * KIB
@@ -27,11 +26,25 @@ export function readU64(bytes: Buffer, at: number): number {
   return value
 }
 
+/** A 64-bit big-endian number that must be a safe integer. */
+export function readU64BE(bytes: Buffer, at: number): number {
+  const value = bytes.readUInt32BE(at) * 0x1_0000_0000 + bytes.readUInt32BE(at + 4)
+  if (!Number.isSafeInteger(value)) throw damaged('a number is larger than any disk', { at })
+  return value
+}
+
+/** Bytes by offset: a disk, or a volume that is put together from parts of disks. */
+export interface ByteReader {
+  readonly sizeBytes: number
+  /** Fills `into`. What is asked for lies inside. */
+  read(offset: number, into: Uint8Array): Promise<void>
+}
+
 class PageCache {
-  readonly #source: BlockSource
+  readonly #source: ByteReader
   readonly #pages = new Map<number, Promise<Buffer>>()
 
-  constructor(source: BlockSource) {
+  constructor(source: ByteReader) {
     this.#source = source
   }
 
@@ -61,10 +74,10 @@ class PageCache {
 export class DiskView {
   readonly offsetBytes: number
   readonly sizeBytes: number
-  readonly #source: BlockSource
+  readonly #source: ByteReader
   readonly #cache: PageCache
 
-  private constructor(source: BlockSource, cache: PageCache, offsetBytes: number, sizeBytes: number) {
+  private constructor(source: ByteReader, cache: PageCache, offsetBytes: number, sizeBytes: number) {
     assert(offsetBytes >= 0 && offsetBytes + sizeBytes <= source.sizeBytes, 'A view lies inside its disk')
     this.#source = source
     this.#cache = cache
@@ -72,7 +85,7 @@ export class DiskView {
     this.sizeBytes = sizeBytes
   }
 
-  static of(source: BlockSource): DiskView {
+  static of(source: ByteReader): DiskView {
     return new DiskView(source, new PageCache(source), 0, source.sizeBytes)
   }
 
@@ -102,6 +115,17 @@ export class DiskView {
     const result = Buffer.alloc(length)
     await this.#source.read(this.offsetBytes + offset, result)
     return result
+  }
+
+  /** The view as something that volumes are built of. */
+  get reader(): ByteReader {
+    return { sizeBytes: this.sizeBytes, read: (offset, into) => this.readInto(offset, into) }
+  }
+
+  /** As `readContent`, into what the caller has. */
+  async readInto(offset: number, into: Uint8Array): Promise<void> {
+    this.#check(offset, into.length)
+    await this.#source.read(this.offsetBytes + offset, into)
   }
 
   #check(offset: number, length: number): void {

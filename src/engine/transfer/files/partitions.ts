@@ -12,8 +12,8 @@ export type Partition = Readonly<{
   number: number
   offsetBytes: number
   sizeBytes: number
-  scheme: 'none' | 'mbr' | 'gpt'
-  /** MBR: two hex digits. GPT: the type GUID. Empty for the whole disk. */
+  scheme: 'none' | 'mbr' | 'gpt' | 'lvm' | 'md'
+  /** MBR: two hex digits. GPT: the type GUID. LVM: the segment's type. md: the level. Empty for the whole disk. */
   type: string
   name: string
 }>
