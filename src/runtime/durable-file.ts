@@ -4,9 +4,10 @@
  * systems, leave an empty file: POSIX rename(2) promises atomicity, not durability.)
  */
 import { randomBytes } from 'node:crypto'
-import { open, link, mkdir, rename, unlink } from 'node:fs/promises'
+import { type FileHandle, link, mkdir, open, rename, unlink } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { errnoOf } from '#base'
+import { DIRECT_BYTES_MIN, writeDirect } from './direct-write.ts'
 
 /** Makes the folder's entries durable. */
 export async function syncFolder(folder: string): Promise<void> {
@@ -25,13 +26,24 @@ export async function makeFolderDurable(folder: string): Promise<void> {
   for (let made = folder; made.length >= first.length; made = dirname(made)) await syncFolder(dirname(made))
 }
 
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < bytes.length;)
+    done += (await handle.write(bytes, done, bytes.length - done, position + done)).bytesWritten
+}
+
 async function writeTemporary(path: string, parts: readonly Uint8Array[], mode: number): Promise<string> {
   const temporary = join(dirname(path), `.tmp-${randomBytes(8).toString('hex')}`)
   const handle = await open(temporary, 'wx', mode)
   try {
-    for (const part of parts) await handle.writeFile(part)
-    const { size } = await handle.stat()
     const expected = parts.reduce((sum, part) => sum + part.length, 0)
+    const done = expected < DIRECT_BYTES_MIN ? 0 : await writeDirect(temporary, parts)
+    let at = 0
+    for (const part of parts) {
+      const rest = part.subarray(Math.min(part.length, Math.max(0, done - at)))
+      if (rest.length > 0) await writeAll(handle, rest, at + part.length - rest.length)
+      at += part.length
+    }
+    const { size } = await handle.stat()
     if (size !== expected) throw Object.assign(new Error(`Short write to ${path}`), { code: 'EIO' })
     await handle.sync()
   } catch (error) {

@@ -8,6 +8,7 @@ export {
   type CommandResult,
   runCommand,
 } from './command.ts'
+export { DIRECT_ALIGNMENT_BYTES, openDirect, pageAligned, refusesDirect, writeDirect } from './direct-write.ts'
 export { createFileOnce, makeFolderDurable, replaceFile, syncFolder } from './durable-file.ts'
 export { type Environment, recordPath, usualHome } from './home-folder.ts'
 export { createLogger, type LogFacts, type Logger, type LogTarget, silentLogger } from './logger.ts'

@@ -10,15 +10,13 @@
  * Order: of two writes to one place the later one wins, since at most one piece is on its way, and what does not fit into
  * pieces is written when none is.
  */
-import { constants } from 'node:fs'
-import { open, type FileHandle } from 'node:fs/promises'
-import { errnoOf, MIB } from '#base'
+import type { FileHandle } from 'node:fs/promises'
+import { MIB } from '#base'
+import { DIRECT_ALIGNMENT_BYTES, openDirect, pageAligned, refusesDirect } from '#runtime'
 import { assertInside, type BlockTarget } from './device.ts'
 import { fileError } from './file-errors.ts'
 import { openRawTarget } from './raw-target.ts'
 
-/** Direct writes begin and end at multiples of this: every logical block size in use divides it. */
-const ALIGNMENT_BYTES = 4096
 const PIECE_BYTES = 2 * MIB
 
 /** What is asked of a file that was opened with O_DIRECT. */
@@ -28,7 +26,7 @@ export type DirectFile = Pick<FileHandle, 'write' | 'close'>
 export async function openStagedTarget(
   path: string,
   sizeBytes: number,
-  openFile: (path: string) => Promise<DirectFile | undefined> = openDirect,
+  openFile: (path: string) => Promise<DirectFile | undefined> = openPast,
 ): Promise<BlockTarget> {
   const cached = await openRawTarget(path, sizeBytes)
   try {
@@ -40,22 +38,12 @@ export async function openStagedTarget(
 }
 
 /** undefined: the file system refuses, and the cache serves. */
-async function openDirect(path: string): Promise<FileHandle | undefined> {
+async function openPast(path: string): Promise<DirectFile | undefined> {
   try {
-    return await open(path, constants.O_WRONLY | constants.O_DIRECT)
+    return await openDirect(path)
   } catch (error) {
-    if (isRefusal(error)) return undefined
     throw fileError('open', path, error)
   }
-}
-
-function isRefusal(error: unknown): boolean {
-  return ['EINVAL', 'EOPNOTSUPP', 'ENOTSUP'].includes(errnoOf(error) ?? '')
-}
-
-/** Memory at a page's border, which O_DIRECT asks for: V8 maps pages for a buffer that can be resized. */
-function pageAligned(lengthBytes: number): Uint8Array<ArrayBuffer> {
-  return new Uint8Array(new ArrayBuffer(lengthBytes, { maxByteLength: lengthBytes }))
 }
 
 type Piece = { memory: Uint8Array; offset: number; length: number }
@@ -117,7 +105,7 @@ class StagedTarget implements BlockTarget {
     if (this.#direct === undefined) return await this.#cached.write(offset, data, signal)
     for (let at = 0; at < data.length;) {
       const piece = this.#filling
-      if (piece.length === 0 && (offset + at) % ALIGNMENT_BYTES === 0) piece.offset = offset + at
+      if (piece.length === 0 && (offset + at) % DIRECT_ALIGNMENT_BYTES === 0) piece.offset = offset + at
       const fits = piece.offset + piece.length === offset + at && piece.length < piece.memory.length
       if (fits) {
         const part = data.subarray(at, at + piece.memory.length - piece.length)
@@ -170,7 +158,7 @@ class StagedTarget implements BlockTarget {
   }
 
   async #writePiece({ memory, offset, length }: Piece): Promise<void> {
-    const blocks = length - (length % ALIGNMENT_BYTES)
+    const blocks = length - (length % DIRECT_ALIGNMENT_BYTES)
     const done = await this.#writeDirect(memory, offset, blocks)
     // The end of a disk that ends inside a block, or all of it where the file system refuses.
     if (done < length) await this.#cached.write(offset + done, memory.subarray(done, length))
@@ -179,11 +167,11 @@ class StagedTarget implements BlockTarget {
   /** How much of it was written; the rest is for the cache. */
   async #writeDirect(memory: Uint8Array, offset: number, length: number): Promise<number> {
     let done = 0
-    while (done < length && done % ALIGNMENT_BYTES === 0 && this.#direct !== undefined) {
+    while (done < length && done % DIRECT_ALIGNMENT_BYTES === 0 && this.#direct !== undefined) {
       try {
         done += (await this.#direct.write(memory, done, length - done, offset + done)).bytesWritten
       } catch (error) {
-        if (!isRefusal(error)) throw fileError('write', this.#path, error)
+        if (!refusesDirect(error)) throw fileError('write', this.#path, error)
         await this.#direct.close()
         this.#direct = undefined
       }
