@@ -44,6 +44,10 @@ export const REPOSITORY_ERROR_CODES = [
   'lock_failed',
   'immutability_locked',
   'clock_doubted',
+  'repository_is_mirror',
+  'mirror_foreign',
+  'mirror_promoted',
+  'mirror_diverged',
 ] as const
 export type RepositoryErrorCode = (typeof REPOSITORY_ERROR_CODES)[number]
 export class RepositoryError extends HoldfastError<RepositoryErrorCode> {}

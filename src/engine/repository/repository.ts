@@ -13,7 +13,8 @@
  *      restore, verify      sees the log as it opened  nothing shared            pin keeps live packs; another copy or a clear error without
  *      prune                waits for pins to delete   waits for pins to delete  deletions take a log number: each pack goes once
  *      forget               tombstones a point only    point's packs stay pinned next prune sees it
- *   5. A point that is locked (immutability/) is neither given up nor loses a pack before its lock has ended, by the time
+ *   5. The mirror of a repository (mirror/) is read and never written to by any of this.
+ *   6. A point that is locked (immutability/) is neither given up nor loses a pack before its lock has ended, by the time
  *      that the log has observed.
  *
  * It knows chunks and points; it knows nothing of images, hypervisors or policies.
@@ -36,6 +37,7 @@ import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.t
 import { Immutability, refuseLocked } from './immutability/immutability.ts'
 import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
 import { type CheckpointOptions, CommitLog, type LogParts } from './log/log.ts'
+import { isMirrorError, readMirrorMark } from './mirror/mirror-mark.ts'
 import type { PointId, PointRecord } from './point.ts'
 import { assertProven } from './proven-checkpoint.ts'
 import { recallHead, rememberHead, rollbackOf } from './remembered-head.ts'
@@ -63,6 +65,15 @@ export type InitOptions = Readonly<{
   reserveBytes?: number
 }>
 
+/** Where nothing can be written reading goes on, without a pin. */
+const READ_ON_AFTER = [
+  'store_read_only',
+  'store_full',
+  'log_rolled_back',
+  'log_damaged',
+  'repository_is_mirror',
+] as const
+
 /** What a worker thread needs to read and write chunks by itself. */
 export type ThreadAccess = Readonly<{ master: Uint8Array; repositoryId: Uint8Array; index: SharedIndex }>
 
@@ -78,6 +89,8 @@ export class Repository {
   readonly #cache: string
   /** Set when the log went back behind what this user has seen: reading goes on, writing is refused. */
   readonly rollback: RepositoryError | undefined
+  /** Whether this is another repository's mirror: it is read, and writing is refused. */
+  readonly isMirror: boolean
   #index: Promise<ChunkIndex> | undefined
 
   private constructor(
@@ -88,14 +101,16 @@ export class Repository {
     environment: RepositoryEnvironment,
     rollback: RepositoryError | undefined,
     openedBy: string,
+    isMirror: boolean,
   ) {
     this.store = store
     this.config = config
     this.keys = keys
     this.log = log
     this.#environment = environment
-    this.#cache = join(environment.cacheFolder, config.id)
+    this.#cache = cacheOf(environment, config, isMirror)
     this.rollback = rollback
+    this.isMirror = isMirror
     this.openedBy = openedBy
     this.immutability = new Immutability({ store, log, clock: environment.clock, cacheFolder: this.#cache })
   }
@@ -160,10 +175,12 @@ export class Repository {
     environment: RepositoryEnvironment,
   ): Promise<Repository> {
     const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
-    const log = await CommitLog.open(logPartsOf(store, config, keys, environment))
-    const cache = join(environment.cacheFolder, config.id)
+    const isMirror = (await readMirrorMark(store)) !== undefined
+    const parts = logPartsOf(store, config, keys, environment)
+    const log = await CommitLog.open(isMirror ? { ...parts, refusal: isMirrorError(store.location) } : parts)
+    const cache = cacheOf(environment, config, isMirror)
     const rollback = await rollbackOf(log, await recallHead(cache), cache)
-    const repository = new Repository(store, config, keys, log, environment, rollback, slotId)
+    const repository = new Repository(store, config, keys, log, environment, rollback, slotId, isMirror)
     await repository.#remember()
     return repository
   }
@@ -239,7 +256,7 @@ export class Repository {
     try {
       return await this.beginSession(purpose)
     } catch (error) {
-      if (isHoldfastError(error, 'store_read_only', 'store_full', 'log_rolled_back', 'log_damaged')) return undefined
+      if (isHoldfastError(error, ...READ_ON_AFTER)) return undefined
       throw error
     }
   }
@@ -306,6 +323,11 @@ function logPartsOf(
 ): LogParts {
   const parts = { store, keys, repositoryId: config.id, clock, random, writer }
   return checkpoints === undefined ? parts : { ...parts, checkpoints }
+}
+
+/** A mirror may be behind, so it has a memory of its own: what was seen of the repository is not looked for in it. */
+function cacheOf({ cacheFolder }: RepositoryEnvironment, { id }: RepositoryConfig, isMirror: boolean): string {
+  return join(cacheFolder, isMirror ? `${id}-mirror` : id)
 }
 
 function exists(store: BlobStore): RepositoryError {

@@ -12,7 +12,7 @@ import { GIB } from '#base'
 
 export const CACHE_BYTES_MAX = 8 * GIB
 const IN_USE_MS = 24 * 60 * 60 * 1000
-const REPOSITORY_ID = /^[0-9a-f]{32}$/
+const REPOSITORY_ID = /^[0-9a-f]{32}(-mirror)?$/
 
 export type CachedIndex = Readonly<{ id: string; bytes: number; usedMs: number }>
 

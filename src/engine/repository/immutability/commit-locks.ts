@@ -48,8 +48,10 @@ export class CommitLocks {
   #ends: Promise<LockEnds> | undefined
   #calls = 0
 
-  constructor(parts: LockParts) {
+  /** @param ends what is known to be locked; by default what this user remembers */
+  constructor(parts: LockParts, ends?: LockEnds) {
     this.#parts = parts
+    if (ends !== undefined) this.#ends = Promise.resolve(ends)
   }
 
   /** How many times the store was asked to lock. */
@@ -113,7 +115,17 @@ export class CommitLocks {
     return this.#calls - before
   }
 
-  /** @throws lock_unsupported */
+  /** Locks packs, by their names. @throws lock_failed */
+  lockObjects(names: readonly string[], endMs: number): Promise<void> {
+    return this.#lockAll(names.map(packKeyOf), endMs)
+  }
+
+  /** Locks the configuration and the key slots. @throws lock_failed */
+  async lockFrame(endMs: number): Promise<void> {
+    await this.#lockAll([CONFIG_KEY, ...(await this.#slots())], endMs)
+  }
+
+  /** @throws lock_failed */
   assertSupported(): void {
     const { store } = this.#parts
     if (store.capabilities.lock !== 'none') return
@@ -130,14 +142,18 @@ export class CommitLocks {
 
   async #lockFor(wish: LockWish, until: number | undefined): Promise<void> {
     if (until === undefined) return
-    const { log, store } = this.#parts
-    const slots: string[] = []
-    for await (const { key } of store.list('keys/')) slots.push(key)
+    const { log } = this.#parts
     await this.#lockAll(
-      [CONFIG_KEY, ...slots, ...packKeysOf(log.state, wish), ...entriesTo(log.state.head)],
+      [CONFIG_KEY, ...(await this.#slots()), ...packKeysOf(log.state, wish), ...entriesTo(log.state.head)],
       roundLockEnd(until),
     )
     await this.#save()
+  }
+
+  async #slots(): Promise<string[]> {
+    const slots: string[] = []
+    for await (const { key } of this.#parts.store.list('keys/')) slots.push(key)
+    return slots
   }
 
   async #lockAll(keys: readonly string[], endMs: number): Promise<void> {

@@ -51,6 +51,8 @@ export type LogParts = Readonly<{
   random: Random
   writer: string
   checkpoints?: CheckpointOptions
+  /** Why nobody may append here, whatever the log says. */
+  refusal?: RepositoryError
 }>
 
 export type CheckpointOptions = Readonly<{
@@ -257,8 +259,9 @@ export class CommitLog {
     })
   }
 
-  /** @throws log_damaged */
+  /** @throws log_damaged, or why nobody may append here */
   assertWritable(): void {
+    if (this.#parts.refusal !== undefined) throw this.#parts.refusal
     const first = this.damage[0]
     if (first === undefined) return
     throw new RepositoryError(
