@@ -64,6 +64,12 @@ export interface BlobStore {
   delete(key: BlobKey): Promise<void>
   /** Forbids deletion until `untilMs` (Unix epoch); only ever extends. @throws StoreError `lock_unsupported`, `blob_not_found` */
   lock(key: BlobKey, untilMs: number): Promise<void>
+  /**
+   * Puts the right bytes in the place of rotted ones, locked or not, whose lock stays: of an object whose SHA-256 is known (hex) and which has
+   * not these bytes. Readers see the old bytes or the new. False, and nothing changed, when `bytes` are not of that hash or the object
+   * has it already. Absent where the store lets nobody do that.
+   */
+  mend?(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean>
   /** The store's own clock, Unix ms; undefined where it has none but this host's. */
   timeMs(): Promise<number | undefined>
   close(): Promise<void>

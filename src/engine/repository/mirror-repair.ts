@@ -16,12 +16,15 @@ import type { PackRef } from './pack-reader.ts'
 import { packKeyOf } from './pack-format.ts'
 import type { WholeLog } from './verify/whole-log.ts'
 
-/** Whether the object has these bytes now. Not when a lock holds the damaged one, or when somebody else was faster. */
-async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<boolean> {
+/**
+ * Whether the object has these bytes now. What is locked is mended in its place, where the store can do that; it cannot where a server
+ * keeps the lock, and not when somebody else was faster.
+ */
+export async function replace(store: BlobStore, key: BlobKey, bytes: Uint8Array): Promise<boolean> {
   try {
     await store.delete(key)
   } catch (error) {
-    if (isHoldfastError(error, 'blob_locked')) return false
+    if (isHoldfastError(error, 'blob_locked')) return (await store.mend?.(key, bytes, toHex(sha256(bytes)))) ?? false
     throw error
   }
   if ((await store.put(key, [bytes])) === 'created') return true

@@ -117,7 +117,7 @@ export class Repository {
 
   /**
    * Makes a repository in a store that holds none.
-   * @throws repository_exists, repository_damaged where one has lost its configuration, and what the store throws
+   * @throws repository_exists, repository_is_mirror, repository_damaged where one has lost its configuration, and what the store throws
    */
   static async init(
     store: BlobStore,
@@ -139,6 +139,7 @@ export class Repository {
       writer,
     }
     if ((await store.head(CONFIG_KEY)) !== undefined) throw exists(store)
+    if ((await readMirrorMark(store)) !== undefined) throw isMirrorError(store.location)
     await refuseHeadless(store)
     // The key slot comes first: a crash after it leaves a slot for a repository that is not there, which init may pass over.
     const slot = {

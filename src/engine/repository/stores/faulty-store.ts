@@ -108,6 +108,10 @@ export class FaultyStore implements BlobStore {
     return this.#call('lock', key, () => this.#inner.lock(key, untilMs))
   }
 
+  mend(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean> {
+    return this.#call('put', key, () => this.#inner.mend?.(key, bytes, sha256) ?? Promise.resolve(false))
+  }
+
   timeMs(): Promise<number | undefined> {
     return this.#inner.timeMs()
   }

@@ -10,12 +10,13 @@
  * where it is open; needs hard links; locks (folder-locks.ts) bind this program, not whoever owns the folder, nor root;
  * durability is what fsync of the file system and its disk give.
  */
+import { hash } from 'node:crypto'
 import { close, constants, fstat, open, read, type Stats } from 'node:fs'
 import { lstat, mkdir, stat, unlink } from 'node:fs/promises'
 import { dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { type Clock, errnoOf } from '#base'
-import { createFileOnce, syncFolder, systemClock } from '#runtime'
+import { createFileOnce, replaceFile, syncFolder, systemClock } from '#runtime'
 import type { BlobInfo, BlobKey, BlobStore, StoreReserve } from '../blob-store.ts'
 import { StoreError } from '../errors.ts'
 import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange, checkSize } from './blob-rules.ts'
@@ -151,6 +152,16 @@ export class FolderStore implements BlobStore {
       await this.#checkIdentity()
       if ((await this.#sizeOf(key)) !== undefined) await this.#locks.add(key, untilMs)
       if ((await this.#sizeOf(key)) === undefined) throw blobNotFound(key, this.location)
+    })
+  }
+
+  async mend(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean> {
+    if (hash('sha256', bytes) !== sha256 || hash('sha256', await this.get(key)) === sha256) return false
+    return this.#guard('write', key, async () => {
+      await this.#checkIdentity()
+      await replaceFile(this.#pathOf(key), [bytes])
+      await this.#files.forget(key)
+      return true
     })
   }
 

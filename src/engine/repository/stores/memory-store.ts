@@ -2,6 +2,7 @@
  * A store in memory, for tests and the simulation: passes the same contract as the real ones. With a clock it enforces
  * locks, as an object store with retention does. Limits: gone with the process; one thread.
  */
+import { hash } from 'node:crypto'
 import type { Clock } from '#base'
 import type { BlobInfo, BlobKey, BlobStore, StoreCapabilities } from '../blob-store.ts'
 import { blobLocked, blobNotFound, checkKey, checkPrefix, checkRange, lockUnsupported } from './blob-rules.ts'
@@ -72,6 +73,13 @@ export class MemoryStore implements BlobStore {
     if (this.#clock === undefined) throw lockUnsupported(this.location)
     const stored = this.#stored(key)
     stored.lockedUntilMs = Math.max(stored.lockedUntilMs, untilMs)
+  }
+
+  async mend(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean> {
+    const stored = this.#stored(key)
+    if (hash('sha256', bytes) !== sha256 || hash('sha256', stored.bytes) === sha256) return false
+    stored.bytes = bytes.slice()
+    return true
   }
 
   async timeMs(): Promise<number | undefined> {

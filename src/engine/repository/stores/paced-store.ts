@@ -55,6 +55,10 @@ export class PacedStore implements BlobStore {
     return this.#inner.lock(key, untilMs)
   }
 
+  mend(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean> {
+    return this.#inner.mend?.(key, bytes, sha256) ?? Promise.resolve(false)
+  }
+
   timeMs(): Promise<number | undefined> {
     return this.#inner.timeMs()
   }

@@ -82,6 +82,10 @@ export class RetryingStore implements BlobStore {
     return this.#retry(() => this.#inner.lock(key, untilMs))
   }
 
+  mend(key: BlobKey, bytes: Uint8Array, sha256: string): Promise<boolean> {
+    return this.#retry(() => this.#inner.mend?.(key, bytes, sha256) ?? Promise.resolve(false))
+  }
+
   timeMs(): Promise<number | undefined> {
     return this.#retry(() => this.#inner.timeMs())
   }
