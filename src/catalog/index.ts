@@ -132,6 +132,12 @@ export {
   type VaultPointFilter,
 } from './vault-points.ts'
 export {
+  countUnmirroredPoints,
+  listUnmirroredPoints,
+  type UnmirroredPoint,
+  type UnmirroredSum,
+} from './unmirrored-points.ts'
+export {
   type BackupJobChange,
   type BackupJobFilter,
   type BackupJobRecord,

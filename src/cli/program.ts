@@ -23,6 +23,7 @@ import { immutabilityCommand } from './repo/immutability.ts'
 import { initCommand } from './repo/init.ts'
 import { keysCommand } from './repo/keys.ts'
 import { listCommand } from './repo/list.ts'
+import { mirrorCommand } from './repo/mirror.ts'
 import { pruneCommand } from './repo/prune.ts'
 import { rebuildIndexCommand } from './repo/rebuild-index.ts'
 import { repairCommand } from './repo/repair.ts'
@@ -73,6 +74,7 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
   pruneCommand,
   copyCommand,
   repairCommand,
+  mirrorCommand,
   statsCommand,
   keysCommand,
   immutabilityCommand,

@@ -231,3 +231,14 @@ export { beginVaultJob, type EngineJob, type NewVaultJob, type VaultJobParts } f
 export { CREATE_VAULT_JOB, insertPolicy } from './vault/create-vault.ts'
 export { DELETE_VAULT_JOB, deletedVaultId, endOfVault, undeleteVault } from './vault/delete-vault.ts'
 export { defineVaultJobs, scheduleVaultPurge, vaultDeleteJobs, vaultTasks } from './vault/define-vaults.ts'
+export { type AlertKind, ALERTS, type AlertSource, closeAlert, type NewAlert, openAlert } from './vault/alerts.ts'
+export { type CheckedSide, type MirrorStatus, readMirrorStatus } from './vault/mirror/mirror-status.ts'
+export { mirrorTasks } from './vault/mirror/mirror-tasks.ts'
+export {
+  MIRROR_QUEUE,
+  MIRROR_VAULT_JOB,
+  type MirrorJobParts,
+  MIRRORS_AT_ONCE,
+  type MirrorVaultInput,
+  mirrorVaultJob,
+} from './vault/mirror/mirror-vault.ts'

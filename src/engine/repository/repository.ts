@@ -37,6 +37,7 @@ import { ChunkIndex, IndexReader, type SharedIndex } from './index/chunk-index.t
 import { Immutability, refuseLocked } from './immutability/immutability.ts'
 import { addKeySlot, type Credential, type KdfCost, openMaster } from './key-slots.ts'
 import { type CheckpointOptions, CommitLog, type LogParts } from './log/log.ts'
+import { finishIncoming } from './mirror/incoming.ts'
 import { isMirrorError, readMirrorMark } from './mirror/mirror-mark.ts'
 import type { PointId, PointRecord } from './point.ts'
 import { assertProven } from './proven-checkpoint.ts'
@@ -177,6 +178,7 @@ export class Repository {
   ): Promise<Repository> {
     const keys = new KeyRing(master, Buffer.from(config.id, 'hex'))
     const isMirror = (await readMirrorMark(store)) !== undefined
+    if (isMirror) await finishIncoming(store)
     const parts = logPartsOf(store, config, keys, environment)
     const log = await CommitLog.open(isMirror ? { ...parts, refusal: isMirrorError(store.location) } : parts)
     const cache = cacheOf(environment, config, isMirror)

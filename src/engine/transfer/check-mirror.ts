@@ -11,6 +11,7 @@ import {
   type BlobStore,
   CommitLog,
   type Damage,
+  finishIncoming,
   frameDamages,
   healMirrorLog,
   lastEntryOf,
@@ -58,6 +59,7 @@ export type MirrorCheck = Readonly<{ ok: boolean; head: number; source: SideRepo
 /** @throws mirror_diverged, repository_not_found, and what the stores throw */
 export async function checkMirror(parts: CheckMirrorParts): Promise<MirrorCheck> {
   const { source, target } = parts
+  await finishIncoming(target)
   const frame = await healFrame(source, target)
   const whole = await healSourceLog(parts)
   const head = (await standingOf(source, whole.read.log, target, 0)).head

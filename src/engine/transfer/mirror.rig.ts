@@ -43,7 +43,7 @@ export async function live(lab: LockLab, repository: Repository): Promise<Kept[]
   const two = await lab.backUp(repository, second, { parent: one, changed: [1, 7] })
   await repository.forget([one.id])
   await lab.prune(repository)
-  const three = await lab.backUp(repository, third, { parent: two, changed: [0, 9] })
+  const three = await lab.backUp(repository, third, { parent: two, changed: [0, 2, 9] })
   return [
     { point: two, content: second },
     { point: three, content: third },

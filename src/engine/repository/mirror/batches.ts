@@ -8,7 +8,14 @@
 import type { Envelope, PackAdded } from '../log/entry.ts'
 
 /** `hashes`: of the entries from `first` to `last`, in their order. */
-export type Batch = Readonly<{ first: number; last: number; packs: readonly PackAdded[]; hashes: readonly string[] }>
+export type Batch = Readonly<{
+  first: number
+  last: number
+  packs: readonly PackAdded[]
+  hashes: readonly string[]
+  /** Packs are named in it that are not copied: its entries are taken in all or none (incoming.ts). */
+  isWhole: boolean
+}>
 
 /** An entry as it is read for this. */
 export type Listed = Readonly<{ envelope: Pick<Envelope, 'number' | 'packs' | 'deletions'>; hash: string }>
@@ -30,12 +37,14 @@ export async function* cutBatches(
   const passed = new Set<string>()
   const named = new Map<string, PackAdded>()
   let hashes: string[] = []
+  let isWhole = false
   let [first, last, bytes] = [0, 0, 0]
   const close = (): Batch => {
-    const batch = { first, last, packs: [...named.values()], hashes }
+    const batch = { first, last, packs: [...named.values()], hashes, isWhole }
     named.clear()
     hashes = []
     bytes = 0
+    isWhole = false
     return batch
   }
   for await (const { envelope, hash } of entries) {
@@ -43,8 +52,10 @@ export async function* cutBatches(
     last = envelope.number
     hashes.push(hash)
     for (const pack of envelope.packs ?? []) {
-      if (isGone(pack.name)) passed.add(pack.name)
-      else if (!named.has(pack.name)) {
+      if (isGone(pack.name)) {
+        passed.add(pack.name)
+        isWhole = true
+      } else if (!named.has(pack.name)) {
         named.set(pack.name, pack)
         bytes += pack.lengthBytes
       }

@@ -8,6 +8,7 @@
 import type { Clock } from '#base'
 import type { BlobStore } from '../blob-store.ts'
 import { RepositoryError } from '../errors.ts'
+import { finishIncoming } from './incoming.ts'
 import { parseObject, toJsonBytes } from '../json.ts'
 import { getOrNothing } from '../log/read-ahead.ts'
 
@@ -42,6 +43,7 @@ export async function writeMirrorMark(
 /** Makes a mirror a repository of its own. From here on its history and that of the repository that it mirrored part. */
 export async function promoteMirror(store: BlobStore): Promise<boolean> {
   const isMarked = (await store.head(MIRROR_KEY)) !== undefined
+  if (isMarked) await finishIncoming(store)
   if (isMarked) await store.delete(MIRROR_KEY)
   return isMarked
 }

@@ -17,12 +17,11 @@
  *   1 the mark, key slots, config            prepare-target.ts
  *   2 packs of a batch (batches.ts)          packs that the mirror's log does not name yet; the next pass finds them there
  *   3 locks of what its points need          locks that nobody was promised: space until they end
- *   4 its entries, in order                  the mirror some entries further on; packs of all of the batch are there
+ *   4 its entries, in order                  the mirror some entries further on; packs of all of the batch are there. Where that is
+ *                                            not enough, the rest of the entries lies ready (incoming.ts)
  *   5 locks of its entries                   entries without a lock; the next pass that has any to do, or the check, locks them
  *   6 checkpoints of its entries             fewer checkpoints: readers read more
  *   7 deletions                              objects without a meaning; the next sweep removes them
- *
- * Between steps 4 and the end of a batch the mirror may lack packs that a later entry of this batch deletes: it takes as long as the entries' puts.
  *
  * Two passes at once do no harm: both write the same objects. A pack that the repository itself has lost or that rotted there before
  * it was mirrored holds nothing else up: it is `owed`, every pass tries it again, and the points that need it do not count as mirrored.
@@ -40,6 +39,7 @@ import type { Repository } from '../repository.ts'
 import { type Batch, BATCH_LIMITS, type BatchLimits, cutBatches } from './batches.ts'
 import { copyPacks } from './copy-packs.ts'
 import { hintsFolder, type MirrorHints, NO_HINTS, readHints, saveHints } from './mirror-hints.ts'
+import { finishIncoming, removeIncoming, writeIncoming } from './incoming.ts'
 import { lagOf, type MirrorLag } from './mirror-lag.ts'
 import { MirrorLocks } from './mirror-locks.ts'
 import { copyFrame, judgeTarget, markTarget } from './prepare-target.ts'
@@ -158,6 +158,7 @@ export class Mirror {
     const { source, target, clock, writer } = this.#parts
     const parts = { repositoryId: this.#repositoryId, clock, writer }
     const { isMarked } = await judgeTarget(target, parts, adopt)
+    if (isMarked) await finishIncoming(target)
     const { head, isHurt } = await standingOf(source, this.#log, target, this.#hints.head)
     if (isHurt)
       throw new RepositoryError('log_damaged', `Entry ${head} of the mirror ${target.location} is altered.`, {
@@ -204,15 +205,14 @@ export class Mirror {
     const envelopes = entries.map((bytes) => must(envelopeOf(bytes), 'It was read when the batch was cut'))
     const missing = new Set([...this.#hints.owed, ...hurt])
     const untilMs = await this.#locks.lockNeeded(envelopes, batch.last, missing)
-    for (const [i, bytes] of entries.entries()) {
-      this.#parts.signal?.throwIfAborted()
-      await this.#putEntry(batch.first + i, bytes)
-    }
+    this.#parts.signal?.throwIfAborted()
+    if (batch.isWhole) await writeIncoming(target, entries)
+    for (const [i, bytes] of entries.entries()) await this.#putEntry(batch.first + i, bytes)
+    if (batch.isWhole) await removeIncoming(target)
     if (untilMs > 0) await this.#locks.lockEntries(batch.last, untilMs)
     await this.#copyCheckpoints(envelopes)
     if (envelopes.some(({ deletions = [] }) => deletions.length > 0)) this.#isSwept = false
     done.entries += entries.length
-    await target.head(logKey(batch.last))
     return hurt
   }
 
