@@ -150,6 +150,7 @@ export {
 export {
   type AlertFilter,
   type AlertSeverity,
+  findAlert,
   findOpenAlert,
   listAlerts,
   raiseAlert,

@@ -24,6 +24,8 @@ export type AlertFilter = Readonly<{
   /** Only those that are not resolved. */
   onlyOpen?: boolean
   fromMs?: number
+  /** Raised or resolved since. */
+  changedMs?: number
   limit?: number
 }>
 
@@ -81,9 +83,19 @@ export async function listAlerts(from: Catalog | CatalogTransaction, filter: Ale
   if (filter.itemKey !== undefined) query = query.where('item_key', '=', filter.itemKey)
   if (filter.onlyOpen === true) query = query.where('resolved_ms', 'is', null)
   if (filter.fromMs !== undefined) query = query.where('raised_ms', '>=', filter.fromMs)
+  const { changedMs } = filter
+  if (changedMs !== undefined)
+    query = query.where((where) =>
+      where.or([where('raised_ms', '>=', changedMs), where('resolved_ms', '>=', changedMs)]),
+    )
   query = query.orderBy('raised_ms', 'desc').orderBy('id')
   if (filter.limit !== undefined) query = query.limit(filter.limit)
   return (await query.execute()).map(read)
+}
+
+export async function findAlert(from: Catalog | CatalogTransaction, id: string): Promise<VaultAlert | undefined> {
+  const row = await readerOf(from).selectFrom('vault_alert').selectAll().where('id', '=', id).executeTakeFirst()
+  return row === undefined ? undefined : read(row)
 }
 
 /** The open alert of this kind on the vault, or on the item. */

@@ -223,3 +223,5 @@ export {
   planBaseRemoval,
   whyNoImage,
 } from './compute/image.ts'
+export { type Care, careOf, type CareState, type CareTimes, MIRROR_RETRY_MS } from './vault/care.ts'
+export { isLoopbackUrl, isWebhook } from './vault/webhook.ts'

@@ -27,6 +27,7 @@ export const JOBS_ERROR_CODES = [
   'region_key_missing',
   'vault_not_there',
   'vault_key_missing',
+  'alert_not_told',
   'vault_not_empty',
   'vault_name_taken',
   'pool_full',

@@ -233,12 +233,26 @@ export { DELETE_VAULT_JOB, deletedVaultId, endOfVault, undeleteVault } from './v
 export { defineVaultJobs, scheduleVaultPurge, vaultDeleteJobs, vaultTasks } from './vault/define-vaults.ts'
 export { type AlertKind, ALERTS, type AlertSource, closeAlert, type NewAlert, openAlert } from './vault/alerts.ts'
 export { type CheckedSide, type MirrorStatus, readMirrorStatus } from './vault/mirror/mirror-status.ts'
-export { mirrorTasks } from './vault/mirror/mirror-tasks.ts'
+export {
+  CATALOG_DISK,
+  CATALOG_HISTORY,
+  COPY_CATALOG_JOB,
+  RECOVER_ATTACHMENT,
+  type RecoverFacts,
+} from './vault/catalog-copy.ts'
+export { appliedImmutability, isSamePolicy, policyFor, SET_IMMUTABILITY_JOB } from './vault/immutability.ts'
+export { ALERT_QUEUE, defineVaultCareJobs, vaultCareTasks } from './vault/mirror/define-mirrors.ts'
 export {
   MIRROR_QUEUE,
   MIRROR_VAULT_JOB,
-  type MirrorJobParts,
-  MIRRORS_AT_ONCE,
   type MirrorVaultInput,
-  mirrorVaultJob,
+  type MirrorVaultOutput,
 } from './vault/mirror/mirror-vault.ts'
+export {
+  alertPayload,
+  SEVERITIES,
+  signatureOf,
+  TELL_ALERT_JOB,
+  type TellAlertInput,
+  type Webhook,
+} from './vault/tell-alert.ts'

@@ -14,6 +14,7 @@ import {
   defineNetworkJobs,
   defineImageJobs,
   defineSnapshotJobs,
+  defineVaultCareJobs,
   defineVaultJobs,
   deleteGroupJob,
   DEPLOYMENT_QUEUE,
@@ -39,6 +40,7 @@ import {
   snapshotDeleteJobs,
   snapshotTasks,
   type TaskHandler,
+  vaultCareTasks,
   vaultDeleteJobs,
   vaultTasks,
 } from '#jobs'
@@ -90,6 +92,8 @@ export function defineJobs(
   defineNetworkJobs(engine, compute)
   defineImageJobs(engine, compute)
   defineVaultJobs(engine, compute)
+  const { webhook, secretFile } = config.alerts
+  defineVaultCareJobs(engine, compute, webhook === null ? undefined : { url: webhook, secretFile })
 }
 
 /** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
@@ -114,6 +118,7 @@ export function workerTasks(
     ...networkTasks(networks),
     ...imageTasks(host),
     ...vaultTasks,
+    ...vaultCareTasks(host),
   ])
 }
 

@@ -40,6 +40,7 @@ import { spaceMethods } from './places/space-methods.ts'
 import { type Alarm, SpaceWatch } from './space-watch.ts'
 import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
+import { VaultWatch } from './vault-watch.ts'
 import { WorkerClient } from './worker/worker-client.ts'
 
 /** Jobs wait for workers most of their time; queues say how many of each kind may be at work. */
@@ -161,6 +162,16 @@ function watchMachines({ home, clock, random, logger }: ServeOptions, parts: Pic
   return (): Promise<void> => watch.leave()
 }
 
+/** Looks after vaults: mirrors, copies of the catalog, immutability, alerts. @returns what ends that */
+function watchVaults(
+  { clock, random, logger, config = CONFIG_DEFAULTS }: ServeOptions,
+  parts: Pick<ServeParts, 'catalog' | 'engine'>,
+) {
+  const watch = new VaultWatch({ ...parts, clock, random, logger, config })
+  watch.begin()
+  return (): Promise<void> => watch.leave()
+}
+
 /** Looks after linked servers. @returns what ends that */
 function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
   const watch = new LinkWatch({ links, clock, logger })
@@ -252,7 +263,7 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve, hosts })
     space.begin()
     undo.push(() => space.leave())
-    undo.push(watchMachines(options, { catalog, engine }))
+    undo.push(watchMachines(options, { catalog, engine }), watchVaults(options, { catalog, engine }))
     const health = async (): Promise<Health> =>
       healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
     const admin = adminMethods({ home, catalog, clock, random, config, hosts }, () => face)

@@ -11,8 +11,7 @@ import { EXIT } from '../exit-code.ts'
 import { CliError } from '../errors.ts'
 import { makeEnvironment, makeRepoCommand, type RepoOptions } from './open.ts'
 
-type MirrorOptions = RepoOptions &
-  Readonly<{ check?: boolean; adopt?: boolean; promote?: boolean }>
+type MirrorOptions = RepoOptions & Readonly<{ check?: boolean; adopt?: boolean; promote?: boolean }>
 
 export function mirrorCommand(): Command {
   return makeRepoCommand({
@@ -68,11 +67,19 @@ async function mirror(
   try {
     const target = await openStore(parseStoreLocation(targetLocation), { create: options.check !== true })
     try {
-      const check = options.check === true ? await checkBoth(source, target, { location, targetLocation }, context) : undefined
+      const check =
+        options.check === true ? await checkBoth(source, target, { location, targetLocation }, context) : undefined
       const pass = check?.ok === false ? undefined : await passOnce(source, target, options, context)
       context.output.result(
-        { schema: 1, ...(check !== undefined && { check: checkJson(check) }), ...(pass !== undefined && { pass: passJson(pass) }) },
-        () => [...(check === undefined ? [] : checkText(check)), ...(pass === undefined ? [] : [passText(pass)])].join('\n'),
+        {
+          schema: 1,
+          ...(check !== undefined && { check: checkJson(check) }),
+          ...(pass !== undefined && { pass: passJson(pass) }),
+        },
+        () =>
+          [...(check === undefined ? [] : checkText(check)), ...(pass === undefined ? [] : [passText(pass)])].join(
+            '\n',
+          ),
       )
       return check?.ok === false || (pass?.owed.length ?? 0) > 0 ? EXIT.damage : EXIT.ok
     } finally {

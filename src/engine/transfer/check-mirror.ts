@@ -92,7 +92,12 @@ type Packs = Readonly<{
   damage: readonly Damage[]
 }>
 
-function sideOf(packs: Packs, hurt: readonly string[], healed: readonly string[], damage: readonly Damage[]): SideReport {
+function sideOf(
+  packs: Packs,
+  hurt: readonly string[],
+  healed: readonly string[],
+  damage: readonly Damage[],
+): SideReport {
   return {
     ...packs,
     hurt: [...hurt, ...packs.hurt],

@@ -3,7 +3,15 @@ import assert from 'node:assert/strict'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type BlobStore, MemoryStore, Mirror, type MirrorParts, type PassReport, type PointRecord, type Repository } from '#engine/repository'
+import {
+  type BlobStore,
+  MemoryStore,
+  Mirror,
+  type MirrorParts,
+  type PassReport,
+  type PointRecord,
+  type Repository,
+} from '#engine/repository'
 import { contentOf, type LockLab } from './immutability.rig.ts'
 
 const folders: string[] = []

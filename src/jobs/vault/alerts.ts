@@ -4,13 +4,7 @@
  * they are about, so that a crash leaves both or neither.
  */
 import { type Clock, type Random, randomUuid } from '#base'
-import {
-  type AlertSeverity,
-  type CatalogTransaction,
-  findOpenAlert,
-  raiseAlert,
-  resolveAlert,
-} from '#catalog'
+import { type AlertSeverity, type CatalogTransaction, findOpenAlert, raiseAlert, resolveAlert } from '#catalog'
 
 /** Every kind of alert that there is. */
 export const ALERTS = {

@@ -29,7 +29,7 @@ test('parseConfig() takes what is said and keeps the rest as usual', () => {
 
 test('parseConfig() refuses every unknown setting by name and line, at whatever depth', () => {
   assert.deepEqual(faultsOf('lissen: {}\nlimits:\n  requestPerSecond: 3\n'), [
-    'line 1: lissen is no setting here; there are listen, tls, limits, hosts, networks, imports, reserve, snapshots, machines, retention, metrics',
+    'line 1: lissen is no setting here; there are listen, tls, limits, hosts, networks, imports, reserve, snapshots, machines, vaults, alerts, retention, metrics',
     'line 3: limits.requestPerSecond is no setting here; there are requestsPerSecond, requestsBurst, operationsAtOnce, backupsAtOnce, tasksAtOnce, bytesPerSecond',
   ])
   for (const name of ['__proto__', 'constructor', 'toString'])

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net'
 import { isAbsolute } from 'node:path'
 import { GIB } from '#base'
+import { isWebhook } from '#domain'
 import { choice, optionalText, section, size, text, texts, type ValueOf, whole } from './fields.ts'
 
 const anAddress = { expected: 'an IP address', allows: (text: string) => isIP(text) !== 0 }
@@ -20,6 +21,11 @@ const anIpv4 = {
 const aHost = {
   expected: 'a host name or IP address, with a port where it is not the usual one',
   allows: (text: string) => /^([A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?$/.test(text),
+}
+
+const aWebhook = {
+  expected: 'an https URL, or an http one of this host’s loopback, without name and password',
+  allows: isWebhook,
 }
 
 const DAYS_MAX = 36_500
@@ -100,6 +106,22 @@ export const CONFIG = section('Settings of this Holdfast. Read when "holdfast se
       ),
     },
   ),
+  vaults: section('How vaults of Azure Backup are kept safe.', {
+    mirrorMinutes: whole(15, 'A mirror in another region is looked after so often; and after every backup.', {
+      min: 1,
+      max: 10_080,
+    }),
+    lagAlertMinutes: whole(60, 'A point that is not mirrored after this raises an alert.', { min: 1, max: 10_080 }),
+    checkDays: whole(7, 'Every byte of a vault and its mirror is read and healed so often. 0: never by itself.', {
+      min: 0,
+      max: 365,
+    }),
+    catalogHours: whole(4, 'The catalog is copied into each vault so often. 0: never.', { min: 0, max: 720 }),
+  }),
+  alerts: section('Who is told of alerts of vaults.', {
+    webhook: optionalText('URL that each is posted to: https, or http to the loopback of this host.', aWebhook),
+    secretFile: optionalText('File whose bytes sign what is posted (HMAC-SHA-256).', aPath),
+  }),
   retention: section('How long the server remembers.', {
     activityDays: whole(90, 'The activity log; Azure keeps 90.', { min: 1, max: DAYS_MAX }),
     operationDays: whole(30, 'Operations of the API that are over. At most jobDays.', { min: 1, max: DAYS_MAX }),

@@ -46,7 +46,10 @@ test('cutBatches() gives every entry once, in order, whatever was named and dele
     }
     const batches = await cut(entries, gone, 1 + (turn % 4))
     const numbers = batches.flatMap(({ first, last }) => Array.from({ length: last - first + 1 }, (_, i) => first + i))
-    assert.deepEqual(numbers, entries.map(({ envelope }) => envelope.number))
+    assert.deepEqual(
+      numbers,
+      entries.map(({ envelope }) => envelope.number),
+    )
     const copied = new Set(batches.flatMap(({ packs }) => packs.map(({ name }) => name)))
     assert.deepEqual(copied, new Set(living))
     for (const { last } of batches)

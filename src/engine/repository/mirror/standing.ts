@@ -35,7 +35,8 @@ export async function standingOf(
   const hint = after > 0 && (await target.head(logKey(after))) !== undefined ? after : 0
   const head = await lastEntryOf(target, hint)
   if (head === 0) return { head, isHurt: false }
-  if (head > log.state.head) throw diverged(source, target, { reason: 'behind', mirrorHead: head, head: log.state.head })
+  if (head > log.state.head)
+    throw diverged(source, target, { reason: 'behind', mirrorHead: head, head: log.state.head })
   const [ours, theirs] = await Promise.all([getOrNothing(source, logKey(head)), getOrNothing(target, logKey(head))])
   if (ours === undefined || theirs === undefined || Buffer.compare(ours, theirs) === 0) return { head, isHurt: false }
   const [our, their] = [decodeEntry(ours), decodeEntry(theirs)]

@@ -132,11 +132,3 @@ function sideOf({ checkedBytes, packs, hurt, healed, damage }: SideReport): Chec
   const first = (objects: readonly string[]): string[] => objects.slice(0, OBJECTS_MAX)
   return { checkedBytes, packs, hurt: first(hurt), healed: first(healed), lost: damage.length }
 }
-
-export function mirrorTasks(host: RepositoryHost): readonly (readonly [name: string, task: TaskHandler])[] {
-  return [
-    [MIRROR_TASK, mirrorTask(host)],
-    [CHECK_MIRROR_TASK, checkMirrorTask(host)],
-  ]
-}
-

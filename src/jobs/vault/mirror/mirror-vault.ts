@@ -46,7 +46,12 @@ const WORKER_RETRY = { attemptsMax: 12, delayMs: 300, delayMsMax: 30_000 }
 /** Points whose records are brought up to date by one job; more wait for the next. */
 const POINTS_MAX = 20_000
 
-type Look = Readonly<{ uid: string; key: string; wanted: MirrorTaskInput; pending: readonly (readonly [string, string, string])[] }>
+type Look = Readonly<{
+  uid: string
+  key: string
+  wanted: MirrorTaskInput
+  pending: readonly (readonly [string, string, string])[]
+}>
 
 export function mirrorVaultJob(parts: MirrorJobParts): JobDefinition<MirrorVaultInput, MirrorVaultOutput | null> {
   return {
