@@ -38,6 +38,8 @@ export type ExtSuperblock = Readonly<{
   hasSuper: (group: number) => boolean
   /** The journal holds changes that are not yet in place. */
   needsRecovery: boolean
+  /** 0: the journal lies on another disk. */
+  journalInode: number
 }>
 
 function isPowerOf(base: number, value: number): boolean {
@@ -97,6 +99,7 @@ function parseSuperblock(bytes: Buffer): ExtSuperblock {
     firstMetaGroup: (incompat & INCOMPAT_META_BG) === 0 ? undefined : bytes.readUInt32LE(260),
     hasSuper: superblockPlaces(bytes),
     needsRecovery: (incompat & INCOMPAT_RECOVER) !== 0,
+    journalInode: bytes.readUInt32LE(0xe0),
   }
 }
 

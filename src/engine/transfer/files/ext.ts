@@ -1,11 +1,13 @@
 /**
  * Reads ext2, ext3 and ext4 without mounting them. Folders are read block by block, hashed or not, since a hashed folder's
- * blocks read as a plain one's. A journal that was not replayed is stated as a note: what was changed last may be missing.
- * Encrypted files and folders are refused by name.
+ * blocks read as a plain one's. What the journal holds and the file system does not yet is put over it in memory first
+ * (ext-journal.ts), so a crash-consistent point shows what a mount would show. Encrypted files and folders are refused by name.
  */
+import { isHoldfastError } from '#base'
 import { TransferError } from '../errors.ts'
-import { type DiskView, damaged } from './disk-view.ts'
+import { DiskView, damaged } from './disk-view.ts'
 import { blockRuns } from './ext-blocks.ts'
+import { type ExtReplay, replayExtJournal } from './ext-journal.ts'
 import { descriptorOffset, type ExtInode, type ExtSuperblock, parseInode, readExtSuperblock } from './ext-layout.ts'
 import {
   type FileAttributes,
@@ -23,6 +25,7 @@ const FLAG_EXTENTS = 0x80000
 const XATTR_MAGIC = 0xea020000
 const XATTR_SYSTEM = 7
 const LINK_BYTES_MAX = 4096
+const EXTERNAL_JOURNAL_NOTE = 'Its journal lies on another disk: changes of its last seconds may not be shown.'
 const FOLDER_BYTES_MAX = 1024 * 1024 * 1024
 
 const KINDS: Readonly<Record<number, FileKind>> = { 0x8000: 'file', 0x4000: 'folder', 0xa000: 'link' }
@@ -70,17 +73,26 @@ function* entriesOf(block: Buffer): Generator<Child> {
 export class ExtReader implements NodeReader<Node> {
   readonly root: Node = { inode: ROOT_INODE }
   readonly superblock: ExtSuperblock
+  readonly notes: readonly string[]
   readonly #view: DiskView
 
-  private constructor(view: DiskView, superblock: ExtSuperblock) {
+  private constructor(view: DiskView, superblock: ExtSuperblock, notes: readonly string[]) {
     this.#view = view
     this.superblock = superblock
+    this.notes = notes
   }
 
   /** undefined: no ext file system here. */
   static async open(view: DiskView): Promise<ExtReader | undefined> {
     const superblock = await readExtSuperblock(view)
-    return superblock === undefined ? undefined : new ExtReader(view, superblock)
+    if (superblock === undefined) return undefined
+    const asItIs = new ExtReader(view, superblock, [])
+    if (!superblock.needsRecovery) return asItIs
+    const { replayed, notes } = await asItIs.#replay()
+    if (replayed === undefined) return new ExtReader(view, superblock, notes)
+    const seen = DiskView.of(replayed)
+    // The journal may hold a grown file system's new sizes.
+    return new ExtReader(seen, (await readExtSuperblock(seen)) ?? superblock, notes)
   }
 
   keyOf(node: Node): string {
@@ -134,6 +146,18 @@ export class ExtReader implements NodeReader<Node> {
         const length = Math.min(PIECE_BYTES_MAX, end - offset)
         yield { offset, data: await this.#view.readContent(run.diskBlock * blockBytes + (offset - start), length) }
       }
+    }
+  }
+
+  async #replay(): Promise<ExtReplay> {
+    const { journalInode, blockBytes, blockCount } = this.superblock
+    if (journalInode === 0) return { notes: [EXTERNAL_JOURNAL_NOTE] }
+    try {
+      const inode = await this.#inode({ inode: journalInode })
+      return await replayExtJournal(this.#view, blockBytes, blockCount, blockRuns(this.#view, this.superblock, inode))
+    } catch (error) {
+      if (!isHoldfastError(error, 'files_damaged')) throw error
+      return { notes: [`Its journal cannot be found, so changes of its last seconds are not shown. ${error.message}`] }
     }
   }
 

@@ -38,8 +38,8 @@ const FAT_TIME_NOTE = 'Times are the local ones of the guest.'
 async function openExt(view: DiskView): Promise<Opened | undefined> {
   const reader = await ExtReader.open(view)
   if (reader === undefined) return undefined
-  const { kind, label, needsRecovery } = reader.superblock
-  return { kind, label, notes: needsRecovery ? [JOURNAL_NOTE] : [], root: new FileTree(reader) }
+  const { kind, label } = reader.superblock
+  return { kind, label, notes: reader.notes, root: new FileTree(reader) }
 }
 
 async function openFat(view: DiskView): Promise<Opened | undefined> {
