@@ -1,6 +1,6 @@
 /** The folder store on file systems that are full, read-only or pulled away, and between processes. Needs root for mounts. */
 import assert from 'node:assert/strict'
-import { fork } from 'node:child_process'
+import { type ChildProcess, fork } from 'node:child_process'
 import { mkdir, mkdtemp, readdir, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -119,24 +119,54 @@ describe('FolderStore at its limits', () => {
     const folder = await temporaryFolder(t)
     await mkdir(join(folder, 'log'))
     const [processes, keys] = [4, 60]
-    const outcomes = await Promise.all(Array.from({ length: processes }, (_, writer) => raceIn(folder, writer, keys)))
+    const racers = await Promise.all(Array.from({ length: processes }, (_, writer) => Racer.start(folder, writer)))
+    t.after(() => racers.forEach((racer) => racer.end()))
+    const outcomes: string[][] = []
+    // All are asked for a key before any of them has answered, and none for the next one until all have.
+    for (let i = 0; i < keys; i += 1) outcomes.push(await Promise.all(racers.map((racer) => racer.put(`log/${i}`))))
     const store = await FolderStore.open(folder)
     for (let i = 0; i < keys; i += 1) {
-      const winners = outcomes.flatMap((own, writer) => (own[i] === 'created' ? [writer] : []))
+      const winners = (outcomes[i] ?? []).flatMap((outcome, writer) => (outcome === 'created' ? [writer] : []))
       assert.equal(winners.length, 1, `winners of ${i}: ${winners.join(' ')}`)
       const bytes = await store.get(`log/${i}`)
       assert.equal(Buffer.compare(bytes, positionedBytes(winners[0] ?? -1, 5000)), 0)
     }
     assert.equal((await listAll(store, '')).length, keys)
-    assert.ok(outcomes.filter((own) => own.includes('created')).length > 1, 'the processes did race')
   })
 })
 
-function raceIn(folder: string, writer: number, keys: number): Promise<string[]> {
-  const child = fork(join(import.meta.dirname, 'folder-racer.ts'), [folder, String(writer), String(keys)])
-  return new Promise((resolve, reject) => {
-    child.once('message', (outcomes) => resolve(outcomes as string[]))
-    child.once('error', reject)
-    child.once('exit', (code) => reject(new Error(`The racer ended with ${code}`)))
-  })
+class Racer {
+  readonly #child: ChildProcess
+
+  private constructor(child: ChildProcess) {
+    this.#child = child
+  }
+
+  static async start(folder: string, writer: number): Promise<Racer> {
+    const racer = new Racer(fork(join(import.meta.dirname, 'folder-racer.ts'), [folder, String(writer)]))
+    await racer.#answer() // it is ready
+    return racer
+  }
+
+  /** How its put ended. */
+  put(key: string): Promise<string> {
+    const answer = this.#answer()
+    this.#child.send(key)
+    return answer
+  }
+
+  end(): void {
+    this.#child.disconnect()
+  }
+
+  #answer(): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const ended = (code: number | null): void => reject(new Error(`The racer ended with ${code}`))
+      this.#child.once('exit', ended)
+      this.#child.once('message', (outcome: unknown) => {
+        this.#child.off('exit', ended)
+        resolve(outcome as string)
+      })
+    })
+  }
 }

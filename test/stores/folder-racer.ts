@@ -1,11 +1,13 @@
-/** One of several processes that put the same keys: `folder-racer.ts FOLDER WRITER KEYS`; sends the outcomes to its parent. */
+/** One of several processes that put the same keys: `folder-racer.ts FOLDER WRITER`; puts what its parent names, and says how it ended. */
 import { FolderStore } from '#engine/repository'
 import { positionedBytes } from '../../src/engine/repository/blob-store.contract.ts'
 
-const [folder = '', writer = '0', keys = '0'] = process.argv.slice(2)
+const [folder = '', writer = '0'] = process.argv.slice(2)
 const store = await FolderStore.open(folder)
-const outcomes: string[] = []
-for (let i = 0; i < Number(keys); i += 1) {
-  outcomes.push(await store.put(`log/${i}`, [positionedBytes(Number(writer), 5000)]))
-}
-process.send?.(outcomes, () => process.disconnect())
+process.on('message', (key) => {
+  void store
+    .put(String(key), [positionedBytes(Number(writer), 5000)])
+    .then((outcome) => process.send?.(outcome))
+    .catch((error: unknown) => process.send?.(String(error)))
+})
+process.send?.('ready')
