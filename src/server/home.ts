@@ -1,6 +1,7 @@
 /**
  * Where a Holdfast keeps its own things: HOLDFAST_HOME, else $XDG_STATE_HOME/holdfast, else ~/.local/state/holdfast; for
- * root /var/lib/holdfast. Folders are the owner's alone.
+ * root /var/lib/holdfast. Folders are the owner's alone; but those above what QEMU opens let it pass, where root runs it as another
+ * user (src/engine/hypervisor/qemu/passage.ts).
  *
  *   holdfast.yaml          the settings (src/server/config)
  *   catalog.sqlite         the catalog (src/catalog)
@@ -23,7 +24,7 @@
  *   networks/              virtual networks of this host: their plans, and the sockets of what keeps them
  *   instants/              journals of open instants, one folder a repository; watchdog.json, keeper.json
  */
-import { chmodSync, mkdirSync } from 'node:fs'
+import { chmodSync, mkdirSync, statSync } from 'node:fs'
 import { isAbsolute, join } from 'node:path'
 import { messageOf } from '#base'
 import { type Environment, recordPath, type ListenAddress, UNIX_PATH_BYTES_MAX, usualHome } from '#runtime'
@@ -63,7 +64,7 @@ export function openHome(folder: string): Home {
   try {
     for (const path of [folder, join(folder, 'run'), join(folder, 'log')]) {
       mkdirSync(path, { recursive: true, mode: 0o700 })
-      chmodSync(path, 0o700)
+      chmodSync(path, 0o700 | (statSync(path).mode & 0o010))
     }
   } catch (cause) {
     throw new ServerError('home_unusable', `The folder ${folder} cannot be used: ${messageOf(cause)}.`, {

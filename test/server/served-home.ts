@@ -20,15 +20,18 @@ const PROGRAM = resolve(import.meta.dirname, '../../bin/holdfast')
 
 export class ServedHome {
   readonly folder: string
+  readonly #through: readonly string[]
   readonly #workers: ProcessIdentity[] = []
   #serve: ChildProcess | undefined
 
-  private constructor(folder: string) {
+  private constructor(folder: string, through: readonly string[]) {
     this.folder = folder
+    this.#through = through
   }
 
-  static async make(): Promise<ServedHome> {
-    const made = new ServedHome(await mkdtemp(join(tmpdir(), 'hfs-')))
+  /** @param through words before the server's own, which become it by exec */
+  static async make(through: readonly string[] = []): Promise<ServedHome> {
+    const made = new ServedHome(await mkdtemp(join(tmpdir(), 'hfs-')), through)
     await mkdir(join(made.folder, 'tmp'))
     await writeFile(join(made.folder, 'pass'), 'correct horse\n', { mode: 0o600 })
     return made
@@ -55,7 +58,8 @@ export class ServedHome {
   /** Starts a server and waits until it says that it is ready. */
   async serve(): Promise<void> {
     const env = { PATH: process.env['PATH'], HOME: this.folder, ...this.env }
-    const child = spawn(PROGRAM, ['serve', '--port', '0'], { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
+    const [program, ...args] = [...this.#through, PROGRAM, 'serve', '--port', '0']
+    const child = spawn(program, args, { cwd: this.folder, stdio: ['ignore', 'pipe', 'pipe'], env })
     this.#serve = child
     let said = ''
     let complained = ''

@@ -54,6 +54,7 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   machine_not_found: 'NotFound',
   machine_invalid: 'InvalidParameter',
   machine_start_failed: 'Conflict',
+  machine_path_closed: 'OperationNotAllowed',
   machine_state_conflict: 'Conflict',
   command_lost: 'Conflict',
   agent_unavailable: 'Conflict',

@@ -18,6 +18,7 @@ export const HYPERVISOR_ERROR_CODES = [
   'machine_exists',
   'machine_state_conflict',
   'machine_start_failed',
+  'machine_path_closed',
   'machine_crashed',
   'disk_in_use',
   'disk_unsupported',

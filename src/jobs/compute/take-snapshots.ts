@@ -113,7 +113,7 @@ async function take(
   const { sources, consistency, strict, waitMs } = input
   const disks = input.disks.map((disk) => withBase(disk, sources))
   const scratchFolder = join(stateFolder, 'scratch')
-  const instantHost = { clock, random, journalFolder, scratchFolder, watchdog: 'start' } as const
+  const instantHost = { clock, random, journalFolder, scratchFolder, watchdog: 'start', own: stateFolder } as const
   const options = { host: instantHost, consistency, strict, waitMs, signal }
   let isOpen = false
   const onOpen = (facts: InstantFacts): void => {

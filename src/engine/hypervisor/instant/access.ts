@@ -30,8 +30,10 @@ export type InstantHost = Readonly<{
   watchdog: 'start' | 'elsewhere'
   /** Use backup jobs also where filters would do, for hosts on which filters misbehave. Gives the weaker promise. */
   jobsOnly?: boolean
-  /** As whom QEMU runs, when not as we do: scratch files and sockets are given to it. */
+  /** As whom QEMU runs, when not as we do: scratch files and sockets are given to it. Default: who made the monitor's socket. */
   processUser?: ProcessUser
+  /** Folders at and below it are Holdfast's own: they are opened for that user to pass (qemu/passage.ts). */
+  own?: string
   scratchBytesMax?: number
   scratchFloorBytes?: number
   /**

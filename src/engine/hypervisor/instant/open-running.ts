@@ -2,7 +2,7 @@
  * openRunningInstant: from a running machine to an open instant, or to an error and nothing left behind. What it is to do
  * is planned first (plan.ts) and written to the journal; the rest is carrying out, one step of the journal after another.
  */
-import { realpath } from 'node:fs/promises'
+import { chown, realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert, BaseError, isHoldfastError, must, toHex } from '#base'
 import { identityOf, makeFolderDurable } from '#runtime'
@@ -10,6 +10,8 @@ import { HypervisorError } from '../errors.ts'
 import type { Instant, OpenInstantOptions } from '../port.ts'
 import { askCapabilities } from '../qmp/capabilities.ts'
 import { QmpClient } from '../qmp/client.ts'
+import { openPassage } from '../qemu/passage.ts'
+import { ownerOfSocket } from '../qemu/process-user.ts'
 import { type InstantHost, type RunningMachine, socketPathIn } from './access.ts'
 import { type Action, addAccess, addExport, addScratchNode, flushDrives, transaction } from './graph.ts'
 import { findDrive, type Inventory, readInventory } from './inventory.ts'
@@ -106,6 +108,14 @@ function capsOf(host: InstantHost, plan: InstantPlan): Promise<number[]> {
   })
 }
 
+/** QEMU makes its socket in the run folder, and opens the scratch files. @throws `machine_path_closed` */
+async function giveFolders({ processUser: user, scratchFolder, runFolder, own }: InstantHost): Promise<void> {
+  for (const folder of [scratchFolder, runFolder]) await makeFolderDurable(folder)
+  if (user === undefined) return
+  await chown(runFolder, user.uid, user.gid)
+  await openPassage({ user, own }, [join(scratchFolder, 'file'), join(runFolder, 'socket')])
+}
+
 async function recordOf(
   host: InstantHost,
   machine: RunningMachine,
@@ -113,7 +123,7 @@ async function recordOf(
   options: OpenInstantOptions,
   wasRunning: boolean,
 ): Promise<RunningRecord> {
-  for (const folder of [host.scratchFolder, host.runFolder]) await makeFolderDurable(folder)
+  await giveFolders(host)
   const caps = await capsOf(host, plan)
   const nbdSocketPath = socketPathIn(host.runFolder, plan.id)
   const decisions = plan.disks.map((disk) => disk.tracking)
@@ -211,10 +221,12 @@ async function attempt(
  * `nbd_server_foreign`, `qmp_busy`, `qmp_unreachable`, ...
  */
 export async function openRunningInstant(
-  host: InstantHost,
+  given: InstantHost,
   machine: RunningMachine,
   options: OpenInstantOptions,
 ): Promise<Instant> {
+  const user = given.processUser ?? (await ownerOfSocket(machine.sockets.qmpSocketPath))
+  const host = { ...given, ...(user !== undefined && { processUser: user }) }
   const connected = async (refusedFilter: readonly number[]): Promise<Instant> => {
     const qmp = await QmpClient.connect(machine.sockets.qmpSocketPath, { clock: host.clock })
     try {

@@ -67,6 +67,8 @@ export type QemuHypervisorOptions = Readonly<{
   program?: string
   /** Default: process-user.ts decides. */
   user?: ProcessUser
+  /** Folders at and below it are Holdfast's own: they are opened for that user to pass (passage.ts). */
+  own?: string
 }>
 
 const SERIAL_BYTES_DEFAULT = 64 * 1024
@@ -159,9 +161,9 @@ export class QemuHypervisor implements Hypervisor {
       this.#locked(folder, async () => {
         const machine = await folder.readDescription()
         if ((await folder.adopt()).power === 'running') return
-        const { clock, random } = this.#options
+        const { clock, random, own } = this.#options
         const user = this.#options.user ?? (await findProcessUser())
-        const context = { clock, random, program: this.#program, choice: await this.accelerator(), user }
+        const context = { clock, random, program: this.#program, choice: await this.accelerator(), user, own }
         await launchMachine(folder, machine, context, options)
       })
     const machine = await folder.readDescription()
@@ -213,7 +215,7 @@ export class QemuHypervisor implements Hypervisor {
       const verdict = await folder.adopt()
       const plug = async (one: MachineDisk): Promise<void> => {
         if (verdict.power !== 'running') return
-        await giveImageTo(verdict.process.pid, one.path)
+        await giveImageTo(verdict.process.pid, one.path, this.#options.own)
         await this.#control(folder, machine, (qmp) => plugDisk(qmp, one, machine))
       }
       const known = machine.disks.find((one) => one.lun === disk.lun && one.diskId === disk.diskId)

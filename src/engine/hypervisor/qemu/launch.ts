@@ -26,6 +26,8 @@ export type LaunchContext = Readonly<{
   program: string
   choice: AcceleratorChoice
   user: ProcessUser | undefined
+  /** See Passage. */
+  own: string | undefined
 }>
 
 type StartingRecord = Extract<RunRecord, { phase: 'starting' }>
@@ -132,7 +134,7 @@ async function spawnMachine(
   const user = await userFor(context)
   const tap = machine.networks.find((network) => network.kind === 'tap')
   const entrance = entranceFor(machine, user)
-  if (user !== undefined) await giveTo(user, machine, paths)
+  if (user !== undefined) await giveTo(user, machine, paths, context.own)
   await startSupervised({
     program: context.program,
     args: buildCommandLine(machine, paths, await capabilitiesFor(machine, context.choice), options),

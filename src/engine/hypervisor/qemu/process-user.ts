@@ -3,12 +3,15 @@
  * UEFI variables and sockets; QEMU then has no privilege to lose. Without that user, or when Holdfast itself is not root,
  * QEMU runs as Holdfast does, and a note on the machine says so when that is root.
  *
- * The user must be able to reach the images: every folder down to them needs its x bit. Backing images need the read bit.
+ * The user must be able to reach the images (passage.ts). Backing images need the read bit.
  */
 import { chown, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { errnoOf } from '#base'
-import type { MachineDescription } from '../machine.ts'
+import type { MachineDescription, MachineDisk } from '../machine.ts'
+import { inspectImage } from './image.ts'
 import type { MachinePaths } from './machine-paths.ts'
+import { openPassage } from './passage.ts'
 import type { ProcessUser } from './supervisor.ts'
 
 export const PROCESS_USER_NAME = 'holdfast-qemu'
@@ -47,19 +50,52 @@ export function effectiveUser(status: string): ProcessUser | undefined {
   return uid === undefined || gid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) }
 }
 
-/** Hands a new image to the QEMU that is to open it, when that is another user than we are. */
-export async function giveImageTo(pid: number, path: string): Promise<void> {
+/** Hands a new image to the QEMU that is to open it, when that is another user than we are. @throws `machine_path_closed` */
+export async function giveImageTo(pid: number, path: string, own: string | undefined): Promise<void> {
   const user = effectiveUser(await readFile(`/proc/${pid}/status`, 'utf8'))
   if (user === undefined || user.uid === process.getuid?.()) return
+  await openPassage({ user, own }, [path])
   await chown(path, user.uid, user.gid)
 }
 
-/** Hands over what QEMU must write: its runtime folder, the links, the images and the variables. */
-export async function giveTo(user: ProcessUser, machine: MachineDescription, paths: MachinePaths): Promise<void> {
+/**
+ * Who made the socket, when that is another user than root and we are root: QEMU, which is to write what we make for it. As whom a
+ * machine runs that others started is known by nothing else.
+ */
+export async function ownerOfSocket(path: string): Promise<ProcessUser | undefined> {
+  if (process.getuid?.() !== 0) return undefined
+  try {
+    const { uid, gid } = await stat(path)
+    return uid === 0 ? undefined : { uid, gid }
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined // whoever connects says it better
+    throw error
+  }
+}
+
+/** The file that the image rests on; what is served to it needs no way. */
+async function backingOf({ path, format }: MachineDisk): Promise<string[]> {
+  const { backing } = await inspectImage(path, format)
+  return backing?.startsWith('/') === true ? [backing] : []
+}
+
+/**
+ * Hands over what QEMU must write: its runtime folder, the links, the images and the variables.
+ * @param own see Passage @throws HypervisorError `machine_path_closed`
+ */
+export async function giveTo(
+  user: ProcessUser,
+  machine: MachineDescription,
+  paths: MachinePaths,
+  own: string | undefined,
+): Promise<void> {
   const files = [
     ...machine.disks.map((disk) => disk.path),
     ...(machine.firmware === 'uefi' ? [paths.uefiVars] : []),
     ...(machine.seed === true ? [paths.seed] : []),
   ]
   for (const path of [paths.runtime, paths.links, ...files]) await chown(path, user.uid, user.gid)
+  // Two of its own names lie in the runtime folder and in that of the links; images may rest on others.
+  const backing = (await Promise.all(machine.disks.map(backingOf))).flat()
+  await openPassage({ user, own }, [...files, ...backing, paths.controlSocket, join(paths.links, 'a')])
 }

@@ -56,14 +56,17 @@ export function wrapProgram(
 ): readonly string[] {
   const { networkNamespace, entrance, user } = options
   if (entrance !== undefined) return [...entrance, program]
-  const groups = user?.groups?.length ? `--groups=${user.groups.join(',')}` : '--clear-groups'
   return [
     ...(networkNamespace === undefined ? [] : ['nsenter', `--net=/run/netns/${networkNamespace}`, '--']),
-    ...(user === undefined
-      ? []
-      : ['setpriv', `--reuid=${user.uid}`, `--regid=${user.gid}`, groups, '--no-new-privs', '--']),
+    ...(user === undefined ? [] : setUserWords(user)),
     program,
   ]
+}
+
+/** The words before a program that is to run as that user. */
+export function setUserWords({ uid, gid, groups = [] }: ProcessUser): readonly string[] {
+  const others = groups.length > 0 ? `--groups=${groups.join(',')}` : '--clear-groups'
+  return ['setpriv', `--reuid=${uid}`, `--regid=${gid}`, others, '--no-new-privs', '--']
 }
 
 const SAFE_ENVIRONMENT = ['PATH', 'LANG', 'TZ', 'TMPDIR'] as const

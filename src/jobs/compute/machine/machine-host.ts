@@ -47,7 +47,8 @@ export function openMachineHost(parts: MachineHostParts): MachineHost {
     scratchFolder: join(stateFolder, 'scratch'),
     runFolder: roots.runtimeFolder,
     watchdog: 'start' as const,
+    own: stateFolder,
   }
   const instants = new JournalGate({ host, journalsFolder })
-  return { clock, hypervisor: new QemuHypervisor({ roots, clock, random, instants }) }
+  return { clock, hypervisor: new QemuHypervisor({ roots, clock, random, instants, own: stateFolder }) }
 }
