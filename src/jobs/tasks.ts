@@ -23,11 +23,13 @@ export interface TaskContext {
   /** Aborts when the task is cancelled or the worker ends. */
   readonly signal: AbortSignal
   readonly progress: (progress: Progress) => void
-  /**
-   * Says that the task has come so far. It is told again to whoever attaches later, so that the step can record it; whether
-   * it was recorded is not known here.
-   */
+  /** Says that the task has come so far. It is told again to whoever attaches later, so that the step can record it. */
   readonly milestone: (name: string, facts: Readonly<Record<string, unknown>>) => void
+  /**
+   * Resolves once that milestone is on record, however often the server dies meanwhile: what must not be done twice begins after it.
+   * @throws what the task is cancelled with
+   */
+  readonly recorded: (name: string) => Promise<void>
   /** Milestones that were recorded before this task began: another worker came so far, and died. */
   readonly reached: ReadonlySet<string>
 }

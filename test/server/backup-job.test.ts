@@ -135,6 +135,7 @@ test('Backup jobs survive kill -9 of the worker and of the server, and a lost ca
       epoch: () => 99,
       progress: () => undefined,
       milestone: () => undefined,
+      recorded: () => Promise.resolve(),
       reached: new Set<string>(),
       signal: new AbortController().signal,
     }

@@ -26,7 +26,7 @@ export function readKey(params: unknown): TaskKey {
 
 /**
  * `task.run` {key, task, input, reached} → result, with progress and milestones as events; `task.cancel` {key, reason} → boolean;
- * `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`;
+ * `task.recorded` {key, milestone}; `task.acknowledge` {key}; `task.list` → TaskView[]; `worker.status`; `worker.retire`;
  * `worker.configure` {tasksAtOnce, bytesPerSecond}: holds until it is told otherwise.
  */
 export function taskMethods(
@@ -50,6 +50,7 @@ export function taskMethods(
       }
     },
     'task.cancel': (params) => tasks.cancel(readKey(params), textOf(objectOf(params)['reason'], 'reason')),
+    'task.recorded': (params) => tasks.recorded(readKey(params), textOf(objectOf(params)['milestone'], 'milestone')),
     'task.acknowledge': (params) => tasks.acknowledge(readKey(params)),
     'task.list': () => tasks.list(),
     'worker.status': () => ({ retiring, running: tasks.running, kept: tasks.list().length }),

@@ -137,6 +137,24 @@ test('whoever attaches late hears the newest progress at once', async () => {
   await Promise.all([first, second])
 })
 
+test('a task that waits for its milestone goes on when it is recorded, by whichever attempt; not once it is cancelled', async () => {
+  const { table, begun, gates } = openTable()
+  const first = table.run(ask(1), silent)
+  begun[0]?.milestone('begun', {})
+  const waits = begun[0]?.recorded('begun')
+  const adopted = table.run(ask(2), silent)
+  assert.throws(() => table.recorded(ask(1).key, 'begun'), { code: 'task_fenced' })
+  assert.equal(await Promise.race([waits, new Promise((resolve) => setImmediate(() => resolve('waits')))]), 'waits')
+  table.recorded(ask(2).key, 'begun')
+  await waits
+  await begun[0]?.recorded('begun')
+  const never = assert.rejects(async () => begun[0]?.recorded('other'), { code: 'cancelled' })
+  table.cancel(ask(2).key, 'enough')
+  await never
+  gates[0]?.resolve('done')
+  await assert.rejects(Promise.all([first, adopted]), { code: 'cancelled' })
+})
+
 test('a milestone is told to who listens and to who attaches later; a task knows what was recorded before it began', async () => {
   const { table, begun, gates } = openTable()
   const heard: unknown[] = []

@@ -26,6 +26,8 @@ type Entry = {
   readonly control: AbortController
   readonly listeners: Set<Listener>
   readonly milestones: Milestone[]
+  /** Of milestones, by their names: resolved once the step has recorded it. */
+  readonly records: Map<string, PromiseWithResolvers<void>>
   progress: Progress | undefined
   end: Readonly<{ value: unknown } | { error: ErrorShape }> | undefined
   over: Promise<void>
@@ -95,6 +97,14 @@ export class TaskTable {
     entry.cancelledEpoch = key.epoch
     entry.control.abort(new BaseError('cancelled', `The task was cancelled: ${reason}.`, { facts: { reason } }))
     return true
+  }
+
+  /** The task's milestone is on record. @throws ServerError `task_fenced` */
+  recorded(key: TaskKey, milestone: string): void {
+    const entry = this.#entries.get(nameOf(key))
+    if (entry === undefined) return
+    checkEpoch(entry, key)
+    recordOf(entry, milestone).resolve()
   }
 
   /** Lets go of an ended task's result. @throws ServerError `task_fenced` */
@@ -172,6 +182,7 @@ export class TaskTable {
       control: new AbortController(),
       listeners: new Set(),
       milestones: [],
+      records: new Map(),
       progress: undefined,
       end: undefined,
       over: Promise.resolve(),
@@ -205,7 +216,8 @@ export class TaskTable {
     }
     try {
       const { key, control } = entry
-      const says = { progress, milestone, reached: new Set(reached) }
+      const recorded = (name: string): Promise<void> => orAborted(recordOf(entry, name).promise, control.signal)
+      const says = { progress, milestone, recorded, reached: new Set(reached) }
       const context = { key, epoch: () => entry.key.epoch, signal: control.signal, ...says }
       entry.end = { value: (await handler(input, context)) ?? null }
     } catch (error) {
@@ -241,6 +253,25 @@ export class TaskTable {
     const next = this.#atWork > this.#atOnceMax ? undefined : this.#waiting.shift()
     if (next === undefined) this.#atWork -= 1
     else next()
+  }
+}
+
+function recordOf({ records }: Entry, milestone: string): PromiseWithResolvers<void> {
+  const known = records.get(milestone) ?? Promise.withResolvers<void>()
+  records.set(milestone, known)
+  return known
+}
+
+/** @throws what `signal` was aborted with, when that comes first */
+async function orAborted(promise: Promise<void>, signal: AbortSignal): Promise<void> {
+  signal.throwIfAborted()
+  const aborted = Promise.withResolvers<never>()
+  const leave = (): void => aborted.reject(signal.reason)
+  signal.addEventListener('abort', leave, { once: true })
+  try {
+    await Promise.race([promise, aborted.promise])
+  } finally {
+    signal.removeEventListener('abort', leave)
   }
 }
 

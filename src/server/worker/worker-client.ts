@@ -103,7 +103,7 @@ export class WorkerClient implements TaskRunner {
       if (isProgress(event)) step.progress(event)
       const reached = milestoneIn(event)
       if (reached === undefined) return
-      recorded = Promise.all([recorded, step.milestone(reached.name, reached.facts)])
+      recorded = Promise.all([recorded, this.#record(client, step, request.key, reached)])
       recorded.catch((error: unknown) => leave.abort(error)) // Unrecorded, nothing may rest on it: the attempt ends.
     }
     try {
@@ -112,6 +112,16 @@ export class WorkerClient implements TaskRunner {
       step.signal.removeEventListener('abort', heed)
       // What the worker said before it ended or died is on record before the attempt is over.
       await recorded
+    }
+  }
+
+  async #record(client: RpcClient, step: StepContext, key: TaskKey, { name, facts }: Milestone): Promise<void> {
+    await step.milestone(name, facts)
+    try {
+      await client.call('task.recorded', { key, milestone: name })
+    } catch (error) {
+      // The worker is gone, or of a version that does not wait; one that lives tells it again to whoever attaches next.
+      this.#logger.info({ job: key.job, step: key.step, error: messageOf(error) }, 'a milestone was not confirmed')
     }
   }
 

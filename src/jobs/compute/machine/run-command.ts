@@ -1,6 +1,12 @@
 /**
- * The job `run-command` and its task: a script in the guest, through its agent. A script may do anything, so it is run once: when
- * the worker dies after it was handed over, the job fails and says that nobody knows how far it came, and does not run it again.
+ * The job `run-command` and its task: a script in the guest, through its agent. A script may do anything, so it is run once at most: it
+ * is handed over when its step has it on record that it will be, and from then on by nobody else.
+ *
+ *   dies                                   what goes on
+ *   serve, at any moment                   the next one attaches to the task; one that was not on record yet is recorded, then begins
+ *   the worker, before it is on record     the task begins again; nothing was handed over
+ *   the worker, afterwards                 the job fails (`command_lost`): whether it was handed over, and how far it came, nobody knows
+ *   both, afterwards                       the same
  *
  * The script stands in a sealed order, never in the catalog; what it said, cut to its end as Azure cuts it, is the job's output.
  * The agent is held only while it is asked, so that a long script keeps no snapshot from freezing the guest.
@@ -18,7 +24,7 @@ import { findOwnMachine } from './machine-records.ts'
 
 export const RUN_COMMAND_JOB = 'run-command'
 export const RUN_COMMAND_TASK = 'run-machine-command'
-/** The script was handed to the guest. */
+/** From here on the script is handed to the guest. */
 const BEGUN = 'script-begun'
 
 export type RunCommandInput = MachineIdInput & Readonly<{ order: string }>
@@ -54,7 +60,7 @@ exit $code
 const PATHS = 'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
 
 function lost(): JobsError {
-  return new JobsError('command_lost', 'The worker died while the script ran: nobody knows how far it came.', {
+  return new JobsError('command_lost', 'Sight of the script was lost while it ran: nobody knows how far it came.', {
     hint: 'Look in the guest. It is not run again by itself.',
   })
 }
@@ -106,6 +112,7 @@ export function runCommandTask(host: MachineHost): TaskHandler {
     const options = { clock: host.clock, readyTimeoutMs: AGENT_MS_MAX }
     const pid = await withAgent(socket, options, async (agent) => {
       context.milestone(BEGUN, {})
+      await context.recorded(BEGUN)
       return beginGuestExec(agent, request)
     })
     const { exitCode, stdout, stderr } = await untilOver(host, socket, pid, context)
