@@ -1,37 +1,25 @@
 /** holdfast disk: managed disks. */
 import { Command } from 'commander'
 import { GIB } from '#base'
-
 import { CliError } from '../errors.ts'
 import { parseSize } from '../size.ts'
-import {
-  type ApiContext,
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
-import type { ConfirmOptions } from './confirm.ts'
+import { type ApiContext, makeApiCommand, runApiCommand, type WaitOptions, withWaitOption } from './api-command.ts'
 import { DISK } from './disk-kind.ts'
 import { adoptCommand, exportDiskCommand, importCommand } from './disk-bytes.ts'
 import { diskOrSnapshot } from './disk-or-snapshot.ts'
-import { change, deleteTargets, showTargets } from './one-or-many.ts'
-import type { DiskJson, ResourceJson } from './resource-json.ts'
+import { deleteCommand, type KindWords, listCommand, showCommand } from './kind-commands.ts'
+import { change } from './one-or-many.ts'
+import type { ResourceJson } from './resource-json.ts'
 import {
   DISK_TYPE,
   type GroupOptions,
   idOf,
   IMAGE_TYPE,
-  listPath,
   locationFor,
   readTagOptions,
-  type TargetOptions,
   withGroupOption,
-  withTargetOptions,
 } from './targets.ts'
 
-type ListOptions = GroupOptions & Readonly<{ all?: boolean }>
 type CreateOptions = WaitOptions &
   GroupOptions &
   Readonly<{
@@ -46,45 +34,26 @@ type CreateOptions = WaitOptions &
     pool?: string
   }>
 
+const DELETE_WORDS: KindWords = {
+  description: 'Deletes disks. An adopted file stays where it is. Snapshots of the disk stay whole. Asks first.',
+  examples: ['holdfast disk delete data1 -g web', 'holdfast disk delete --yes --no-wait --ids "$ID1" "$ID2"'],
+}
+
 export function diskCommand(): Command {
   return new Command('disk')
     .summary('managed disks')
     .description('Makes, grows, copies, adopts, imports and exports disks.')
     .addHelpText('after', '\nExamples:\n  holdfast disk create data1 -g web --size 64G\n  holdfast disk list -g web')
-    .addCommand(listCommand())
-    .addCommand(showCommand())
+    .addCommand(listCommand(DISK, ['holdfast disk list -g web', 'holdfast disk list --all --query "[].id" -o tsv']))
+    .addCommand(
+      showCommand(DISK, { examples: ['holdfast disk show data1 -g web', 'holdfast disk show data1 -g web -o json'] }),
+    )
     .addCommand(createCommand())
     .addCommand(growCommand())
-    .addCommand(deleteCommand())
+    .addCommand(deleteCommand(DISK, DELETE_WORDS))
     .addCommand(importCommand())
     .addCommand(exportDiskCommand())
     .addCommand(adoptCommand())
-}
-
-function listCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'list',
-    summary: 'disks of a group, or of all groups',
-    description:
-      'Shows the disks of the group that is named or is the default; of all groups without either, or with --all.',
-    examples: ['holdfast disk list -g web', 'holdfast disk list --all --query "[].id" -o tsv'],
-  }).option('-a, --all', 'of all groups, whatever the default')
-  return withGroupOption(command).action((options: ListOptions) =>
-    runApiCommand(options, async (context) =>
-      DISK.many(await context.client.list<DiskJson>(await listPath(context, DISK_TYPE, options))),
-    ),
-  )
-}
-
-function showCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'show [name]',
-    summary: 'one disk in full',
-    examples: ['holdfast disk show data1 -g web', 'holdfast disk show data1 -g web -o json'],
-  })
-  return withTargetOptions(command).action((name: string | undefined, options: TargetOptions) =>
-    runApiCommand(options, (context) => showTargets(context, DISK, name, options)),
-  )
 }
 
 /** `diskSizeGB` of Azure counts whole gibibytes. @throws CliError `usage_invalid` */
@@ -176,18 +145,5 @@ function growCommand(): Command {
         const body = { properties: { diskSizeGB: wholeGib(options.size) } }
         return change(context, DISK, options, { method: 'PATCH', id, body, doing: 'Growing' })
       }),
-  )
-}
-
-function deleteCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'delete [name]',
-    summary: 'delete disks',
-    description: 'Deletes disks. An adopted file stays where it is. Snapshots of the disk stay whole. Asks first.',
-    examples: ['holdfast disk delete data1 -g web', 'holdfast disk delete --yes --no-wait --ids "$ID1" "$ID2"'],
-  }).option('-y, --yes', 'do not ask')
-  return withWaitOption(withTargetOptions(command)).action(
-    (name: string | undefined, options: TargetOptions & WaitOptions & ConfirmOptions) =>
-      runApiCommand(options, (context): Promise<Shown | undefined> => deleteTargets(context, DISK, name, options)),
   )
 }

@@ -1,34 +1,23 @@
 /** holdfast image: images, from which disks and machines are made. */
 import { Command, Option } from 'commander'
 import { CliError } from '../errors.ts'
-import {
-  type ApiContext,
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
-import type { ConfirmOptions } from './confirm.ts'
+import { type ApiContext, makeApiCommand, runApiCommand, type WaitOptions, withWaitOption } from './api-command.ts'
 import { diskOrSnapshot } from './disk-or-snapshot.ts'
 import { IMAGE } from './image-kind.ts'
-import { change, deleteTargets, showTargets } from './one-or-many.ts'
-import type { ImageJson, ResourceJson } from './resource-json.ts'
+import { deleteCommand, type KindWords, listCommand, showCommand } from './kind-commands.ts'
+import { change } from './one-or-many.ts'
+import type { ResourceJson } from './resource-json.ts'
 import {
   type GroupOptions,
   idOf,
   IMAGE_TYPE,
-  listPath,
   locationFor,
   MACHINE_TYPE,
   readTagOptions,
   SNAPSHOT_TYPE,
-  type TargetOptions,
   withGroupOption,
-  withTargetOptions,
 } from './targets.ts'
 
-type ListOptions = GroupOptions & Readonly<{ all?: boolean }>
 type CreateOptions = WaitOptions &
   GroupOptions &
   Readonly<{
@@ -42,6 +31,11 @@ type CreateOptions = WaitOptions &
     tags?: readonly string[]
   }>
 
+const DELETE_WORDS: KindWords = {
+  description: 'Deletes images. Disks and machines that were made from them live on. Asks first.',
+  examples: ['holdfast image delete web1 -g web', 'holdfast image delete --yes --ids "$ID1" "$ID2"'],
+}
+
 export function imageCommand(): Command {
   return new Command('image')
     .summary('images, from which disks and machines are made')
@@ -52,36 +46,12 @@ export function imageCommand(): Command {
       'after',
       '\nExamples:\n  holdfast image create web1 -g web --machine builder\n  holdfast disk create data1 -g web --image web1',
     )
-    .addCommand(listCommand())
-    .addCommand(showCommand())
+    .addCommand(listCommand(IMAGE, ['holdfast image list -g web', 'holdfast image list --all --query "[].id" -o tsv']))
+    .addCommand(
+      showCommand(IMAGE, { examples: ['holdfast image show web1 -g web', 'holdfast image show web1 -g web -o json'] }),
+    )
     .addCommand(createCommand())
-    .addCommand(deleteCommand())
-}
-
-function listCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'list',
-    summary: 'images of a group, or of all groups',
-    description:
-      'Shows the images of the group that is named or is the default; of all groups without either, or with --all.',
-    examples: ['holdfast image list -g web', 'holdfast image list --all --query "[].id" -o tsv'],
-  }).option('-a, --all', 'of all groups, whatever the default')
-  return withGroupOption(command).action((options: ListOptions) =>
-    runApiCommand(options, async (context) =>
-      IMAGE.many(await context.client.list<ImageJson>(await listPath(context, IMAGE_TYPE, options))),
-    ),
-  )
-}
-
-function showCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'show [name]',
-    summary: 'one image in full',
-    examples: ['holdfast image show web1 -g web', 'holdfast image show web1 -g web -o json'],
-  })
-  return withTargetOptions(command).action((name: string | undefined, options: TargetOptions) =>
-    runApiCommand(options, (context) => showTargets(context, IMAGE, name, options)),
-  )
+    .addCommand(deleteCommand(IMAGE, DELETE_WORDS))
 }
 
 type Fields = Readonly<Record<string, unknown>>
@@ -107,9 +77,7 @@ async function createBody(context: ApiContext, options: CreateOptions): Promise<
   if ((source === undefined) === (machine === undefined))
     throw new CliError('usage_invalid', 'Either --source or --machine is needed.')
   const tags = readTagOptions(options.tags)
-  const common = {
-    ...(tags !== undefined && { tags }),
-  }
+  const common = tags === undefined ? {} : { tags }
   const shape = generation === undefined ? {} : { hyperVGeneration: generation }
   if (source === undefined) {
     const from = await context.client.get<ResourceJson>(await idOf(context, machine ?? '', MACHINE_TYPE, options))
@@ -156,18 +124,5 @@ function createCommand(): Command {
       const body = await createBody(context, options)
       return change(context, IMAGE, options, { method: 'PUT', id, body, doing: 'Making' })
     }),
-  )
-}
-
-function deleteCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'delete [name]',
-    summary: 'delete images',
-    description: 'Deletes images. Disks and machines that were made from them live on. Asks first.',
-    examples: ['holdfast image delete web1 -g web', 'holdfast image delete --yes --ids "$ID1" "$ID2"'],
-  }).option('-y, --yes', 'do not ask')
-  return withWaitOption(withTargetOptions(command)).action(
-    (name: string | undefined, options: TargetOptions & WaitOptions & ConfirmOptions) =>
-      runApiCommand(options, (context): Promise<Shown | undefined> => deleteTargets(context, IMAGE, name, options)),
   )
 }

@@ -9,8 +9,8 @@ import {
   type WaitOptions,
   withWaitOption,
 } from './api-command.ts'
-import type { ConfirmOptions } from './confirm.ts'
 import { CliError } from '../errors.ts'
+import { deleteCommand, type KindWords, listing, type ListOptions } from './kind-commands.ts'
 import { createCommand } from './machine-create.ts'
 import { MACHINE, MACHINE_TYPE, type MachineJson } from './machine-kind.ts'
 import { consoleCommand, runCommandCommand, screenshotCommand } from './machine-look.ts'
@@ -23,7 +23,6 @@ import {
   startCommand,
   stopCommand,
 } from './machine-power.ts'
-import { deleteTargets } from './one-or-many.ts'
 import {
   DISK_TYPE,
   type GroupOptions,
@@ -35,8 +34,14 @@ import {
   withTargetOptions,
 } from './targets.ts'
 
-type ListOptions = GroupOptions & Readonly<{ all?: boolean }>
 type AttachOptions = GroupOptions & WaitOptions & Readonly<{ disk: readonly string[]; lun?: number }>
+
+const DELETE_WORDS: KindWords = {
+  description:
+    'Ends machines without asking their guests, and deletes them. Disks stay, except those that were made to go with their ' +
+    'machine. A machine that was adopted is only forgotten. Asks first.',
+  examples: ['holdfast machine delete web1 -g web', 'holdfast machine delete --yes --no-wait --ids "$ID1" "$ID2"'],
+}
 
 export function machineCommand(): Command {
   return new Command('machine')
@@ -53,7 +58,7 @@ export function machineCommand(): Command {
     .addCommand(stopCommand())
     .addCommand(deallocateCommand())
     .addCommand(restartCommand())
-    .addCommand(deleteCommand())
+    .addCommand(deleteCommand(MACHINE, DELETE_WORDS))
     .addCommand(attachCommand())
     .addCommand(detachCommand())
     .addCommand(resizeCommand())
@@ -64,14 +69,8 @@ export function machineCommand(): Command {
 }
 
 function listCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'list',
-    summary: 'machines of a group, or of all groups',
-    description:
-      'Shows the machines of the group that is named or is the default; of all groups without either, or with --all.',
-    examples: ['holdfast machine list -g web', 'holdfast machine list --all --query "[].name" -o tsv'],
-  }).option('-a, --all', 'of all groups, whatever the default')
-  return withGroupOption(command).action((options: ListOptions) =>
+  const examples = ['holdfast machine list -g web', 'holdfast machine list --all --query "[].name" -o tsv'] as const
+  return listing(MACHINE, examples).action((options: ListOptions) =>
     runApiCommand(options, async (context) => {
       const path = await listPath(context, MACHINE_TYPE, options)
       return MACHINE.many(await context.client.list<MachineJson>(`${path}?$expand=instanceView`))
@@ -89,21 +88,6 @@ function showCommand(): Command {
     runApiCommand(options, async (context) =>
       showMachines(context, await targetsOf(context, name, MACHINE_TYPE, options)),
     ),
-  )
-}
-
-function deleteCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'delete [name]',
-    summary: 'delete machines',
-    description:
-      'Ends machines without asking their guests, and deletes them. Disks stay, except those that were made to go with their ' +
-      'machine. A machine that was adopted is only forgotten. Asks first.',
-    examples: ['holdfast machine delete web1 -g web', 'holdfast machine delete --yes --no-wait --ids "$ID1" "$ID2"'],
-  }).option('-y, --yes', 'do not ask')
-  return withWaitOption(withTargetOptions(command)).action(
-    (name: string | undefined, options: TargetOptions & WaitOptions & ConfirmOptions) =>
-      runApiCommand(options, (context) => deleteTargets(context, MACHINE, name, options)),
   )
 }
 

@@ -1,9 +1,9 @@
 /** holdfast snapshot: snapshots of managed disks. */
 import { Command } from 'commander'
-import { makeApiCommand, runApiCommand, type Shown, type WaitOptions, withWaitOption } from './api-command.ts'
-import type { ConfirmOptions } from './confirm.ts'
+import { makeApiCommand, runApiCommand, type WaitOptions, withWaitOption } from './api-command.ts'
 import { exportCommand } from './export-command.ts'
-import { change, deleteTargets, showTargets } from './one-or-many.ts'
+import { deleteCommand, type KindWords, listing, type ListOptions, showCommand } from './kind-commands.ts'
+import { change } from './one-or-many.ts'
 import type { DiskJson, SnapshotJson } from './resource-json.ts'
 import { SNAPSHOT } from './snapshot-kind.ts'
 import { snapshotGroupCommand } from './snapshot-group.ts'
@@ -14,18 +14,26 @@ import {
   listPath,
   readTagOptions,
   SNAPSHOT_TYPE,
-  type TargetOptions,
   withGroupOption,
-  withTargetOptions,
 } from './targets.ts'
 
-type ListOptions = GroupOptions & Readonly<{ all?: boolean; source?: string }>
 type CreateOptions = WaitOptions &
   GroupOptions &
   Readonly<{ source: string; incremental?: boolean; sku?: string; tags?: readonly string[] }>
 type CopyOptions = WaitOptions &
   GroupOptions &
   Readonly<{ source: string; location?: string; tags?: readonly string[] }>
+
+const SHOW_WORDS: KindWords = {
+  examples: [
+    'holdfast snapshot show monday -g web',
+    'holdfast snapshot show monday -g web --query properties.timeCreated',
+  ],
+}
+const DELETE_WORDS: KindWords = {
+  description: 'Deletes snapshots; each by itself, for none rests on another. Asks first, unless --yes is given.',
+  examples: ['holdfast snapshot delete monday -g web', 'holdfast snapshot delete --yes --ids "$ID1" "$ID2"'],
+}
 
 export function snapshotCommand(): Command {
   return new Command('snapshot')
@@ -38,25 +46,18 @@ export function snapshotCommand(): Command {
       '\nExamples:\n  holdfast snapshot create monday -g web --source data1\n  holdfast snapshot group create now -g web --disk data1 data2',
     )
     .addCommand(listCommand())
-    .addCommand(showCommand())
+    .addCommand(showCommand(SNAPSHOT, SHOW_WORDS))
     .addCommand(createCommand())
     .addCommand(copyCommand())
     .addCommand(exportSnapshotCommand())
-    .addCommand(deleteCommand())
+    .addCommand(deleteCommand(SNAPSHOT, DELETE_WORDS))
     .addCommand(snapshotGroupCommand())
 }
 
 function listCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'list',
-    summary: 'snapshots of a group, or of all groups',
-    description:
-      'Shows the snapshots of the group that is named or is the default; of all groups without either, or with --all.',
-    examples: ['holdfast snapshot list -g web', 'holdfast snapshot list -g web --source data1 -o json'],
-  })
-    .option('-a, --all', 'of all groups, whatever the default')
-    .option('--source <disk>', 'only of this disk')
-  return withGroupOption(command).action((options: ListOptions) =>
+  const examples = ['holdfast snapshot list -g web', 'holdfast snapshot list -g web --source data1 -o json'] as const
+  const command = listing(SNAPSHOT, examples).option('--source <disk>', 'only of this disk')
+  return command.action((options: ListOptions & Readonly<{ source?: string }>) =>
     runApiCommand(options, async (context) => {
       const all = await context.client.list<SnapshotJson>(await listPath(context, SNAPSHOT_TYPE, options))
       if (options.source === undefined) return SNAPSHOT.many(all)
@@ -65,20 +66,6 @@ function listCommand(): Command {
         all.filter(({ properties }) => properties.creationData?.sourceResourceId?.toLowerCase() === source),
       )
     }),
-  )
-}
-
-function showCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'show [name]',
-    summary: 'one snapshot in full',
-    examples: [
-      'holdfast snapshot show monday -g web',
-      'holdfast snapshot show monday -g web --query properties.timeCreated',
-    ],
-  })
-  return withTargetOptions(command).action((name: string | undefined, options: TargetOptions) =>
-    runApiCommand(options, (context) => showTargets(context, SNAPSHOT, name, options)),
   )
 }
 
@@ -165,17 +152,4 @@ function exportSnapshotCommand(): Command {
       'holdfast snapshot export monday -g web --to monday.img --format raw',
     ],
   })
-}
-
-function deleteCommand(): Command {
-  const command = makeApiCommand({
-    usage: 'delete [name]',
-    summary: 'delete snapshots',
-    description: 'Deletes snapshots; each by itself, for none rests on another. Asks first, unless --yes is given.',
-    examples: ['holdfast snapshot delete monday -g web', 'holdfast snapshot delete --yes --ids "$ID1" "$ID2"'],
-  }).option('-y, --yes', 'do not ask')
-  return withWaitOption(withTargetOptions(command)).action(
-    (name: string | undefined, options: TargetOptions & WaitOptions & ConfirmOptions) =>
-      runApiCommand(options, (context): Promise<Shown | undefined> => deleteTargets(context, SNAPSHOT, name, options)),
-  )
 }

@@ -14,7 +14,8 @@ import { ADOPT_DISK_JOB, DISK_TYPE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, targetOf } from '../../arm/call.ts'
 import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { accepted, announceDisk, checkDiskName, checkRegion, diskOperation } from './disks.ts'
+import { checkRegion } from '../../arm/records.ts'
+import { accepted, announceDisk, checkDiskName, diskOperation } from './disks.ts'
 
 export const ADOPT_FIELDS: FieldTable = [
   { path: 'location', use: 'honoured' },

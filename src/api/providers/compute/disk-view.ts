@@ -51,12 +51,3 @@ export function notFound(call: ArmCall): ArmError {
     `The Resource '${type ?? call.id}' under resource group '${group ?? ''}' was not found.`,
   )
 }
-
-/** If-Match and If-None-Match. @throws ArmError `PreconditionFailed` */
-export function checkPreconditions(call: ArmCall, record: ResourceRecord | undefined): void {
-  const match = call.header('if-match')
-  const noneMatch = call.header('if-none-match')
-  const fits = match === undefined || (record !== undefined && (match === '*' || match === record.etag))
-  if (fits && !(noneMatch === '*' && record !== undefined)) return
-  throw new ArmError('PreconditionFailed', `The condition of the request does not hold for '${call.id}'.`)
-}

@@ -8,11 +8,9 @@ import { join } from 'node:path'
 import { isHoldfastError, isoTime, randomUuid } from '#base'
 import {
   type CatalogTransaction,
-  findRegion,
   findResource,
   insertResource,
   listPools,
-  listResources,
   type Pool,
   type ResourceRecord,
   updateResource,
@@ -33,14 +31,13 @@ import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, noContent, ok
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes, type OperationSpec } from '../../arm/operations.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../arm/records.ts'
 import { choosePool } from './choose-pool.ts'
 import { DISK_FIELDS, DISK_SKUS } from './disk-fields.ts'
 import { type Origin, readOrigin } from './disk-origin.ts'
-import { checkPreconditions, findOr404, showDisk, showOneDisk, stateNow } from './disk-view.ts'
+import { findOr404, showDisk, showOneDisk, stateNow } from './disk-view.ts'
 
-const PATH = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${DISK_TYPE}`
 const P = 'properties.'
 /** Source: Azure naming rules: letters, digits, underscore, hyphen and period; 1 to 80. */
 const DISK_NAME = /^\w(?:[\w.-]{0,78}\w)?$/
@@ -165,11 +162,6 @@ export function diskOperation(
 export function checkDiskName(call: ArmCall): void {
   if (DISK_NAME.test(call.param('name'))) return
   throw new ArmError('InvalidResourceName', `'${call.param('name')}' cannot be the name of a disk.`, { target: 'name' })
-}
-
-export async function checkRegion(call: ArmCall, location: string): Promise<void> {
-  if ((await findRegion(call.host.catalog, location)) !== undefined) return
-  throw await noRegionHere(call.host, location)
 }
 
 /** Of a disk that lies in the pool; one from an image names its base from the beginning, so that this stays. */
@@ -302,7 +294,6 @@ async function put(call: ArmCall): Promise<ArmReply> {
   const body = objectBody(call.body)
   checkFields(DISK_FIELDS, body)
   const existing = await findResource(call.host.catalog, call.id)
-  checkPreconditions(call, existing)
   if (existing === undefined || existing.state === 'Creating' || existing.state === 'Failed')
     return createOrOvertaken(call, body)
   checkSettled(existing)
@@ -313,7 +304,6 @@ async function patch(call: ArmCall): Promise<ArmReply> {
   const body = objectBody(call.body ?? {})
   checkFields(DISK_FIELDS, body)
   const existing = await findOr404(call)
-  checkPreconditions(call, existing)
   checkSettled(existing)
   if (existing.state === 'Creating' || existing.state === 'Failed')
     throw new ArmError('Conflict', `The disk '${existing.name}' is ${existing.state}.`)
@@ -323,7 +313,6 @@ async function patch(call: ArmCall): Promise<ArmReply> {
 async function remove(call: ArmCall): Promise<ArmReply> {
   const existing = await findResource(call.host.catalog, call.id)
   if (existing === undefined) return noContent
-  checkPreconditions(call, existing)
   const { managedBy } = existing.body
   const state = stateNow(existing, call.host.clock.nowMs())
   const why =
@@ -350,31 +339,16 @@ async function remove(call: ArmCall): Promise<ArmReply> {
 }
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId, clock } = call.host
-  const group = call.params['group']
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: DISK_TYPE, ...within })
-  const shown = records.filter(({ id }) => call.may(`${DISK_TYPE}/read`, id)).map((one) => showDisk(one, clock.nowMs()))
+  const nowMs = call.host.clock.nowMs()
+  const shown = (await readableRecords(call, DISK_TYPE)).map((one) => showDisk(one, nowMs))
   return ok(pageOf(shown, call.url, call.query('$skipToken'), Number(call.query('$top') ?? Number.NaN)))
 }
 
+async function get(call: ArmCall): Promise<ArmReply> {
+  return ok(await showOneDisk(call, await findOr404(call)))
+}
+
 export const diskRoutes: readonly ArmRoute[] = [
-  {
-    method: 'GET',
-    path: `/subscriptions/{subscription}/providers/${DISK_TYPE}`,
-    action: `${DISK_TYPE}/read`,
-    access: 'filter',
-    handle: list,
-  },
-  { method: 'GET', path: PATH, action: `${DISK_TYPE}/read`, access: 'filter', handle: list },
-  {
-    method: 'GET',
-    path: `${PATH}/{name}`,
-    action: `${DISK_TYPE}/read`,
-    handle: async (call) => ok(await showOneDisk(call, await findOr404(call))),
-  },
-  { method: 'PUT', path: `${PATH}/{name}`, action: `${DISK_TYPE}/write`, handle: put },
-  { method: 'PATCH', path: `${PATH}/{name}`, action: `${DISK_TYPE}/write`, handle: patch },
-  { method: 'DELETE', path: `${PATH}/{name}`, action: `${DISK_TYPE}/delete`, handle: remove },
+  ...routesOfType(DISK_TYPE, { list, get, put, patch, remove }),
   ...operationRoutes('Microsoft.Compute', ['DiskOperations', 'operations']),
 ]

@@ -7,15 +7,13 @@
 import { isHoldfastError, isoTime } from '#base'
 import {
   type CatalogTransaction,
-  findRegion,
   findResource,
   insertResource,
-  listResources,
   newestOperationOf,
   type ResourceRecord,
   updateResource,
 } from '#catalog'
-import { ArmError, groupId, pageOf, readTags } from '#contract'
+import { ArmError, pageOf, readTags } from '#contract'
 import { percentBeforeEnd, SNAPSHOT_NAME } from '#domain'
 import {
   DELETE_SNAPSHOT_JOB,
@@ -30,18 +28,14 @@ import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '..
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
-import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, type OperationSpec } from '../../arm/operations.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../arm/records.ts'
 import { type ResourceView, showResource } from '../../arm/resource-view.ts'
 import { openGrantOf } from '../../blob/access-url.ts'
 import { untilMilestone } from '../../arm/until-milestone.ts'
 import { SNAPSHOT_FIELDS } from './snapshot-fields.ts'
 import { type PlannedSnapshot, planSnapshot } from './snapshot-plan.ts'
 import { readSku, readSnapshotRequest, readStored, type SnapshotRequest } from './snapshot-request.ts'
-
-const ALL = '/subscriptions/{subscription}/providers/Microsoft.Compute/snapshots'
-const IN_GROUP = '/subscriptions/{subscription}/resourceGroups/{group}/providers/Microsoft.Compute/snapshots'
-const ONE = `${IN_GROUP}/{name}`
 
 /** How long a request waits for its instant. Longer than an instant waits for the one before it on the same machine. */
 export const INSTANT_MS_MAX = 60_000
@@ -75,11 +69,7 @@ async function get(call: ArmCall): Promise<ArmReply> {
 }
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const { group } = call.params
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: SNAPSHOT_TYPE, ...within })
-  const readable = records.filter(({ id }) => call.may(`${SNAPSHOT_TYPE}/read`, id))
+  const readable = await readableRecords(call, SNAPSHOT_TYPE)
   const { value, ...rest } = pageOf(readable, call.url, call.query('$skipToken'))
   return ok({ value: await Promise.all(value.map((record) => showSnapshot(call.host, record))), ...rest })
 }
@@ -194,8 +184,7 @@ async function put(call: ArmCall): Promise<ArmReply> {
   if (!SNAPSHOT_NAME.test(name))
     throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of a snapshot.`, { target: 'name' })
   const request = readSnapshotRequest(call.body)
-  if ((await findRegion(call.host.catalog, request.location)) === undefined)
-    throw await noRegionHere(call.host, request.location)
+  await checkRegion(call, request.location)
   const existing = await findResource(call.host.catalog, call.id)
   if (existing?.state === 'Succeeded') {
     checkUnchanged(existing, request)
@@ -255,11 +244,4 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   return { status: 202, headers, operation: id }
 }
 
-export const snapshotRoutes: readonly ArmRoute[] = [
-  { method: 'GET', path: ALL, action: `${SNAPSHOT_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: IN_GROUP, action: `${SNAPSHOT_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: ONE, action: `${SNAPSHOT_TYPE}/read`, handle: get },
-  { method: 'PUT', path: ONE, action: `${SNAPSHOT_TYPE}/write`, handle: put },
-  { method: 'PATCH', path: ONE, action: `${SNAPSHOT_TYPE}/write`, handle: patch },
-  { method: 'DELETE', path: ONE, action: `${SNAPSHOT_TYPE}/delete`, handle: remove },
-]
+export const snapshotRoutes: readonly ArmRoute[] = routesOfType(SNAPSHOT_TYPE, { list, get, put, patch, remove })

@@ -11,7 +11,6 @@ import {
   type CatalogTransaction,
   findResource,
   insertResource,
-  listResources,
   type NewResource,
   type ResourceRecord,
   updateResource,
@@ -33,8 +32,8 @@ import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, type FieldTable } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
 import { beginOnce } from '../../arm/operations.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../arm/records.ts'
 import type { ResourceView } from '../../arm/resource-view.ts'
-import { checkRegion } from '../compute/disks.ts'
 import { findOr404 } from '../compute/disk-view.ts'
 
 export type Content = Readonly<{
@@ -202,33 +201,20 @@ async function remove(call: ArmCall): Promise<ArmReply> {
 }
 
 async function list<R>(kind: NetworkKind<R>, call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const group = call.params['group']
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: kind.type, ...within })
   const related = await kind.related(call)
-  const views = records.filter(({ id }) => call.may(`${kind.type}/read`, id)).map((one) => kind.show(one, related))
+  const views = (await readableRecords(call, kind.type)).map((one) => kind.show(one, related))
   return ok(pageOf(views, call.url, call.query('$skipToken')))
 }
 
 /** Its routes: list in the subscription and in a group, show, put, tags, delete. */
 export function routesOf<R>(kind: NetworkKind<R>): ArmRoute[] {
-  const { type } = kind
-  const path = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${type}`
-  const lists = ['/subscriptions/{subscription}/providers/' + type, path]
-  return [
-    ...lists.map((one): ArmRoute => ({
-      method: 'GET',
-      path: one,
-      action: `${type}/read`,
-      access: 'filter',
-      handle: (call) => list(kind, call),
-    })),
-    { method: 'GET', path: `${path}/{name}`, action: `${type}/read`, handle: (call) => shown(kind, call) },
-    { method: 'PUT', path: `${path}/{name}`, action: `${type}/write`, handle: (call) => put(kind, call) },
-    { method: 'PATCH', path: `${path}/{name}`, action: `${type}/write`, handle: (call) => patch(kind, call) },
-    { method: 'DELETE', path: `${path}/{name}`, action: `${type}/delete`, handle: remove },
-  ]
+  return routesOfType(kind.type, {
+    list: (call) => list(kind, call),
+    get: (call) => shown(kind, call),
+    put: (call) => put(kind, call),
+    patch: (call) => patch(kind, call),
+    remove,
+  })
 }
 
 /** What every view begins with. */

@@ -9,8 +9,8 @@
  * stands beside them, and are left out before the first. `billedGiB` is what it used, rounded up.
  */
 import { GIB, isoTime } from '#base'
-import { findRegion, listResources, type ResourceRecord } from '#catalog'
-import { groupId, normalizeLocation, pageOf } from '#contract'
+import type { ResourceRecord } from '#catalog'
+import { normalizeLocation, pageOf } from '#contract'
 import type { ImageBacking } from '#domain'
 import {
   DISK_RESTORE_POINT_TYPE,
@@ -25,8 +25,8 @@ import {
   SNAPSHOT_TYPE,
 } from '#jobs'
 import { type ArmCall, type ArmHost, type ArmReply, type ArmRoute, ok } from '../../arm/call.ts'
-import { noRegionHere } from '../../arm/linked-servers.ts'
 import { beginOnce, operationRoutes } from '../../arm/operations.ts'
+import { checkRegion, readableRecords } from '../../arm/records.ts'
 
 const NAMESPACE = 'Holdfast.Protection'
 const TYPES = [SNAPSHOT_TYPE, 'Microsoft.Compute/disks', IMAGE_TYPE, DISK_RESTORE_POINT_TYPE]
@@ -70,13 +70,8 @@ function view(record: ResourceRecord, measured: Measured | undefined): Readonly<
 }
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const { group } = call.params
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records: ResourceRecord[] = []
-  for (const type of TYPES)
-    records.push(...(await listResources(catalog, { subscription: subscriptionId, type, ...within })))
-  const readable = records.filter(({ id, type }) => call.may(`${type}/read`, id))
+  const readable: ResourceRecord[] = []
+  for (const type of TYPES) readable.push(...(await readableRecords(call, type)))
   const regions = new Set(readable.map(({ location }) => location ?? ''))
   const measured = new Map<string, Measured>()
   for (const region of regions) for (const [id, one] of await measuredIn(call.host, region)) measured.set(id, one)
@@ -91,7 +86,7 @@ async function list(call: ArmCall): Promise<ArmReply> {
 
 async function begin(call: ArmCall, action: string, job: string): Promise<ArmReply> {
   const location = normalizeLocation(call.param('location'))
-  if ((await findRegion(call.host.catalog, location)) === undefined) throw await noRegionHere(call.host, location)
+  await checkRegion(call, location)
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: NAMESPACE,

@@ -19,11 +19,11 @@ import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok, targetOf } f
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { checkFields, fieldAt, type FieldTable, storedFields } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../arm/records.ts'
 import { showResource } from '../../arm/resource-view.ts'
 import { ACCOUNT_NAME, RESERVED_NAMES } from '../../blob/account-name.ts'
 import { accountKey, KEY_NAMES } from '../../blob/storage-auth.ts'
 import { accountFolder, findAccount, STORAGE_TYPE } from '../../blob/storage-files.ts'
-import { checkRegion } from '../compute/disks.ts'
 
 const PATH = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${STORAGE_TYPE}`
 const P = 'properties.'
@@ -168,11 +168,7 @@ async function remove(call: ArmCall): Promise<ArmReply> {
 }
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const group = call.params['group']
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: STORAGE_TYPE, ...within })
-  const shown = records.filter(({ id }) => call.may(`${STORAGE_TYPE}/read`, id)).map((one) => show(call, one))
+  const shown = (await readableRecords(call, STORAGE_TYPE)).map((one) => show(call, one))
   return ok(pageOf(shown, call.url, call.query('$skipToken')))
 }
 
@@ -222,24 +218,12 @@ async function checkNameAvailability(call: ArmCall): Promise<ArmReply> {
 }
 
 const T = STORAGE_TYPE
+async function get(call: ArmCall): Promise<ArmReply> {
+  return ok(show(call, await find(call)))
+}
+
 export const storageRoutes: readonly ArmRoute[] = [
-  {
-    method: 'GET',
-    path: `/subscriptions/{subscription}/providers/${T}`,
-    action: `${T}/read`,
-    access: 'filter',
-    handle: list,
-  },
-  { method: 'GET', path: PATH, action: `${T}/read`, access: 'filter', handle: list },
-  {
-    method: 'GET',
-    path: `${PATH}/{name}`,
-    action: `${T}/read`,
-    handle: async (call) => ok(show(call, await find(call))),
-  },
-  { method: 'PUT', path: `${PATH}/{name}`, action: `${T}/write`, handle: put },
-  { method: 'PATCH', path: `${PATH}/{name}`, action: `${T}/write`, handle: patch },
-  { method: 'DELETE', path: `${PATH}/{name}`, action: `${T}/delete`, handle: remove },
+  ...routesOfType(STORAGE_TYPE, { list, get, put, patch, remove }),
   {
     method: 'POST',
     path: `${PATH}/{name}/listKeys`,

@@ -5,15 +5,7 @@
  * Invariants: what an image is made of never changes; one that failed may be put again as if it were not there.
  */
 import { isHoldfastError } from '#base'
-import {
-  type CatalogTransaction,
-  findRegion,
-  findResource,
-  insertResource,
-  listResources,
-  type ResourceRecord,
-  updateResource,
-} from '#catalog'
+import { type CatalogTransaction, findResource, insertResource, type ResourceRecord, updateResource } from '#catalog'
 import { ArmError, groupId, pageOf, readTags } from '#contract'
 import { CREATE_IMAGE_JOB, DELETE_IMAGE_JOB, disksBeingMadeOf, IMAGE_TYPE, propertiesOf, RESOURCE_QUEUE } from '#jobs'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
@@ -21,26 +13,20 @@ import { changeSourceOf } from '../../../arm/change-source.ts'
 import { checkFields, fieldAt } from '../../../arm/field-table.ts'
 import { objectBody } from '../../../arm/json-body.ts'
 import { beginOnce, type OperationSpec } from '../../../arm/operations.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../../arm/records.ts'
 import { showResource } from '../../../arm/resource-view.ts'
-import { checkPreconditions, findOr404 } from '../disk-view.ts'
+import { findOr404 } from '../disk-view.ts'
 import { IMAGE_FIELDS } from './image-fields.ts'
 import { type PlannedImage, planImage } from './image-plan.ts'
 import { type ImageRequest, readImageRequest } from './image-request.ts'
 
-const ALL = `/subscriptions/{subscription}/providers/${IMAGE_TYPE}`
-const IN_GROUP = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${IMAGE_TYPE}`
-const ONE = `${IN_GROUP}/{name}`
 /** Source: Azure naming rules: letters, digits, underscore, hyphen and period; begins with a letter or digit, ends not with a period or hyphen. */
 const NAME = /^[A-Za-z0-9]([\w.-]{0,78}\w)?$/
 
 type Fields = Readonly<Record<string, unknown>>
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const { group } = call.params
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: IMAGE_TYPE, ...within })
-  const readable = records.filter(({ id }) => call.may(`${IMAGE_TYPE}/read`, id))
+  const readable = await readableRecords(call, IMAGE_TYPE)
   return ok(pageOf(readable.map(showResource), call.url, call.query('$skipToken')))
 }
 
@@ -140,12 +126,8 @@ async function put(call: ArmCall): Promise<ArmReply> {
   if (!NAME.test(name))
     throw new ArmError('InvalidResourceName', `'${name}' cannot be the name of an image.`, { target: 'name' })
   const request = readImageRequest(call.body)
-  if ((await findRegion(call.host.catalog, request.location)) === undefined)
-    throw new ArmError('InvalidLocation', `The location '${request.location}' is not a region of this server.`, {
-      target: 'location',
-    })
+  await checkRegion(call, request.location)
   const existing = await findResource(call.host.catalog, call.id)
-  checkPreconditions(call, existing)
   if (existing?.state === 'Succeeded') {
     checkUnchanged(existing, request)
     return change(call, existing, request.tags)
@@ -168,7 +150,6 @@ async function patch(call: ArmCall): Promise<ArmReply> {
   const record = await findOr404(call)
   const body = objectBody(call.body ?? {})
   checkFields(IMAGE_FIELDS, body)
-  checkPreconditions(call, record)
   const other = Object.entries(body).find(([name, value]) => name !== 'tags' && value !== null && value !== undefined)
   if (other !== undefined && Object.keys(Object(other[1])).length > 0) throw unchangeable(other[0])
   const { tags } = body
@@ -178,7 +159,6 @@ async function patch(call: ArmCall): Promise<ArmReply> {
 async function remove(call: ArmCall): Promise<ArmReply> {
   const record = await findResource(call.host.catalog, call.id)
   if (record === undefined) return noContent
-  checkPreconditions(call, record)
   if (record.state === 'Creating')
     throw new ArmError('AnotherOperationInProgress', `The image '${record.id}' is still being made.`)
   const { headers, id } = await beginOnce(
@@ -199,16 +179,8 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   return { status: 202, headers, operation: id }
 }
 
-export const imageRoutes: readonly ArmRoute[] = [
-  { method: 'GET', path: ALL, action: `${IMAGE_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: IN_GROUP, action: `${IMAGE_TYPE}/read`, access: 'filter', handle: list },
-  {
-    method: 'GET',
-    path: ONE,
-    action: `${IMAGE_TYPE}/read`,
-    handle: async (call) => ok(showResource(await findOr404(call))),
-  },
-  { method: 'PUT', path: ONE, action: `${IMAGE_TYPE}/write`, handle: put },
-  { method: 'PATCH', path: ONE, action: `${IMAGE_TYPE}/write`, handle: patch },
-  { method: 'DELETE', path: ONE, action: `${IMAGE_TYPE}/delete`, handle: remove },
-]
+async function get(call: ArmCall): Promise<ArmReply> {
+  return ok(showResource(await findOr404(call)))
+}
+
+export const imageRoutes: readonly ArmRoute[] = routesOfType(IMAGE_TYPE, { list, get, put, patch, remove })

@@ -2,8 +2,8 @@
  * Microsoft.Compute/virtualMachines. Making, changing and deleting are operations; a machine is made when its QEMU runs, and
  * whether its guest is ready is told apart (instanceView.vmAgent). Machines that others run are here too (adopted-machines.ts).
  */
-import { deleteResource, findResource, listResources, type ResourceRecord } from '#catalog'
-import { ArmError, groupId, normalizeLocation, pageOf } from '#contract'
+import { deleteResource, findResource, type ResourceRecord } from '#catalog'
+import { ArmError, normalizeLocation, pageOf } from '#contract'
 import {
   DELETE_MACHINE_JOB,
   disksOfMachine,
@@ -18,7 +18,7 @@ import { isHoldfastError } from '#base'
 import { type ArmCall, type ArmReply, type ArmRoute, noContent, ok } from '../../../arm/call.ts'
 import { changeSourceOf } from '../../../arm/change-source.ts'
 import { beginOnce } from '../../../arm/operations.ts'
-import { checkPreconditions } from '../disk-view.ts'
+import { readableRecords, routesOfType } from '../../../arm/records.ts'
 import { adoptMachineRoute } from './adopted-machines.ts'
 import { retrieveBootDiagnostics } from './boot-diagnostics.ts'
 import { attachDetach, changeMachine } from './change-machine.ts'
@@ -37,10 +37,8 @@ import { readMachineRequest } from './machine-request.ts'
 import { machineSizeRoutes } from './machine-sizes.ts'
 import { instanceView, showExpanded } from './machine-view.ts'
 
-const ALL = `/subscriptions/{subscription}/providers/${MACHINE_TYPE}`
-const IN_GROUP = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${MACHINE_TYPE}`
 const IN_REGION = '/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/virtualMachines'
-const ONE = `${IN_GROUP}/{name}`
+const ONE = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${MACHINE_TYPE}/{name}`
 /** Source: Azure naming rules: 1 to 64, no underscore first, neither period nor hyphen last. */
 const NAME = /^[A-Za-z0-9]([\w.-]{0,62}\w)?$/
 
@@ -50,17 +48,9 @@ async function get(call: ArmCall): Promise<ArmReply> {
 
 async function list(call: ArmCall): Promise<ArmReply> {
   const { host } = call
-  const { group, location } = call.params
-  const within = group === undefined ? {} : { group: groupId(host.subscriptionId, group) }
-  const records = await listResources(host.catalog, {
-    subscription: host.subscriptionId,
-    type: MACHINE_TYPE,
-    ...within,
-  })
-  const readable = records.filter(
-    (record) =>
-      call.may(`${MACHINE_TYPE}/read`, record.id) &&
-      (location === undefined || record.location === normalizeLocation(location)),
+  const { location } = call.params
+  const readable = (await readableRecords(call, MACHINE_TYPE)).filter(
+    (record) => location === undefined || record.location === normalizeLocation(location),
   )
   const { value, ...rest } = pageOf(readable, call.url, call.query('$skipToken'))
   const statusOnly = (call.query('statusOnly') ?? '').toLowerCase() === 'true'
@@ -91,7 +81,6 @@ async function createOrOvertaken(call: ArmCall, existing: ResourceRecord | undef
 async function put(call: ArmCall): Promise<ArmReply> {
   checkName(call)
   const existing = await findResource(call.host.catalog, call.id)
-  checkPreconditions(call, existing)
   if (existing === undefined || existing.state === 'Creating' || existing.state === 'Failed')
     return createOrOvertaken(call, existing)
   return changeMachine(call, existing, readMachineRequest(call.body, existing.name), true)
@@ -99,7 +88,6 @@ async function put(call: ArmCall): Promise<ArmReply> {
 
 async function patch(call: ArmCall): Promise<ArmReply> {
   const existing = await findMachine(call)
-  checkPreconditions(call, existing)
   return changeMachine(call, existing, readMachineRequest(call.body ?? {}, existing.name), false)
 }
 
@@ -121,7 +109,6 @@ async function forget(call: ArmCall, record: ResourceRecord): Promise<ArmReply> 
 async function remove(call: ArmCall): Promise<ArmReply> {
   const record = await findResource(call.host.catalog, call.id)
   if (record === undefined) return noContent
-  checkPreconditions(call, record)
   if (ownMachineOf(record) === undefined) return forget(call, record)
   for (const { id, deleteOption } of disksOfMachine(record))
     if (deleteOption === 'Delete') call.authorize('Microsoft.Compute/disks/delete', id)
@@ -148,10 +135,8 @@ function command(name: string, handle: ArmRoute['handle']): ArmRoute {
 }
 
 export const machineRoutes: readonly ArmRoute[] = [
-  { method: 'GET', path: ALL, action: `${MACHINE_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: IN_GROUP, action: `${MACHINE_TYPE}/read`, access: 'filter', handle: list },
+  ...routesOfType(MACHINE_TYPE, { list, get, put, patch, remove }),
   { method: 'GET', path: IN_REGION, action: `${MACHINE_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: ONE, action: `${MACHINE_TYPE}/read`, handle: get },
   {
     method: 'GET',
     path: `${ONE}/instanceView`,
@@ -161,9 +146,6 @@ export const machineRoutes: readonly ArmRoute[] = [
       return ok(await instanceView(call.host, record))
     },
   },
-  { method: 'PUT', path: ONE, action: `${MACHINE_TYPE}/write`, handle: put },
-  { method: 'PATCH', path: ONE, action: `${MACHINE_TYPE}/write`, handle: patch },
-  { method: 'DELETE', path: ONE, action: `${MACHINE_TYPE}/delete`, handle: remove },
   command('start', start),
   command('powerOff', powerOff),
   command('deallocate', deallocate),

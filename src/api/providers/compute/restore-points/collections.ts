@@ -4,7 +4,6 @@
  */
 import {
   type CatalogTransaction,
-  findRegion,
   findResource,
   insertResource,
   listResources,
@@ -19,23 +18,17 @@ import { changeSourceOf } from '../../../arm/change-source.ts'
 import { checkFields, fieldAt } from '../../../arm/field-table.ts'
 import { objectBody } from '../../../arm/json-body.ts'
 import { beginOnce } from '../../../arm/operations.ts'
+import { checkRegion, readableRecords, routesOfType } from '../../../arm/records.ts'
 import { type ResourceView, showResource } from '../../../arm/resource-view.ts'
 import { openGrantOf } from '../../../blob/access-url.ts'
-import { checkPreconditions, findOr404 } from '../disk-view.ts'
+import { findOr404 } from '../disk-view.ts'
 import { COLLECTION_FIELDS } from './restore-point-fields.ts'
 
-const ALL = `/subscriptions/{subscription}/providers/${COLLECTION_TYPE}`
-const IN_GROUP = `/subscriptions/{subscription}/resourceGroups/{group}/providers/${COLLECTION_TYPE}`
-const ONE = `${IN_GROUP}/{name}`
 const NAME = /^[A-Za-z0-9]([\w.-]{0,78}\w)?$/
 const SOURCE = 'properties.source.id'
 
 async function list(call: ArmCall): Promise<ArmReply> {
-  const { catalog, subscriptionId } = call.host
-  const { group } = call.params
-  const within = group === undefined ? {} : { group: groupId(subscriptionId, group) }
-  const records = await listResources(catalog, { subscription: subscriptionId, type: COLLECTION_TYPE, ...within })
-  const readable = records.filter(({ id }) => call.may(`${COLLECTION_TYPE}/read`, id))
+  const readable = await readableRecords(call, COLLECTION_TYPE)
   return ok(pageOf(readable.map(showResource), call.url, call.query('$skipToken')))
 }
 
@@ -117,12 +110,8 @@ async function put(call: ArmCall): Promise<ArmReply> {
   const body = objectBody(call.body)
   checkFields(COLLECTION_FIELDS, body)
   const location = readLocation(fieldAt(body, 'location'))
-  if ((await findRegion(call.host.catalog, location)) === undefined)
-    throw new ArmError('InvalidLocation', `The location '${location}' is not a region of this server.`, {
-      target: 'location',
-    })
+  await checkRegion(call, location)
   const existing = await findResource(call.host.catalog, call.id)
-  checkPreconditions(call, existing)
   if (existing === undefined) return create(call, body, location)
   const source = fieldAt(body, SOURCE)
   const before = fieldAt(propertiesOf(existing), 'source.id')
@@ -137,7 +126,6 @@ async function patch(call: ArmCall): Promise<ArmReply> {
   const record = await findOr404(call)
   const body = objectBody(call.body ?? {})
   checkFields(COLLECTION_FIELDS, body)
-  checkPreconditions(call, record)
   const tags = fieldAt(body, 'tags')
   return tags === undefined ? ok(showResource(record)) : change(call, record, tags)
 }
@@ -156,7 +144,6 @@ async function checkFree(trx: CatalogTransaction, record: ResourceRecord, nowMs:
 async function remove(call: ArmCall): Promise<ArmReply> {
   const record = await findResource(call.host.catalog, call.id)
   if (record === undefined) return noContent
-  checkPreconditions(call, record)
   const { headers, id } = await beginOnce(call, {
     kind: 'operations',
     provider: 'Microsoft.Compute',
@@ -176,11 +163,4 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   return { status: 202, headers, operation: id }
 }
 
-export const collectionRoutes: readonly ArmRoute[] = [
-  { method: 'GET', path: ALL, action: `${COLLECTION_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: IN_GROUP, action: `${COLLECTION_TYPE}/read`, access: 'filter', handle: list },
-  { method: 'GET', path: ONE, action: `${COLLECTION_TYPE}/read`, handle: get },
-  { method: 'PUT', path: ONE, action: `${COLLECTION_TYPE}/write`, handle: put },
-  { method: 'PATCH', path: ONE, action: `${COLLECTION_TYPE}/write`, handle: patch },
-  { method: 'DELETE', path: ONE, action: `${COLLECTION_TYPE}/delete`, handle: remove },
-]
+export const collectionRoutes: readonly ArmRoute[] = routesOfType(COLLECTION_TYPE, { list, get, put, patch, remove })

@@ -33,7 +33,7 @@ import { beginOnce } from '../../../arm/operations.ts'
 import { type ResourceView, showResource } from '../../../arm/resource-view.ts'
 import { untilMilestone } from '../../../arm/until-milestone.ts'
 import { openGrantOf } from '../../../blob/access-url.ts'
-import { checkPreconditions, findOr404 } from '../disk-view.ts'
+import { findOr404 } from '../disk-view.ts'
 import { INSTANT_MS_MAX } from '../snapshots.ts'
 import { RESTORE_POINT_FIELDS } from './restore-point-fields.ts'
 import { type PlannedPoint, planRestorePoint } from './restore-point-plan.ts'
@@ -152,7 +152,6 @@ async function put(call: ArmCall): Promise<ArmReply> {
   checkFields(RESTORE_POINT_FIELDS, body)
   const collection = await findCollection(call)
   const existing = await findResource(host.catalog, call.id)
-  checkPreconditions(call, existing)
   if (existing?.state === 'Succeeded')
     throw new ArmError('PropertyChangeNotAllowed', `The restore point '${name}' is there already; it never changes.`)
   if (existing === undefined) await checkCount(call, collection)
@@ -190,7 +189,6 @@ async function remove(call: ArmCall): Promise<ArmReply> {
   const { host } = call
   const record = await findResource(host.catalog, call.id)
   if (record === undefined) return noContent
-  checkPreconditions(call, record)
   if (record.state === 'Creating')
     throw new ArmError('AnotherOperationInProgress', `The restore point '${record.id}' is still being made.`)
   const { headers, id } = await beginOnce(call, {
