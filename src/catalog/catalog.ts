@@ -13,6 +13,7 @@ import { backup, type DatabaseSync } from 'node:sqlite'
 import { Kysely, type Transaction } from 'kysely'
 import { assert, type Clock, withRetry } from '#base'
 import { CatalogError, translateSqliteError } from './errors.ts'
+import { GroupCommit } from './group-commit.ts'
 import { ImmediateSqliteDialect } from './immediate-dialect.ts'
 import { MIGRATIONS } from './migrations/list.ts'
 import { openFile } from './open-file.ts'
@@ -30,6 +31,7 @@ export class Catalog {
   /** For reads outside a transaction. Never use it inside `write`: it would wait for itself. */
   readonly db: Kysely<CatalogSchema>
   readonly #sqlite: DatabaseSync
+  readonly #group: GroupCommit
   readonly #clock: Clock
 
   private constructor(path: string, sqlite: DatabaseSync, clock: Clock) {
@@ -39,6 +41,7 @@ export class Catalog {
     this.db = new Kysely<CatalogSchema>({
       dialect: new ImmediateSqliteDialect(sqlite, (error) => translateSqliteError(error, path)),
     })
+    this.#group = new GroupCommit(this.db)
   }
 
   /** Opens or creates the file and migrates it. @throws CatalogError */
@@ -55,11 +58,12 @@ export class Catalog {
   }
 
   /**
-   * Runs `change` in one transaction that holds the write lock from its beginning; tries again when the catalog is busy.
-   * `change` may therefore run more than once: it touches nothing but the transaction, and awaits nothing else.
+   * Runs `change` whole or not at all, in a transaction that holds the write lock from its beginning, which others that wait may share
+   * (group-commit.ts); tries again when the catalog is busy. `change` may therefore run more than once: it touches nothing but the
+   * transaction, and awaits nothing else.
    */
   write<T>(change: (transaction: CatalogTransaction) => Promise<T>): Promise<T> {
-    return withRetry(this.#clock, BUSY_RETRY, () => this.db.transaction().execute(change))
+    return withRetry(this.#clock, BUSY_RETRY, () => this.#group.write(change))
   }
 
   /** @throws CatalogError `catalog_damaged` with SQLite's findings. */

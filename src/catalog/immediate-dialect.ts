@@ -1,8 +1,11 @@
 /**
- * Kysely on node:sqlite, with one difference from its own dialect: a transaction begins with `begin immediate`.
+ * Kysely on node:sqlite, with two differences from its own dialect.
  *
- * Why: a deferred transaction that reads first and writes later fails with SQLITE_BUSY_SNAPSHOT at once, whatever the busy
- * timeout, when another process wrote in between. Taking the write lock first makes the timeout count.
+ * A transaction begins with `begin immediate`: a deferred one that reads first and writes later fails with SQLITE_BUSY_SNAPSHOT at
+ * once, whatever the busy timeout, when another process wrote in between. Taking the write lock first makes the timeout count.
+ *
+ * A transaction that SQLite has given up itself, as it does when the disk is full, is not rolled back again: that would fail, and hide
+ * what happened.
  *
  * Bounds: there is one connection, and Kysely's mutex serialises its users. Inside a transaction use the transaction's own
  * handle: asking the database's would wait for a connection that is never given back.
@@ -18,6 +21,17 @@ import {
 } from 'kysely'
 
 class ImmediateDriver extends SqliteDriver {
+  readonly #db: DatabaseSync
+
+  constructor(database: SqliteDatabase, db: DatabaseSync) {
+    super({ database })
+    this.#db = db
+  }
+
+  override async rollbackTransaction(connection: DatabaseConnection): Promise<void> {
+    if (this.#db.isTransaction) await super.rollbackTransaction(connection)
+  }
+
   override async beginTransaction(connection: DatabaseConnection): Promise<void> {
     await connection.executeQuery(CompiledQuery.raw('begin immediate'))
   }
@@ -64,14 +78,16 @@ function adapt(db: DatabaseSync, translate: Translate): SqliteDatabase {
 
 export class ImmediateSqliteDialect extends SqliteDialect {
   readonly #database: SqliteDatabase
+  readonly #db: DatabaseSync
 
   constructor(db: DatabaseSync, translate: Translate) {
     const database = adapt(db, translate)
     super({ database })
     this.#database = database
+    this.#db = db
   }
 
   override createDriver(): Driver {
-    return new ImmediateDriver({ database: this.#database })
+    return new ImmediateDriver(this.#database, this.#db)
   }
 }
