@@ -1,10 +1,15 @@
 /** Asks the Azure face of a home whose server is a process of its own. After a restart the same client finds the new port. */
 import { readFile } from 'node:fs/promises'
-import { request } from 'node:https'
+import { Agent, request } from 'node:https'
 import { join } from 'node:path'
 import type { FaceRecord } from '#server'
 import { eventually } from '../rig/deadline.ts'
 import type { Answer } from './api-world.ts'
+
+/** Below the 5 s after which the server ends a connection that is idle. */
+const IDLE_MS_MAX = 3_000
+const POLL_MS = 20
+const RUNNING = ['InProgress', 'Accepted', 'Running']
 
 type Raw = Readonly<{
   method: string
@@ -15,6 +20,7 @@ type Raw = Readonly<{
 
 export class FaceClient {
   readonly #home: string
+  readonly #agent = new Agent({ keepAlive: true, timeout: IDLE_MS_MAX })
   /** For one address: a server that was started again may listen elsewhere. */
   #login: Readonly<{ endpoint: string; token: Promise<string> }> | undefined
 
@@ -33,12 +39,16 @@ export class FaceClient {
   }
 
   /** Follows the operation over restarts of the server: its URL by its path. */
-  async followed<T>(answer: Answer<unknown>, timeoutMs = 120_000): Promise<T> {
+  async followed<T>(
+    answer: Answer<unknown>,
+    { timeoutMs = 120_000, pollMs = POLL_MS }: Readonly<{ timeoutMs?: number; pollMs?: number }> = {},
+  ): Promise<T> {
     const { pathname, search } = new URL(String(answer.headers['azure-asyncoperation']))
-    return eventually('the end of the operation', timeoutMs, async () => {
+    const look = async (): Promise<T | undefined> => {
       const polled = await this.ask<T & { status: string }>('GET', `${pathname}${search}`).catch(() => undefined)
-      return polled?.status === 200 && polled.body.status !== 'InProgress' ? polled.body : undefined
-    })
+      return polled?.status === 200 && !RUNNING.includes(polled.body.status) ? polled.body : undefined
+    }
+    return eventually('the end of the operation', timeoutMs, look, pollMs)
   }
 
   /** Into an upload, by a signed URL of any of its servers. */
@@ -85,7 +95,7 @@ export class FaceClient {
     const { endpoint, caFile } = await this.record()
     const ca = await readFile(caFile, 'utf8')
     return new Promise((resolve, reject) => {
-      const sent = request(`${endpoint}${path}`, { method, headers, ca, agent: false }, (response) => {
+      const sent = request(`${endpoint}${path}`, { method, headers, ca, agent: this.#agent }, (response) => {
         const parts: Buffer[] = []
         response.on('data', (part: Buffer) => parts.push(part))
         response.on('error', reject)

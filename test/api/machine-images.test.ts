@@ -3,7 +3,8 @@
  * from that with identities of their own; restore points of a running machine; what is left when image and machine are gone.
  */
 import assert from 'node:assert/strict'
-import { copyFile, mkdir, readFile } from 'node:fs/promises'
+import { createHash, randomFillSync } from 'node:crypto'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { test } from 'node:test'
@@ -26,22 +27,43 @@ type Point = {
   }
 }
 
-async function offerMicro(world: MachineApiWorld): Promise<void> {
+async function offerMicro(world: MachineApiWorld, hyperVGeneration: 'V1' | 'V2' = 'V1'): Promise<void> {
   const folder = join(world.api.home.folder, 'import')
   await mkdir(folder, { recursive: true })
   const path = join(folder, 'micro.raw')
-  await copyFile(await microImage(), path)
+  await copyFile(await microImage(hyperVGeneration === 'V2' ? 'uefi' : 'bios'), path)
   const place = `${world.api.subscription}/providers/Microsoft.Compute/locations/eastus/publishers/Holdfast`
-  const properties = { sourceUri: pathToFileURL(path).href, osType: 'Linux', alias: 'Micro' }
-  const url = `${place}/artifacttypes/vmimage/offers/micro/skus/gen1/versions/1.0.0?${VERSION}`
+  const alias = hyperVGeneration === 'V2' ? 'MicroGen2' : 'Micro'
+  const properties = { sourceUri: pathToFileURL(path).href, osType: 'Linux', hyperVGeneration, alias }
+  const sku = hyperVGeneration === 'V2' ? 'gen2' : 'gen1'
+  const url = `${place}/artifacttypes/vmimage/offers/micro/skus/${sku}/versions/1.0.0?${VERSION}`
   await world.succeed(await world.ask('PUT', url, { properties }))
+}
+
+const DATA_BYTES = 16 * MIB
+
+/** A data disk with bytes that only this run knows. Gives their SHA-256. */
+async function knownDisk(world: MachineApiWorld, name: string): Promise<string> {
+  const path = join(world.api.home.folder, 'import', `${name}.raw`)
+  const bytes = randomFillSync(Buffer.alloc(DATA_BYTES))
+  await writeFile(path, bytes)
+  const creationData = { createOption: 'Import', sourceUri: pathToFileURL(path).href }
+  const body = { location: 'eastus', properties: { creationData } }
+  await world.succeed(await world.ask('PUT', `${world.diskId(name)}?${VERSION}`, body))
+  return createHash('sha256').update(bytes).digest('hex')
+}
+
+/** SHA-256 of the data disk at that LUN, as the guest reads it. */
+async function hashInGuest(world: MachineApiWorld, name: string, lun: number): Promise<string> {
+  const disk = `/dev/$(basename $(ls -d /sys/bus/scsi/devices/*:0:0:${lun + 1}/block/*))`
+  return (await world.run(name, `head -c ${DATA_BYTES} ${disk} | sha256sum`)).split(' ')[0] ?? ''
 }
 
 async function fromImage(
   world: MachineApiWorld,
   name: string,
   imageReference: Record<string, string>,
-  more: Readonly<{ dataDisks?: unknown[]; specialized?: boolean }> = {},
+  more: Readonly<{ dataDisks?: unknown[]; size?: string }> = {},
 ): Promise<void> {
   const ssh = { publicKeys: [{ path: '/home/admin/.ssh/authorized_keys', keyData: KEY }] }
   const osProfile = {
@@ -50,15 +72,15 @@ async function fromImage(
     linuxConfiguration: { disablePasswordAuthentication: true, ssh },
     customData: Buffer.from('#!/bin/sh\necho custom > /root/custom\n').toString('base64'),
   }
-  const { dataDisks, specialized } = more
+  const { dataDisks, size = MICRO_SIZE } = more
   const properties = {
-    hardwareProfile: { vmSize: MICRO_SIZE },
+    hardwareProfile: { vmSize: size },
     storageProfile: {
       imageReference,
       osDisk: { createOption: 'FromImage', osType: 'Linux', deleteOption: 'Delete' },
       ...(dataDisks !== undefined && { dataDisks }),
     },
-    ...(specialized !== true && { osProfile }),
+    osProfile,
   }
   await world.succeed(await world.ask('PUT', world.url(name), { location: 'eastus', properties }))
 }
@@ -182,4 +204,35 @@ test('Machines from images, and restore points of them', async (t) => {
     await world.commanded('web2', 'start')
     assert.equal((await identity(world, 'web2'))[0], 'web2')
   })
+})
+
+test('A UEFI guest of an image: itself, its data disks and those of machines made from it', async () => {
+  await using world = await MachineApiWorld.make()
+  const { ask } = world
+  await offerMicro(world, 'V2')
+  const sha256 = await knownDisk(world, 'known')
+  const URN = { publisher: 'Holdfast', offer: 'micro', sku: 'gen2', version: 'latest' }
+  const size = 'Holdfast_1x256'
+  const generation = async (name: string): Promise<unknown> =>
+    ((await world.show(name)).properties.instanceView as unknown as { hyperVGeneration: string }).hyperVGeneration
+
+  const dataDisks = [{ lun: 1, createOption: 'Attach', managedDisk: { id: world.diskId('known') } }]
+  await fromImage(world, 'builder', URN, { size, dataDisks })
+  assert.match(await world.run('builder', 'hostname; ls -d /sys/firmware/efi'), /^builder\n.*efi/)
+  assert.equal(await generation('builder'), 'V2')
+  assert.equal(await hashInGuest(world, 'builder', 1), sha256)
+
+  await world.run('builder', 'deprovision --user admin --yes')
+  await world.commanded('builder', 'deallocate')
+  assert.equal((await ask('POST', world.url('builder', 'generalize'))).status, 200)
+  const image = `${world.group}/providers/Microsoft.Compute/images/web`
+  const properties = { sourceVirtualMachine: { id: world.id('builder') }, hyperVGeneration: 'V2' }
+  await world.succeed(await ask('PUT', `${image}?${VERSION}`, { location: 'eastus', properties }))
+  await world.delete('builder')
+  await fromImage(world, 'web1', { id: image }, { size })
+  assert.match(await world.run('web1', 'hostname; ls -d /sys/firmware/efi'), /^web1\n.*efi/)
+  assert.equal(await generation('web1'), 'V2')
+  assert.equal(await hashInGuest(world, 'web1', 1), sha256)
+  await world.commanded('web1', 'restart')
+  assert.equal((await world.run('web1', 'hostname')).trim(), 'web1')
 })

@@ -3,111 +3,14 @@
  * them: what was answered is done, what was to run runs, once, and what was off is off.
  */
 import assert from 'node:assert/strict'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import type { QemuHypervisor } from '#engine/hypervisor'
 import { processState } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
-import { ServedHome } from '../server/served-home.ts'
-import { type Answer, VERSION } from './api-world.ts'
 import type { Done } from './disk-world.ts'
-import { FaceClient } from './face-client.ts'
-import { hostOf, type Machine, rememberAccelerator } from './machine-api-world.ts'
+import { KillWorld, processesOf } from './machine-kill-world.ts'
 
 /** ms after the request was sent. */
 const KILLS_MS = [0, 40, 150, 400, 900]
-
-/** Processes of QEMU that have this SMBIOS UUID. */
-async function processesOf(uuid: string): Promise<number[]> {
-  const found: number[] = []
-  for (const name of await readdir('/proc')) {
-    if (!/^\d+$/.test(name)) continue
-    const args = (await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).split('\0')
-    if (args[0]?.includes('qemu-system') === true && args.includes(uuid)) found.push(Number(name))
-  }
-  return found
-}
-
-class KillWorld {
-  readonly home: ServedHome
-  readonly client: FaceClient
-  readonly group: string
-
-  private constructor(home: ServedHome, client: FaceClient, group: string) {
-    this.home = home
-    this.client = client
-    this.group = group
-  }
-
-  static async make(): Promise<KillWorld> {
-    const home = await ServedHome.make()
-    try {
-      await rememberAccelerator(join(home.home, 'run', 'm'))
-      await home.serve()
-      const client = new FaceClient(home.home)
-      const { subscriptionId } = await client.record()
-      const group = `/subscriptions/${subscriptionId}/resourceGroups/rg1`
-      assert.equal((await client.ask('PUT', `${group}?${VERSION}`, { location: 'eastus' })).status, 201)
-      return new KillWorld(home, client, group)
-    } catch (error) {
-      await home[Symbol.asyncDispose]()
-      throw error
-    }
-  }
-
-  get host(): QemuHypervisor {
-    return hostOf(this.home.home)
-  }
-
-  url(name: string, action = ''): string {
-    const id = `${this.group}/providers/Microsoft.Compute/virtualMachines/${name}`
-    return `${id}${action === '' ? '' : `/${action}`}?${VERSION}`
-  }
-
-  put(name: string): Promise<Answer<Machine>> {
-    const osDisk = { createOption: 'Empty', osType: 'Linux', diskSizeGB: 1 }
-    const properties = { hardwareProfile: { vmSize: 'Holdfast_1x64' }, storageProfile: { osDisk } }
-    return this.client.ask<Machine>('PUT', this.url(name), { location: 'eastus', properties })
-  }
-
-  async made(name: string): Promise<Machine> {
-    const answer = await this.put(name)
-    assert.equal(answer.status, 201, answer.text)
-    const done = await this.client.followed<Done>(answer)
-    assert.equal(done.status, 'Succeeded', JSON.stringify(done))
-    return answer.body
-  }
-
-  async commanded(name: string, action: string): Promise<void> {
-    const answer = await this.client.ask('POST', this.url(name, action))
-    assert.equal(answer.status, 202, answer.text)
-    const done = await this.client.followed<Done>(answer)
-    assert.equal(done.status, 'Succeeded', JSON.stringify(done))
-  }
-
-  async power(name: string): Promise<string | undefined> {
-    const answer = await this.client.ask<Machine>('GET', `${this.url(name)}&$expand=instanceView`)
-    const { statuses = [] } = answer.body.properties?.instanceView ?? {}
-    return statuses.find(({ code }) => code.startsWith('PowerState/'))?.code.slice('PowerState/'.length)
-  }
-
-  async kill(victim: 'serve' | 'worker'): Promise<void> {
-    if (victim === 'worker') {
-      const worker = await this.home.worker()
-      if (processState(worker) === 'alive') process.kill(worker.pid, 'SIGKILL')
-      return
-    }
-    await this.home.killServe()
-    await this.home.serve()
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    const { host } = this
-    for (const { machine } of (await host.discover()).machines) await host.powerOff(machine.name)
-    await this.home[Symbol.asyncDispose]()
-  }
-}
 
 for (const victim of ['serve', 'worker'] as const)
   test(`kill -9 of the ${victim} while a machine is made: it runs, once`, async () => {
