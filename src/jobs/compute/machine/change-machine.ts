@@ -7,7 +7,7 @@
  * did not come are let go of again, and a size that it did not get is not kept.
  */
 import { findResource } from '#catalog'
-import type { JobContext, JobDefinition, StepRetry } from '../../port.ts'
+import type { JobContext, JobDefinition } from '../../port.ts'
 import { type CreateDiskInput, WORKER_RETRY } from '../create-disk.ts'
 import { changeDisk, findDisk, propertiesOf } from '../disk-records.ts'
 import { makeDisks } from './create-machine.ts'
@@ -43,7 +43,6 @@ export type ChangeMachineInput = MachineIdInput &
 
 /** How long a guest may take to let go of a disk, each time it is asked. */
 const DETACH_MS_MAX = 20_000
-const DETACH_RETRY: StepRetry = { attemptsMax: 3, delayMs: 1_000, delayMsMax: 5_000 }
 
 async function changeEntries(
   { catalog, source }: MachineJobParts,
@@ -75,7 +74,7 @@ async function detach(job: JobContext, parts: MachineJobParts, id: string, gone:
       }
       await tasks.run(step, DETACH_DISK_TASK, wanted)
     },
-    { retry: DETACH_RETRY },
+    { retry: WORKER_RETRY },
   )
   await job.step(`let go of lun ${gone.lun}`, async () => {
     await changeEntries(parts, id, (entries) => entries.filter(({ lun }) => lun !== gone.lun))

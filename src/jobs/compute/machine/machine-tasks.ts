@@ -10,6 +10,7 @@ import { isHoldfastError } from '#base'
 import type { MachineDisk, NewDisk, NewMachine, SeedFiles } from '#engine/hypervisor'
 import { inputInvalid, recordOf } from '../../repository-access.ts'
 import type { TaskHandler } from '../../tasks.ts'
+import { fewTimes } from './few-times.ts'
 import type { MachineHost } from './machine-host.ts'
 
 export const START_MACHINE_TASK = 'start-machine'
@@ -17,6 +18,9 @@ export const STOP_MACHINE_TASK = 'stop-machine'
 export const FORGET_MACHINE_TASK = 'forget-machine'
 export const ATTACH_DISK_TASK = 'attach-machine-disk'
 export const DETACH_DISK_TASK = 'detach-machine-disk'
+
+/** How often a guest is asked to let go of a disk. */
+const DETACH_TIMES = 3
 
 /** A machine as the catalog wants it to be. */
 export type WantedMachine = Readonly<Omit<NewMachine, 'uuid' | 'disks' | 'seed' | 'uefiVarsFrom'>> &
@@ -117,12 +121,14 @@ export function attachDiskTask({ hypervisor }: MachineHost): TaskHandler {
 }
 
 /** A disk that is not there, or another one at its place, is detached already. */
-export function detachDiskTask({ hypervisor }: MachineHost): TaskHandler {
-  return async (given) => {
+export function detachDiskTask({ hypervisor, clock }: MachineHost): TaskHandler {
+  return async (given, { signal }) => {
     const { name, lun, diskId, deadlineMs } = recordOf(given, 'fields') as unknown as DetachDiskInput
-    const { machine } = await hypervisor.describe(name)
-    const isThere = machine.disks.some((disk) => disk.lun === lun && disk.diskId === diskId)
-    if (isThere) await hypervisor.detachDisk(name, lun, { deadlineMs })
+    await fewTimes({ clock, signal, times: DETACH_TIMES, after: ['timed_out'] }, async () => {
+      const { machine } = await hypervisor.describe(name)
+      const isThere = machine.disks.some((disk) => disk.lun === lun && disk.diskId === diskId)
+      if (isThere) await hypervisor.detachDisk(name, lun, { deadlineMs })
+    })
     return null
   }
 }

@@ -11,13 +11,14 @@
  * The script stands in a sealed order, never in the catalog; what it said, cut to its end as Azure cuts it, is the job's output.
  * The agent is held only while it is asked, so that a long script keeps no snapshot from freezing the guest.
  */
-import { BaseError, isHoldfastError } from '#base'
+import { BaseError, type Clock, isHoldfastError } from '#base'
 import { beginGuestExec, type GuestExecResult, pollGuestExec, withAgent } from '#engine/hypervisor'
 import { JobsError } from '../../errors.ts'
 import type { JobDefinition } from '../../port.ts'
 import { inputInvalid, recordOf } from '../../repository-access.ts'
 import type { TaskContext, TaskHandler } from '../../tasks.ts'
 import { WORKER_RETRY } from '../create-disk.ts'
+import { fewTimes } from './few-times.ts'
 import type { MachineHost } from './machine-host.ts'
 import { type MachineIdInput, type MachineJobParts, readIdInput } from './machine-job.ts'
 import { findOwnMachine } from './machine-records.ts'
@@ -38,12 +39,15 @@ export type GuestScript = Readonly<{
   /** Given to the script as variables, and in their order as arguments. */
   parameters: readonly Readonly<{ name: string; value: string }>[]
 }>
+type Script = Parameters<typeof beginGuestExec>[1]
 type Ran = Readonly<{ exitCode: number; stdout: string; stderr: string }>
 
 /** Azure ends a script after 90 minutes. */
 const SCRIPT_MS_MAX = 90 * 60_000
 const POLL_MS = 500
 const AGENT_MS_MAX = 15_000
+const AGENT_TIMES = 4
+const AGENT_SILENT = ['agent_unavailable', 'agent_busy', 'agent_frozen']
 /** Azure gives the last 4,096 bytes. */
 const OUTPUT_BYTES_MAX = 4096
 
@@ -93,6 +97,21 @@ async function untilOver(
   }
 }
 
+/** An agent that does not answer is waited for; one that has the script may have begun it, whatever it says. */
+async function handOver(clock: Clock, socket: string, context: TaskContext, request: Script): Promise<number> {
+  const patience = { clock, signal: context.signal, times: AGENT_TIMES, after: AGENT_SILENT }
+  const isHandedOver = { yet: false }
+  return fewTimes(patience, async () => {
+    if (isHandedOver.yet) throw lost()
+    return withAgent(socket, { clock, readyTimeoutMs: AGENT_MS_MAX }, async (agent) => {
+      context.milestone(BEGUN, {})
+      await context.recorded(BEGUN)
+      isHandedOver.yet = true
+      return beginGuestExec(agent, request)
+    })
+  })
+}
+
 /** {name, script: JSON of GuestScript} → how it ended. */
 export function runCommandTask(host: MachineHost): TaskHandler {
   return async (given, context): Promise<Ran> => {
@@ -109,12 +128,7 @@ export function runCommandTask(host: MachineHost): TaskHandler {
       env: [PATHS, ...parameters.map((parameter) => `${parameter.name}=${parameter.value}`)],
       input: Buffer.from(`${lines.join('\n')}\n`),
     }
-    const options = { clock: host.clock, readyTimeoutMs: AGENT_MS_MAX }
-    const pid = await withAgent(socket, options, async (agent) => {
-      context.milestone(BEGUN, {})
-      await context.recorded(BEGUN)
-      return beginGuestExec(agent, request)
-    })
+    const pid = await handOver(host.clock, socket, context, request)
     const { exitCode, stdout, stderr } = await untilOver(host, socket, pid, context)
     return { exitCode, stdout: endOf(stdout), stderr: endOf(stderr) }
   }
@@ -146,7 +160,7 @@ export function runCommandJob(parts: MachineJobParts): JobDefinition<RunCommandI
           if (script === undefined) throw new JobsError('command_lost', 'The script is not there any more.')
           return (await tasks.run(step, RUN_COMMAND_TASK, { name: own.machine, script })) as Ran
         },
-        { retry: { ...WORKER_RETRY, attemptsMax: 4 } },
+        { retry: WORKER_RETRY },
       )
       return shown(ran)
     },
