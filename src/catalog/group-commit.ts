@@ -6,6 +6,7 @@
  * again, each alone, so that everyone hears of its own failure. So a write may run more than once.
  * Bound: GROUP_MAX writes a commit, so that who only reads waits for milliseconds.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { CatalogSchema } from './schema.ts'
 
@@ -38,7 +39,11 @@ export class GroupCommit {
 
   async #run(): Promise<void> {
     this.#running = true
-    while (this.#waiting.length > 0) await this.#commit()
+    while (this.#waiting.length > 0) {
+      // Whatever else has come in by now may bring writes too: they come along.
+      await nextTurn()
+      await this.#commit()
+    }
     this.#running = false
   }
 
