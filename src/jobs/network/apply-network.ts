@@ -79,11 +79,11 @@ export function hostNameOf(machine: string): string | undefined {
   return name === '' ? undefined : name
 }
 
-/** Changes the cards' records as told, and gives where networks have to be made anew by it. */
+/** Changes the cards' records as told, undefined: not at all, and gives where networks have to be made anew by it. */
 async function setPlugged(
   parts: NetworkParts,
   cards: readonly string[],
-  change: (card: Card) => CardPlug,
+  change: (card: Card) => CardPlug | undefined,
 ): Promise<NetworkPlace[]> {
   const { catalog, source } = parts
   return catalog.write(async (trx) => {
@@ -93,6 +93,7 @@ async function setPlugged(
       const card = await findCard(trx, id)
       if (record === undefined || card === undefined) continue
       const plug = change(card)
+      if (plug === undefined) continue
       const place = { network: networkOfSubnet(card.subnet), host: plug.host ?? null }
       places.set(JSON.stringify(place), place)
       await updateResource(trx, id, { backing: { ...record.backing, ...plug } }, source)
@@ -121,13 +122,17 @@ export async function plugCards(
   return job.step(`${name}: cards`, () => cardsOf(parts, cards))
 }
 
-/** Steps of a job, when its machine has ended and is not to run again by itself. Idempotent; cards that are gone pass. */
+/**
+ * Steps of a job, when its machine has ended and is not to run again by itself. Idempotent; cards that are gone pass, and so do those
+ * of a machine that never ran: no network was made for them.
+ */
 export async function unplugCards(
   job: JobContext,
   parts: NetworkParts,
   { name, cards }: Readonly<{ name: string; cards: readonly string[] }>,
 ): Promise<void> {
-  const unplug = ({ hostName, host }: Card): CardPlug => ({ isPlugged: false, hostName, host })
+  const unplug = ({ isPlugged, hostName, host }: Card): CardPlug | undefined =>
+    isPlugged || hostName !== undefined ? { isPlugged: false, hostName, host } : undefined
   const places = await job.step(`${name}: unplug`, () => setPlugged(parts, cards, unplug))
   for (const [index, place] of places.entries()) await applyNetwork(job, parts, `${name}: network ${index}`, place)
 }
