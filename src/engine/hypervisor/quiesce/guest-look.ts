@@ -4,7 +4,7 @@
  *
  * The guest is not trusted: what it shows is only ever acted on inside itself, and has bounds.
  */
-import type { Clock } from '#base'
+import { type Clock, isHoldfastError } from '#base'
 import type { AgentClient } from '../agent/client.ts'
 import { guestExec } from '../agent/guest.ts'
 import { isObject, textOr } from '../qmp/shape.ts'
@@ -99,13 +99,20 @@ export async function lookAtGuest(agent: AgentClient, clock: Clock): Promise<Gue
   const system = await systemOf(agent, enabled)
   const runsPrograms = may('guest-exec') && may('guest-exec-status')
   const freezesSome = may('guest-fsfreeze-freeze-list') && may('guest-get-fsinfo')
-  if (system === 'windows' || !runsPrograms) return { system, runsPrograms, freezesSome, hooks: [] }
-  const { exitCode, stdout } = await guestExec(agent, clock, {
-    path: '/bin/sh',
-    args: ['-c', LOOK],
-    timeoutMs: LOOK_MS_MAX,
-  })
-  return { system, runsPrograms: exitCode === 0, freezesSome, ...readLook(stdout) }
+  const shown = system === 'windows' || !runsPrograms ? undefined : await runLook(agent, clock)
+  return { system, runsPrograms: shown !== undefined, freezesSome, ...(shown ?? { hooks: [] }) }
+}
+
+/** undefined: the guest has no shell that runs it, or nothing came of it. Such a guest can be frozen all the same. */
+async function runLook(agent: AgentClient, clock: Clock): Promise<Shown | undefined> {
+  const request = { path: '/bin/sh', args: ['-c', LOOK], timeoutMs: LOOK_MS_MAX }
+  try {
+    const { exitCode, stdout } = await guestExec(agent, clock, request)
+    return exitCode === 0 ? readLook(stdout) : undefined
+  } catch (error) {
+    if (isHoldfastError(error, 'agent_command_failed', 'timed_out')) return undefined
+    throw error
+  }
 }
 
 /** Owner and mode of regular files, in the order of `paths`; undefined for what is not there. */
