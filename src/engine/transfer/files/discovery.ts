@@ -5,7 +5,9 @@
  * Bounded by DEPTH_MAX and DEVICES_MAX: a disk that describes itself as a part of itself ends the search with a note.
  */
 import { isHoldfastError } from '#base'
+import { type BtrfsDevice, openBtrfs, readBtrfsDevice } from './btrfs.ts'
 import { DiskView } from './disk-view.ts'
+import { FileTree } from './file-tree.ts'
 import { type LogicalVolume, openVolumeGroups } from './lvm.ts'
 import { type PhysicalVolume, readPhysicalVolume } from './lvm-label.ts'
 import { type MdArray, openMdArray } from './md-array.ts'
@@ -19,6 +21,7 @@ const DEVICES_MAX = 4096
 
 type Device = Place & Readonly<{ view: DiskView; depth: number; isPartitionable: boolean }>
 type Member = Readonly<{ device: Device; member: MdMember }>
+type Pooled = Readonly<{ device: Device; member: BtrfsDevice }>
 type Physical = Readonly<{ device: Device; disk: PhysicalVolume }>
 
 /** A disk that is one file system may begin with a boot sector that also looks like a partition table. */
@@ -38,6 +41,7 @@ export class Discovery {
   readonly #notes: string[] = []
   readonly #members: Member[] = []
   readonly #physicals: Physical[] = []
+  readonly #pooled: Pooled[] = []
   readonly #seenVolumes = new Set<string>()
   #devices = 0
 
@@ -62,6 +66,9 @@ export class Discovery {
       ;[members, physicals] = [this.#members.length, this.#physicals.length]
       for (const array of this.#arrays()) await this.#addArray(...array)
       await this.#addGroups()
+    }
+    for (const id of new Set(this.#pooled.map(({ member }) => member.superblock.id))) {
+      await this.#openPool(this.#pooled.filter(({ member }) => member.superblock.id === id))
     }
     for (const { device, member } of this.#members) {
       const { name } = openMdArray([member])
@@ -116,7 +123,38 @@ export class Discovery {
     }
   }
 
+  /** A Btrfs file system may lie on several devices; it is listed with the first. */
+  async #openPool(pool: readonly Pooled[]): Promise<void> {
+    const [first, ...others] = pool.toSorted((a, b) => a.member.superblock.deviceId - b.member.superblock.deviceId)
+    if (first === undefined) return
+    for (const { device } of others) {
+      const refusal = `It is a device of the Btrfs file system that is listed as ${first.device.volume}.`
+      this.#refuse(device, { kind: 'btrfs', refusal })
+    }
+    try {
+      const { label, notes, reader, top } = await openBtrfs(pool.map(({ member }) => member))
+      const place = placeOf(first.device)
+      this.#fileSystems.push({ ...place, kind: 'btrfs', label, notes, root: new FileTree(reader) })
+      if (top === undefined) return
+      const topNotes = ['The top level, from which all subvolumes can be reached.']
+      const volume = `${place.volume}:top`
+      this.#fileSystems.push({ ...place, volume, kind: 'btrfs', label, notes: topNotes, root: new FileTree(top) })
+    } catch (error) {
+      if (!isHoldfastError(error, 'files_damaged', 'files_unsupported')) throw error
+      this.#refuse(first.device, { kind: 'btrfs', refusal: error.message })
+    }
+  }
+
   async #open(device: Device): Promise<void> {
+    const member = await btrfsOrError(device.view)
+    if (member instanceof Error) {
+      this.#refuse(device, { kind: 'btrfs', refusal: member.message })
+      return
+    }
+    if (member !== undefined) {
+      this.#pooled.push({ device, member })
+      return
+    }
     const opened = await openView(device.view)
     if ('root' in opened) this.#fileSystems.push({ ...placeOf(device), ...opened })
     else this.#refuse(device, opened)
@@ -183,6 +221,15 @@ export class Discovery {
 
 function placeOf({ volume, disk, partition }: Device): Place {
   return disk === undefined ? { volume, partition } : { volume, disk, partition }
+}
+
+async function btrfsOrError(view: DiskView): Promise<BtrfsDevice | Error | undefined> {
+  try {
+    return await readBtrfsDevice(view)
+  } catch (error) {
+    if (!isHoldfastError(error, 'files_damaged', 'files_unsupported')) throw error
+    return error
+  }
 }
 
 /** The table, undefined without one, or why it cannot be followed: a RAID's member may begin with anything. */

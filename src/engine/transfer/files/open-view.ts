@@ -7,7 +7,7 @@ import { FileTree } from './file-tree.ts'
 import { NtfsReader } from './ntfs.ts'
 import { XfsReader } from './xfs.ts'
 
-export type FileSystemKind = 'ext2' | 'ext3' | 'ext4' | 'fat12' | 'fat16' | 'fat32' | 'ntfs' | 'xfs'
+export type FileSystemKind = 'ext2' | 'ext3' | 'ext4' | 'fat12' | 'fat16' | 'fat32' | 'ntfs' | 'xfs' | 'btrfs'
 
 /** What was opened, without where it lies. */
 export type Opened = Readonly<{
@@ -21,8 +21,8 @@ export type NotOpened = Readonly<{ kind: string; refusal: string }>
 
 /** What is recognised and not read here: text at an offset. */
 const SIGNATURES: readonly Readonly<{ kind: string; at: number; text: string; reason: string }>[] = [
-  { kind: 'xfs', at: 0, text: 'XFSB', reason: 'XFS is not read file by file.' },
-  { kind: 'btrfs', at: 65_600, text: '_BHRfS_M', reason: 'Btrfs is not read file by file.' },
+  { kind: 'xfs', at: 0, text: 'XFSB', reason: 'The XFS file system cannot be read.' },
+  { kind: 'btrfs', at: 65_600, text: '_BHRfS_M', reason: 'The Btrfs file system cannot be read.' },
   { kind: 'luks', at: 0, text: 'LUKS\xba\xbe', reason: 'The partition is encrypted (LUKS).' },
   { kind: 'bitlocker', at: 3, text: '-FVE-FS-', reason: 'The partition is encrypted (BitLocker).' },
   { kind: 'lvm2', at: 512, text: 'LABELONE', reason: 'The partition belongs to an LVM volume group.' },
