@@ -7,9 +7,10 @@
 import { Server as TlsServer } from 'node:tls'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from '#runtime'
-import { type DeploymentDesk, MACHINE_ORDERS, SealedOrders } from '#jobs'
+import { type ApiDesk, type DeploymentDesk, MACHINE_ORDERS, SealedOrders } from '#jobs'
 import { ArmError } from '#contract'
 import type { ArmHost, ArmRoute } from './arm/call.ts'
+import { ApiForJobs } from './arm/api-for-jobs.ts'
 import { Dispatcher } from './arm/dispatch.ts'
 import type { Inside } from './arm/inside.ts'
 import { resumeOperations } from './arm/operations.ts'
@@ -44,10 +45,12 @@ import { snapshotRoutes } from './providers/compute/snapshots.ts'
 import { ApiMetrics, type Figure } from './metrics.ts'
 import { type Rate, RateLimit } from './rate-limit.ts'
 import { activityLogRoutes } from './providers/insights/activity-log.ts'
+import { FileFace } from './providers/recovery/files/file-face.ts'
 import { networkRoutes } from './providers/network/network-routes.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
 import { recoveryRoutes } from './providers/recovery/recovery-routes.ts'
+import { allRestoreRoutes } from './providers/recovery/restore/all-restore-routes.ts'
 import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
 import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
 import { DeploymentWork } from './providers/resources/deployments/work.ts'
@@ -65,6 +68,8 @@ export type ApiOptions = Readonly<{
   homeFolder: string
   /** Where the job of deployments finds the API. */
   deployments: DeploymentDesk
+  /** Where other jobs do. */
+  apiDesk: ApiDesk
   /** Resource types beside ours. */
   routes?: readonly ArmRoute[]
   logger: Logger
@@ -120,6 +125,7 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...usageRoutes,
     ...networkRoutes,
     ...recoveryRoutes,
+    ...allRestoreRoutes,
     ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]
@@ -191,9 +197,11 @@ export async function openApi(options: ApiOptions): Promise<Api> {
   await sweepDeployments(host)
   await sweepMachineOrders(host)
   options.deployments.provide(new DeploymentWork(host))
+  options.apiDesk.provide(new ApiForJobs(host))
   const app: FastifyInstance = makeListener({
     dispatcher,
     blobs: new BlobFace(host, logger),
+    files: new FileFace(host, logger),
     links: { face: new LinkFace(links, forwarding), bytes: new LinkedBytes(forwarding, logger) },
     tokens: new TokenEndpoint(parts, tokens),
     graph: { catalog: host.catalog, authenticate },

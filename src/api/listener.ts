@@ -8,6 +8,7 @@ import { ArmError, checkApiVersion } from '#contract'
 import type { Logger } from '#runtime'
 import type { Dispatcher } from './arm/dispatch.ts'
 import type { BlobFace } from './blob/blob-face.ts'
+import type { FileFace } from './providers/recovery/files/file-face.ts'
 import { errorReply } from './arm/error-reply.ts'
 import { type GraphParts, graphRoutes } from './graph/routes.ts'
 import type { TokenEndpoint } from './identity/token-endpoint.ts'
@@ -19,6 +20,7 @@ import { cloudMetadata } from './metadata.ts'
 export type ListenerParts = Readonly<{
   dispatcher: Dispatcher
   blobs: BlobFace
+  files: FileFace
   tokens: TokenEndpoint
   links: Readonly<{ face: LinkFace; bytes: LinkedBytes }>
   graph: GraphParts
@@ -134,6 +136,7 @@ export function makeListener(parts: ListenerParts): FastifyInstance {
     const hijack = (): void => void reply.hijack()
     const taken =
       (await parts.links.bytes.take(request.raw, reply.raw, hijack)) ||
+      (await parts.files.take(request.raw, reply.raw, hijack)) ||
       (await parts.blobs.take(request.raw, reply.raw, hijack))
     return taken ? reply : undefined
   })

@@ -1,4 +1,16 @@
 /** domain: what is decided, not done. Pure: states, planners, refusals. */
+export {
+  cardBody,
+  cardCount,
+  diskEntry,
+  type DiskToAttach,
+  MACHINE_API_VERSION,
+  machineBody,
+  machineConfig,
+  type MachineToMake,
+  NETWORK_API_VERSION,
+  recreationTemplate,
+} from './vault/restored-machine.ts'
 export { DOMAIN_ERROR_CODES, DomainError, type DomainErrorCode } from './errors.ts'
 export { type CronSpec, dueSlots, type DueSlots, nextSlotMs } from './jobs/cron.ts'
 export {

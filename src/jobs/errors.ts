@@ -30,6 +30,7 @@ export const JOBS_ERROR_CODES = [
   'alert_not_told',
   'vault_not_empty',
   'vault_name_taken',
+  'recovery_point_not_there',
   'pool_full',
   'disk_in_demand',
   'disk_elsewhere',

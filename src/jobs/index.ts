@@ -1,4 +1,27 @@
 /** jobs: durable operations behind one port, and the embedded engine that keeps them in the catalog. */
+export {
+  type ApiCaller,
+  ApiDesk,
+  type ApiHost,
+  type ApiOutcome,
+  type ApiResource,
+  type BlobToWrite,
+} from './api-desk.ts'
+export {
+  type FileListing,
+  type FileService,
+  type FilesOf,
+  type ListedFile,
+  PACK_FORMATS,
+  type PackFormat,
+} from './vault/files/file-service.ts'
+export { Hydrations } from './vault/instant/hydrations.ts'
+export { instantTasks, MACHINE_RUNS } from './vault/instant/instant-tasks.ts'
+export { placesOfPoint, type PointPlace, type PointSide } from './vault/point-source.ts'
+export { defineRestoreJobs, RESTORE_QUEUE, restoreTasks } from './vault/restore/define-restores.ts'
+export type { RestoreKind, RestoreOrder } from './vault/restore/order.ts'
+export { holdPoint, isHeld, releasePoint } from './vault/restore/point-holds.ts'
+export { MACHINE_TASK, REPLACE_TASK, RESTORE_POINT_JOB, TRANSFER_TASK } from './vault/restore/restore-point.ts'
 export { EmbeddedEngine } from './engine/embedded-engine.ts'
 export { ENGINE_TIMING_DEFAULT, type EngineSettings, type EngineTiming } from './engine/settings.ts'
 export {

@@ -13,6 +13,7 @@ import {
   defineMachineJobs,
   defineNetworkJobs,
   defineImageJobs,
+  defineRestoreJobs,
   defineSnapshotJobs,
   defineVaultCareJobs,
   defineVaultJobs,
@@ -21,8 +22,10 @@ import {
   deploymentJob,
   diskDeleteJobs,
   HostMachines,
+  Hydrations,
   imageDeleteJobs,
   imageTasks,
+  instantTasks,
   listRepositoryJob,
   machineDeleteJobs,
   MACHINE_ORDERS,
@@ -32,6 +35,7 @@ import {
   networkTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
+  restoreTasks,
   schedulePrune,
   SealedOrders,
   scheduleBaseSweep,
@@ -65,7 +69,7 @@ export function repositoryHost(home: Home, clock: Clock, random: Random): Reposi
 /** Defines queues and jobs. Jobs with one key, such as a machine's name, run one after the other. */
 export function defineJobs(
   home: Home,
-  { engine, catalog, tasks, deployments, config = CONFIG_DEFAULTS }: ServeParts,
+  { engine, catalog, tasks, deployments, apiDesk, config = CONFIG_DEFAULTS }: ServeParts,
 ): void {
   const { backupsAtOnce, operationsAtOnce } = config.limits
   engine.queue(BACKUP_QUEUE, { concurrency: backupsAtOnce, perKeyConcurrency: 1 })
@@ -89,6 +93,7 @@ export function defineJobs(
   defineSnapshotJobs(engine, compute)
   const orders = new SealedOrders(home.folder, systemRandom, MACHINE_ORDERS)
   defineMachineJobs(engine, { ...compute, orders })
+  defineRestoreJobs(engine, { ...compute, orders, random: systemRandom, desk: apiDesk })
   defineNetworkJobs(engine, compute)
   defineImageJobs(engine, compute)
   defineVaultJobs(engine, compute)
@@ -110,11 +115,15 @@ export function workerTasks(
   const host = repositoryHost(home, systemClock, systemRandom)
   const warn = (facts: Record<string, unknown>, message: string): void => logger.warn(facts, message)
   const running = { ...host, stateFolder: home.folder, warn }
+  const machines = openMachineHost(running)
+  const hydrations = new Hydrations(host, machines)
   return new Map([
     [BACKUP_TASK, backupTask(running)],
     ...computeTasks(host),
     ...snapshotTasks(running),
-    ...machineTasks(openMachineHost(running)),
+    ...machineTasks({ ...machines, letGo: (files) => hydrations.letGo(files) }),
+    ...instantTasks(hydrations),
+    ...restoreTasks(host),
     ...networkTasks(networks),
     ...imageTasks(host),
     ...vaultTasks,

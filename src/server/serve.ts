@@ -11,7 +11,15 @@ import { messageOf, must, PROGRAM_VERSION } from '#base'
 import { Catalog } from '#catalog'
 import type { LinkView } from '#api'
 import { isFinal } from '#domain'
-import { ByteClient, DeploymentDesk, EmbeddedEngine, type EngineTiming, type JobEngine, type TaskRunner } from '#jobs'
+import {
+  ApiDesk,
+  ByteClient,
+  DeploymentDesk,
+  EmbeddedEngine,
+  type EngineTiming,
+  type JobEngine,
+  type TaskRunner,
+} from '#jobs'
 import { keepWatchdog } from '#engine/hypervisor'
 import { dial, identityOf, type Logger, type ProcessIdentity, type RpcMethods, RpcServer } from '#runtime'
 import type { AdminParts } from './access/admin-call.ts'
@@ -54,6 +62,8 @@ export type ServeParts = Readonly<{
   config?: Config
   /** Where jobs meet the API. */
   deployments: DeploymentDesk
+  /** Where jobs meet the API. */
+  apiDesk: ApiDesk
 }>
 
 export type ServeOptions = Readonly<{
@@ -233,8 +243,9 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const self = must(identityOf(), 'This process has an identity')
     const { engine, local, hosts, tasks } = workersOf(options, catalog, self)
     const deployments = new DeploymentDesk()
+    const apiDesk = new ApiDesk()
     await applyConfig(catalog, home, config)
-    await options.prepare({ engine, catalog, tasks, deployments, config })
+    await options.prepare({ engine, catalog, tasks, deployments, apiDesk, config })
     let face: Face | undefined
     const maintenance = new Maintenance({
       home,
@@ -275,11 +286,11 @@ export async function serve(options: ServeOptions): Promise<Served> {
       methods: { ...controlMethods({ engine, catalog, clock }), ...admin, health },
     })
     undo.push(() => rpc.close())
-    const opening = { home, catalog, engine, deployments, clock, random, logger, health, config, hosts }
+    const opening = { home, catalog, engine, deployments, apiDesk, clock, random, logger, health, config, hosts }
     face = await openFaceOf(options, opening)
     const opened = face
     if (opened !== undefined) undo.push(() => opened.close(), watchLinks(opened, clock, logger))
-    return { engine, catalog, tasks, deployments, face, health, stop }
+    return { engine, catalog, tasks, deployments, apiDesk, face, health, stop }
   } catch (error) {
     await stop()
     throw error

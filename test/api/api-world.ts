@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import { must, randomUuid } from '#base'
 import { type ArmRoute, makeSecret } from '#api'
 import { Catalog, insertCredential, insertPrincipal, insertRoleAssignment, type Principal } from '#catalog'
-import { DeploymentDesk, EmbeddedEngine, type JobEngine } from '#jobs'
+import { ApiDesk, DeploymentDesk, EmbeddedEngine, type JobEngine } from '#jobs'
 import { identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import {
   defineJobs,
@@ -213,13 +213,14 @@ async function open(home: Home, more: MoreTypes | undefined) {
   const engine = new EmbeddedEngine({ ...parts, process: must(identityOf(), 'This process has an identity') })
   const tasks = new WorkerClient(home.socket('worker'), silentLogger)
   const deployments = new DeploymentDesk()
-  defineJobs(home, { engine, catalog, tasks, deployments })
+  const apiDesk = new ApiDesk()
+  defineJobs(home, { engine, catalog, tasks, deployments, apiDesk })
   more?.define(engine)
   engine.run()
   const health = () => Promise.resolve({ healthy: true, facts: {} })
   const face = await openFace(
     { address: '127.0.0.1', port: 0 },
-    { ...parts, home, engine, deployments, health, ...(more !== undefined && { routes: more.routes }) },
+    { ...parts, home, engine, deployments, apiDesk, health, ...(more !== undefined && { routes: more.routes }) },
   )
   const agent = new Agent({ ca: await readFile(face.record.caFile, 'utf8'), keepAlive: true })
   return { catalog, engine, face, agent }

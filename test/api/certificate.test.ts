@@ -8,7 +8,7 @@ import { test } from 'node:test'
 import { connect } from 'node:tls'
 import { must } from '#base'
 import { Catalog } from '#catalog'
-import { DeploymentDesk, EmbeddedEngine } from '#jobs'
+import { ApiDesk, DeploymentDesk, EmbeddedEngine } from '#jobs'
 import { checkCommand, identityOf, silentLogger, systemClock, systemRandom } from '#runtime'
 import { defineJobs, openFace, openHome } from '#server'
 
@@ -38,8 +38,9 @@ test('A certificate of one’s own is listened with; one that takes its place is
   const engine = new EmbeddedEngine({ ...parts, catalog, process })
   try {
     const deployments = new DeploymentDesk()
+    const apiDesk = new ApiDesk()
     const tasks = { run: () => Promise.reject(new Error('No worker runs here.')) }
-    defineJobs(home, { engine, catalog, tasks, deployments })
+    defineJobs(home, { engine, catalog, tasks, deployments, apiDesk })
     const own = join(folder, 'own')
     for (const name of ['own', 'next']) await makePair(join(folder, name))
     const [certificatePath, keyPath, caPath] = ['cert.pem', 'key.pem', 'cert.pem'].map((name) => join(own, name)) as [
@@ -50,7 +51,7 @@ test('A certificate of one’s own is listened with; one that takes its place is
     const health = () => Promise.resolve({ healthy: true, facts: {} })
     const face = await openFace(
       { address: '127.0.0.1', port: 0, ownCertificate: { certificatePath, keyPath, caPath } },
-      { ...parts, home, catalog, engine, deployments, health },
+      { ...parts, home, catalog, engine, deployments, apiDesk, health },
     )
     try {
       assert.equal(face.record.caFile, caPath)

@@ -1,8 +1,16 @@
 /** What a handler of the Azure face is given, and what it answers. */
-import type { Catalog, Principal } from '#catalog'
+import type { Catalog, Principal, VaultPoint } from '#catalog'
 import type { Grant } from '#domain'
 import type { Clock, Random } from '#base'
-import type { ByteService, JobEngine, MachineService, RepositoryAccess, SealedOrders } from '#jobs'
+import type {
+  ByteService,
+  FileService,
+  JobEngine,
+  MachineService,
+  PointPlace,
+  RepositoryAccess,
+  SealedOrders,
+} from '#jobs'
 import type { OpenStreams } from '../blob/open-streams.ts'
 import type { Inside } from './inside.ts'
 import type { LinkedServers } from './linked-servers.ts'
@@ -35,6 +43,10 @@ export type ArmHost = Readonly<{
   machineOrders: SealedOrders
   /** Machines as their host sees them, asked of the worker. */
   machines: MachineService
+  /** Files of recovery points, asked of the worker. */
+  files: FileService
+  /** PEM of who signs the server's certificate: what clients are told to trust. */
+  authority: () => Promise<string>
 }>
 
 /** What signed URLs and storage accounts need. */
@@ -48,6 +60,8 @@ export type DiskHost = Readonly<{
   streams: OpenStreams
   /** How the repository of a region is opened. @throws JobsError */
   regionAccess: (region: string) => Promise<RepositoryAccess>
+  /** Where a recovery point of a vault can be read. @throws JobsError */
+  pointPlaces: (point: VaultPoint) => Promise<readonly PointPlace[]>
 }>
 
 export interface ArmCall {

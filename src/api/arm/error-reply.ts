@@ -80,6 +80,13 @@ const TRANSLATED: Readonly<Record<string, ArmError['code']>> = {
   worker_lost: 'ServiceUnavailable',
   bytes_unreachable: 'ServiceUnavailable',
   reads_too_many: 'ServiceUnavailable',
+  recovery_point_not_there: 'ResourceNotFound',
+  files_not_found: 'NotFound',
+  files_not_a_folder: 'InvalidParameter',
+  files_not_a_file: 'InvalidParameter',
+  files_name_unsafe: 'InvalidParameter',
+  files_unsupported: 'NotSupported',
+  files_damaged: 'Conflict',
 }
 
 /** Undefined for what is not an error of Holdfast: then the caller logs it. */

@@ -98,6 +98,7 @@ export {
 export { insideNetwork } from './network/entrance.ts'
 export { networkUsers, whyNoNetworks } from './network/namespace.ts'
 export { countGuestReads } from './qemu/guest-reads.ts'
+export { hydrateOffline, type OfflineHydration } from './qemu/hydrate-offline.ts'
 export { hydrate, type Hydration } from './qemu/hydration.ts'
 export { type SeedFiles } from './seed/seed-image.ts'
 export { seedFiles, type SeedWish } from './seed/cloud-config.ts'

@@ -43,9 +43,19 @@ export {
   type Place,
   type RefusedFileSystem,
 } from './files/open-file-systems.ts'
+export { tarArchive } from './files/tar-archive.ts'
+export { zipArchive } from './files/zip-archive.ts'
 export type { Partition } from './files/partitions.ts'
 export { readAttachment } from './attachment.ts'
-export { type BootEnvironment, type BootPlan, bootPoint, RECONNECT_SECONDS, RunningBoot } from './boot/boot.ts'
+export { type BootEnvironment, type BootPlan, bootPoint, RunningBoot } from './boot/boot.ts'
+export { hydrateDisks, type HydrateDisks, isHydrated } from './boot/hydrate-disks.ts'
+export {
+  overlayOn,
+  RECONNECT_SECONDS,
+  type ServedVersions,
+  serveVersions,
+  type VersionToServe,
+} from './boot/served-versions.ts'
 export { restrictedNetworks } from './boot/restricted-networks.ts'
 export { type BootRecord, readBoot } from './boot/boot-record.ts'
 export { checkMirror, type CheckMirrorParts, type MirrorCheck, type SideReport } from './check-mirror.ts'

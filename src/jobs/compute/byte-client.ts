@@ -6,6 +6,7 @@ import { buffer, json } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { type ErrorShape, isHoldfastError, messageOf, reviveError } from '#base'
 import { JobsError } from '../errors.ts'
+import type { FileListing, FileService, FilesOf, PackFormat } from '../vault/files/file-service.ts'
 import type { ByteSource, DataRange, WorkerBytes } from './bytes.ts'
 import type { MachineReport, MachineService, MachineSighting } from './machine/machine-service.ts'
 
@@ -28,7 +29,7 @@ function sourceHeader(source: ByteSource): string {
   return encodeURIComponent(JSON.stringify(source))
 }
 
-export class ByteClient implements WorkerBytes, MachineService {
+export class ByteClient implements WorkerBytes, MachineService, FileService {
   readonly #open: () => Promise<Socket>
 
   /** @param open a connection to the worker's socket for bytes; one is made for each request */
@@ -77,6 +78,38 @@ export class ByteClient implements WorkerBytes, MachineService {
 
   async screenshot(name: string): Promise<Uint8Array> {
     return buffer(await this.#ofMachine('screenshot', name))
+  }
+
+  async listFiles(of: FilesOf, path: string): Promise<FileListing> {
+    return (await json(await this.#ofFiles('list', of, path))) as FileListing
+  }
+
+  readFile(of: FilesOf, path: string, [from, to]: readonly [number, number], signal: AbortSignal): Promise<Readable> {
+    return this.#ofFiles('read', of, path, { 'x-range': `${from}-${to}` }, signal)
+  }
+
+  packFiles(of: FilesOf, path: string, format: PackFormat, signal: AbortSignal): Promise<Readable> {
+    return this.#ofFiles('pack', of, path, { 'x-format': format }, signal)
+  }
+
+  async releaseFiles(key: string): Promise<void> {
+    const answer = await this.#ask({
+      method: 'GET',
+      path: '/files/release',
+      headers: { 'x-key': encodeURIComponent(key) },
+    })
+    answer.resume()
+  }
+
+  #ofFiles(
+    what: 'list' | 'read' | 'pack',
+    of: FilesOf,
+    path: string,
+    more: Readonly<Record<string, string>> = {},
+    signal?: AbortSignal,
+  ): Promise<IncomingMessage> {
+    const headers = { 'x-files': encodeURIComponent(JSON.stringify(of)), 'x-path': encodeURIComponent(path), ...more }
+    return this.#ask({ method: 'GET', path: `/files/${what}`, headers, ...(signal && { signal }) })
   }
 
   #ofMachine(what: string, name: string): Promise<IncomingMessage> {

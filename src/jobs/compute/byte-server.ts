@@ -16,6 +16,8 @@ import {
 import { type ByteSource, type DataRange, RANGES_MAX } from './bytes.ts'
 import type { MachineService } from './machine/machine-service.ts'
 import { type OpenSource, OpenSources } from './open-sources.ts'
+import { FILES_PATH, serveFiles } from '../vault/files/file-bytes.ts'
+import { PointFiles } from '../vault/files/point-files.ts'
 
 const PIECE_BYTES = MIB
 const EXTENTS_SPAN_BYTES = 1024 * MIB
@@ -31,12 +33,14 @@ export type ByteServerOptions = Readonly<{
 export class ByteServer {
   readonly #server: Server
   readonly #sources: OpenSources
+  readonly #files: PointFiles
   readonly #logger: Logger
   readonly #machines: MachineService
 
   private constructor({ host, logger, machines }: ByteServerOptions) {
     this.#machines = machines
     this.#sources = new OpenSources(host)
+    this.#files = new PointFiles(host)
     this.#logger = logger
     this.#server = createServer((request, response) => void this.#answer(request, response))
     this.#server.requestTimeout = 0
@@ -57,6 +61,7 @@ export class ByteServer {
     this.#server.closeAllConnections()
     await new Promise((resolve) => this.#server.close(resolve))
     await this.#sources.closeAll()
+    await this.#files.closeAll()
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
@@ -73,6 +78,7 @@ export class ByteServer {
   }
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    if (request.url?.startsWith(FILES_PATH) === true) return serveFiles(this.#files, request, response)
     switch (`${request.method} ${request.url}`) {
       case 'GET /read': {
         const source = readSource(request)

@@ -9,6 +9,7 @@
  *   GET  /machines                                                             JSON MachineSighting[]
  *   GET  /machine/{report,serial,screenshot}   x-machine                       JSON MachineReport, or the bytes
  *   POST /release x-key                                                        204; what is kept open for the key is closed
+ *   GET  /files/{list,read,pack,release}                                       files of recovery points (../vault/files)
  *
  * The socket lies in a folder of the owner's alone: whoever reaches it may do everything.
  */

@@ -10,6 +10,7 @@
  * operation or changes nothing. The sealed order (with its secure parameters) is removed when the deployment has ended, however.
  */
 import { isHoldfastError, messageOf } from '#base'
+import { Desk } from '../desk.ts'
 import { JobsError } from '../errors.ts'
 import type { JobContext, JobDefinition, StepRetry } from '../port.ts'
 import { recordOf } from '../repository-access.ts'
@@ -39,26 +40,7 @@ export interface DeploymentHost {
 }
 
 /** Where jobs meet the API: it comes later than they do, and goes before them. */
-export class DeploymentDesk {
-  readonly #hosts = Promise.withResolvers<DeploymentHost>()
-
-  provide(host: DeploymentHost): void {
-    this.#hosts.resolve(host)
-  }
-
-  /** @throws the signal's reason */
-  async host(signal: AbortSignal): Promise<DeploymentHost> {
-    signal.throwIfAborted()
-    const gone = Promise.withResolvers<never>()
-    const leave = (): void => gone.reject(signal.reason)
-    signal.addEventListener('abort', leave, { once: true })
-    try {
-      return await Promise.race([this.#hosts.promise, gone.promise])
-    } finally {
-      signal.removeEventListener('abort', leave)
-    }
-  }
-}
+export class DeploymentDesk extends Desk<DeploymentHost> {}
 
 const PUT_RETRY: StepRetry = { attemptsMax: 8, delayMs: 500, delayMsMax: 15_000 }
 const WAIT_MS_FIRST = 100

@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Clock, Random } from '#base'
 import { type Api, type ApiOptions, type ArmRoute, type Links, openApi, OpenStreams } from '#api'
-import type { Catalog } from '#catalog'
-import { ByteClient, type DeploymentDesk, type JobEngine, regionRepository } from '#jobs'
+import type { Catalog, VaultPoint } from '#catalog'
+import { type ApiDesk, ByteClient, type DeploymentDesk, type JobEngine, placesOfPoint, regionRepository } from '#jobs'
 import { createFileOnce, dial, type Logger, replaceFile } from '#runtime'
 import type { Home } from '../home.ts'
 import { HostBytes } from '../hosts/host-bytes.ts'
@@ -31,6 +31,7 @@ export type FaceParts = Readonly<{
   catalog: Catalog
   engine: JobEngine
   deployments: DeploymentDesk
+  apiDesk: ApiDesk
   /** Those elsewhere; default: none. */
   hosts?: Pick<Hosts, 'bytes'>
   /** Resource types beside ours. */
@@ -71,11 +72,12 @@ async function openDiskHost({ home, catalog, clock, random, hosts }: FaceParts, 
     keysFolder,
     streams: new OpenStreams(),
     regionAccess: async (region: string) => (await regionRepository({ catalog, keysFolder, host }, region)).access,
+    pointPlaces: (point: VaultPoint) => placesOfPoint({ catalog, keysFolder, host }, point),
   }
 }
 
 export async function openFace(options: FaceOptions, parts: FaceParts): Promise<Face> {
-  const { home, catalog, engine, deployments, clock, random, logger, health, figures } = parts
+  const { home, catalog, engine, deployments, apiDesk, clock, random, logger, health, figures } = parts
   const { address, port, names = [], ownCertificate, rate } = options
   const { identity, administrator } = await firstStart({ home, catalog, clock, random })
   const readTls = (): Promise<TlsFiles> =>
@@ -99,9 +101,12 @@ export async function openFace(options: FaceOptions, parts: FaceParts): Promise<
       subscriptionName: 'Holdfast',
       disks: await openDiskHost(parts, bytes),
       machines: bytes,
+      files: bytes,
+      authority: () => readFile(tls.caPath, 'utf8'),
     },
     homeFolder: home.folder,
     deployments,
+    apiDesk,
     ...(parts.routes !== undefined && { routes: parts.routes }),
     logger,
     signingKeyPath: join(home.folder, 'keys', 'token-signing.json'),

@@ -13,7 +13,11 @@ import { type BackupJobRecord, findBackupJob, type ResourceRecord } from '#catal
 import { ArmError, RETRY_AFTER_SECONDS } from '#contract'
 import { beginVaultJob, type NewVaultJob } from '#jobs'
 import type { ArmCall, ArmReply, ArmRoute } from '../../arm/call.ts'
+import { fileOperation } from './files/file-routes.ts'
 import { findVault, ITEM_PATH, VAULT_PATH } from './find-vault.ts'
+import { operationHeaders } from './operation-urls.ts'
+
+export { operationHeaders }
 
 export type VaultOperation = Omit<NewVaultJob, 'vault' | 'principal'> &
   Readonly<{
@@ -30,16 +34,6 @@ export type OperationResult = Readonly<{
 }>
 
 const NEVER = '0001-01-01T00:00:00Z'
-
-/** The two URLs of an operation. */
-export function operationHeaders(call: ArmCall, id: string, at: string): Readonly<Record<string, string>> {
-  const version = `api-version=${call.apiVersion}`
-  return {
-    'azure-asyncoperation': `${call.baseUrl}${at}/operationsStatus/${id}?${version}`,
-    location: `${call.baseUrl}${at}/operationResults/${id}?${version}`,
-    'retry-after': String(RETRY_AFTER_SECONDS),
-  }
-}
 
 /**
  * Announces it, starts its job, answers 202.
@@ -80,6 +74,8 @@ function statusOf({ status, endedMs, result }: BackupJobRecord): 'InProgress' | 
 }
 
 async function answerStatus(call: ArmCall): Promise<ArmReply> {
+  const ofFiles = await fileOperation(call, call.param('operation'))
+  if (ofFiles !== undefined) return { status: 200, body: ofFiles }
   const record = await findOperation(call)
   const status = statusOf(record)
   const { id, startedMs, endedMs, errors, result } = record
@@ -102,6 +98,7 @@ async function answerStatus(call: ArmCall): Promise<ArmReply> {
 }
 
 async function answerResult(call: ArmCall): Promise<ArmReply> {
+  if ((await fileOperation(call, call.param('operation'))) !== undefined) return { status: 204 }
   const record = await findOperation(call)
   const status = statusOf(record)
   if (status === 'InProgress')

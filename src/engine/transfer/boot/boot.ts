@@ -19,8 +19,7 @@ import { existsSync } from 'node:fs'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { assert, type Clock, type ProgressSink, silentProgress } from '#base'
-import { makeFolderDurable } from '#runtime'
-import { BlockError, type BlockSource, type ByteRange, createNbdOverlay, type NbdServer, serveNbd } from '#engine/block'
+import { BlockError, type BlockSource } from '#engine/block'
 import {
   countGuestReads,
   hydrate,
@@ -34,12 +33,9 @@ import {
 import { type BlobStore, type PointRecord, type Repository, type StoreDescriptor } from '#engine/repository'
 import { TransferError } from '../errors.ts'
 import { readAttachment } from '../attachment.ts'
-import { CACHE_BYTES_DEFAULT, openVersion } from '../version-source.ts'
 import { BootQuiet } from './boot-quiet.ts'
 import { type BootRecord, readBoot, removeBoot, writeBoot } from './boot-record.ts'
-
-/** How long a guest waits for its server: long enough for an operator, short enough that a guest's own timeouts rule. */
-export const RECONNECT_SECONDS = 300
+import { overlayOn, serveVersions } from './served-versions.ts'
 
 export type BootPlan = Readonly<{
   machine: string
@@ -140,38 +136,15 @@ export async function bootPoint(
   environment: BootEnvironment,
 ): Promise<RunningBoot> {
   const record = await beginRecord(repository, point, plan, environment.hypervisor)
-  const session = await repository.beginReading(`boot of ${plan.machine}`)
-  const sources = new Map<string, BlockSource>()
-  let server: NbdServer | undefined
-  const close = async (): Promise<void> => {
-    await server?.close()
-    for (const source of sources.values()) await source.close()
-    await session?.end().catch(() => {
-      // The pin runs out by itself.
-    })
-  }
-  const cacheBytes = Math.floor(CACHE_BYTES_DEFAULT / Math.max(1, point.disks.length))
+  const { store } = environment
+  const versions = point.disks.map((disk) => ({ exportName: `d${disk.lun}`, disk }))
+  const reason = `boot of ${plan.machine}`
+  const served = await serveVersions(repository, versions, { store, socketPath: record.socketPath, reason })
+  const { sources, close, keepAlive } = served
   try {
-    for (const disk of point.disks)
-      sources.set(`d${disk.lun}`, await openVersion(repository, disk, { store: environment.store, cacheBytes }))
-    await makeFolderDurable(plan.runtimeFolder)
-    server = await serveNbd({
-      listen: { socketPath: record.socketPath },
-      exports: (name) => {
-        const source = sources.get(name)
-        return source === undefined ? undefined : { source, blockBytesPreferred: 256 * 1024 }
-      },
-    })
     if (record.step === 'begun') await prepareOverlays(record, plan.folder, sources)
     const status = await startMachine(repository, point, plan, record, environment.hypervisor)
-    return new RunningBoot(status, record, plan.folder, environment, {
-      close,
-      // The pin keeps prune from taking what the guest still reads.
-      keepAlive: async () =>
-        session?.keepAlive().catch(() => {
-          // Tried again at the next look; a store that is away for a while must not take the guest's server with it.
-        }),
-    })
+    return new RunningBoot(status, record, plan.folder, environment, { close, keepAlive })
   } catch (error) {
     await close()
     throw error
@@ -244,14 +217,8 @@ async function prepareOverlays(
   for (const disk of record.disks) {
     const source = sources.get(disk.exportName)
     assert(source !== undefined, 'Every disk is served')
-    const holes: ByteRange[] = (await source.extents(0, source.sizeBytes)).filter(({ kind }) => kind !== 'data')
     await rm(disk.overlayPath, { force: true })
-    const backing = {
-      socketPath: record.socketPath,
-      exportName: disk.exportName,
-      reconnectDelaySeconds: RECONNECT_SECONDS,
-    }
-    await createNbdOverlay(disk.overlayPath, backing, source.sizeBytes, holes)
+    await overlayOn(disk.overlayPath, source, record.socketPath, disk.exportName)
   }
   await writeBoot(folder, { ...record, step: 'prepared' })
 }

@@ -42,7 +42,7 @@ export type Extracted = Readonly<{
 const NAME_BYTES_MAX = 255
 const DEPTH_MAX = 256
 const SET_ID_BITS = 0o6000
-const NOT_BROUGHT_OUT = {
+export const NOT_BROUGHT_OUT = {
   damaged: 'Its record on the disk is damaged.',
   other: 'It is a device, a pipe or a socket.',
 } as const

@@ -10,7 +10,12 @@ import type { Clock, Random } from '#base'
 import { JournalGate, type Hypervisor, QemuHypervisor, type QemuRoots } from '#engine/hypervisor'
 import { UNIX_PATH_BYTES_MAX } from '#runtime'
 
-export type MachineHost = Readonly<{ hypervisor: Hypervisor; clock: Clock }>
+export type MachineHost = Readonly<{
+  hypervisor: Hypervisor
+  clock: Clock
+  /** Asked before a machine is to have disks: whoever holds one at rest lets go of it. */
+  letGo?: (files: readonly string[]) => Promise<void>
+}>
 export type MachineHostParts = Readonly<{
   clock: Clock
   random: Random

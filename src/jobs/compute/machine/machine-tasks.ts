@@ -63,10 +63,11 @@ function newDisk({ lun, role, bus, diskId, path, format, allowBacking }: WantedD
 }
 
 /** Describes it as it is wanted, unless it runs, and starts it. */
-export function startMachineTask({ hypervisor }: MachineHost): TaskHandler {
+export function startMachineTask({ hypervisor, letGo }: MachineHost): TaskHandler {
   return async (given): Promise<StartedMachine> => {
     // Made by a job of ours; the driver checks every part of it.
     const { machine, seed, uefiVarsFrom } = recordOf(given, 'fields') as unknown as StartMachineInput
+    await letGo?.(machine.disks.map(({ path }) => path))
     await hypervisor.define({
       ...machine,
       disks: machine.disks.map(newDisk),
@@ -112,9 +113,10 @@ export function forgetMachineTask({ hypervisor }: MachineHost): TaskHandler {
   }
 }
 
-export function attachDiskTask({ hypervisor }: MachineHost): TaskHandler {
+export function attachDiskTask({ hypervisor, letGo }: MachineHost): TaskHandler {
   return async (given) => {
     const { disk, ...input } = recordOf(given, 'fields') as unknown as AttachDiskInput
+    await letGo?.([disk.path])
     await hypervisor.attachDisk(nameIn(input), newDisk(disk))
     return null
   }

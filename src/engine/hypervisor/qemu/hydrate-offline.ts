@@ -1,0 +1,125 @@
+/**
+ * Hydration of a disk that no machine runs on: a storage daemon opens the overlay, which holds QEMU's lock on it, and block-stream
+ * moves in what still lies below. It may be ended at any moment: what was moved is in the overlay, and the next one moves the rest.
+ *
+ * The daemon ends by itself when the thread that started it dies.
+ */
+import { spawn } from 'node:child_process'
+import { rm } from 'node:fs/promises'
+import { type Clock, GIB, isHoldfastError, messageOf } from '#base'
+import { HypervisorError } from '../errors.ts'
+import { QmpClient } from '../qmp/client.ts'
+import { isObject } from '../qmp/shape.ts'
+
+const NODE = 'disk0'
+const JOB = 'hydrate'
+const ADDRESS_SPACE_BYTES_MAX = 8 * GIB
+const START_MS_MAX = 20_000
+const POLL_MS = 100
+const STDERR_CHARS_MAX = 4_000
+
+export type OfflineHydration = Readonly<{
+  path: string
+  /** Short, and nobody else's: the daemon's monitor. */
+  monitorPath: string
+  clock: Clock
+  signal: AbortSignal
+  progress: (doneBytes: number, totalBytes: number) => void
+}>
+
+class Daemon {
+  readonly ended: Promise<number | null>
+  readonly #child
+  #hasEnded = false
+  #said = ''
+
+  constructor({ path, monitorPath }: OfflineHydration) {
+    const file = { driver: 'file', filename: path }
+    const node = { driver: 'qcow2', 'node-name': NODE, 'read-only': false, discard: 'unmap', file }
+    const args = [
+      `--as=${ADDRESS_SPACE_BYTES_MAX}`,
+      'setpriv',
+      '--pdeathsig',
+      'TERM',
+      'qemu-storage-daemon',
+      '--blockdev',
+      JSON.stringify(node),
+      '--chardev',
+      `socket,id=monitor,path=${monitorPath},server=on,wait=off`,
+      '--monitor',
+      'chardev=monitor',
+    ]
+    this.#child = spawn('prlimit', args, { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, LC_ALL: 'C' } })
+    this.#child.stderr.on('data', (data: Buffer) => {
+      this.#said = (this.#said + data.toString('utf8')).slice(-STDERR_CHARS_MAX)
+    })
+    this.ended = new Promise((resolve) => {
+      const over = (code: number | null): void => {
+        this.#hasEnded = true
+        resolve(code)
+      }
+      this.#child.once('error', (error) => {
+        this.#said += messageOf(error)
+        over(-1)
+      })
+      this.#child.once('close', over)
+    })
+  }
+
+  /** @throws HypervisorError `disk_in_use`, `instant_failed` */
+  async monitor({ monitorPath, clock, path }: OfflineHydration): Promise<QmpClient> {
+    const endMs = clock.monotonicMs() + START_MS_MAX
+    for (;;) {
+      if (this.#hasEnded) throw this.#failure(path)
+      try {
+        return await QmpClient.connect(monitorPath, { clock })
+      } catch (error) {
+        if (!isHoldfastError(error, 'qmp_unreachable') || clock.monotonicMs() > endMs) throw error
+        await clock.sleep(POLL_MS / 5)
+      }
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#child.kill('SIGTERM')
+    await this.ended
+  }
+
+  #failure(path: string): HypervisorError {
+    const facts = { path, said: this.#said.trim() }
+    if (/lock/.test(this.#said))
+      return new HypervisorError('disk_in_use', `${path} is in use by another program.`, { facts, retry: 'later' })
+    return new HypervisorError('instant_failed', `The storage daemon could not open ${path}.`, {
+      facts,
+      retry: 'later',
+    })
+  }
+}
+
+/**
+ * Resolves when the job has ended, however, or the signal aborted: whether the disk is its own now stands in its header.
+ * @throws HypervisorError `disk_in_use` when a machine has it, `instant_failed`
+ */
+export async function hydrateOffline(given: OfflineHydration): Promise<void> {
+  const { clock, signal, progress, monitorPath } = given
+  await rm(monitorPath, { force: true })
+  const daemon = new Daemon(given)
+  try {
+    const qmp = await daemon.monitor(given)
+    try {
+      await qmp.execute('block-stream', { 'job-id': JOB, device: NODE, 'on-error': 'report' })
+      while (!signal.aborted) {
+        const jobs = await qmp.execute('query-block-jobs')
+        const job = Array.isArray(jobs) ? jobs.find((one) => isObject(one) && one['device'] === JOB) : undefined
+        if (!isObject(job)) return
+        progress(Number(job['offset']), Number(job['len']))
+        await clock.sleep(POLL_MS)
+      }
+    } finally {
+      await qmp.close()
+    }
+  } finally {
+    await daemon.stop()
+    await rm(monitorPath, { force: true })
+  }
+}

@@ -1,0 +1,34 @@
+/** The worker's tasks of restores whose machine runs at once on the vault's data. Each may be begun again at any time. */
+import { isoTime } from '#base'
+import type { TaskHandler } from '../../tasks.ts'
+import { type Hydrations, readInstantDisks } from './hydrations.ts'
+
+export const MAKE_INSTANT_DISKS_TASK = 'make-instant-disks'
+export const HYDRATE_DISKS_TASK = 'hydrate-disks'
+/** Reached once, when a machine runs on the disks; its facts: {machine, startedAt}. */
+export const MACHINE_RUNS = 'machine-runs'
+
+/** Overlays on the served versions. */
+export function makeInstantDisksTask(hydrations: Hydrations): TaskHandler {
+  return async (given, { key }) => {
+    await hydrations.makeOverlays(readInstantDisks(given), key.epoch)
+    return null
+  }
+}
+
+/** Ends when every disk is whole. */
+export function hydrateDisksTask(hydrations: Hydrations): TaskHandler {
+  return async (given, { signal, progress, milestone }) => {
+    const onRunning = (machine: string, startedAtMs: number): void =>
+      milestone(MACHINE_RUNS, { machine, startedAt: isoTime(startedAtMs) })
+    await hydrations.hydrate(readInstantDisks(given), { signal, progress, onRunning })
+    return null
+  }
+}
+
+export function instantTasks(hydrations: Hydrations): readonly (readonly [name: string, task: TaskHandler])[] {
+  return [
+    [MAKE_INSTANT_DISKS_TASK, makeInstantDisksTask(hydrations)],
+    [HYDRATE_DISKS_TASK, hydrateDisksTask(hydrations)],
+  ]
+}
