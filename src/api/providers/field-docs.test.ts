@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type FieldTable, fieldDocument } from '../arm/field-table.ts'
+import { DOWNLOAD_FIELDS, LIST_FIELDS, PROVISION_FIELDS } from './recovery/files/file-routes.ts'
+import { RESTORE_FIELDS } from './recovery/restore/restore-fields.ts'
 import { ADOPT_FIELDS } from './compute/adopt-disk.ts'
 import { DISK_FIELDS } from './compute/disk-fields.ts'
 import { ACCESS_FIELDS } from './compute/grant-access.ts'
@@ -29,6 +31,7 @@ import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
 const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]])[] = [
+  ['docs/api/restores.md', [RESTORE_FIELDS, PROVISION_FIELDS, LIST_FIELDS, DOWNLOAD_FIELDS]],
   ['docs/api/disks.md', [DISK_FIELDS, ACCESS_FIELDS, ADOPT_FIELDS]],
   [
     'docs/api/machines.md',

@@ -6,7 +6,7 @@ import { type FilePiece, type FileTree, tarArchive, TransferError, zipArchive } 
 import { inputInvalid } from '../../repository-access.ts'
 import { PACK_FORMATS, readFilesOf } from './file-service.ts'
 import type { PointFiles } from './point-files.ts'
-import type { Place, Volumes } from './volumes.ts'
+import type { VolumePlace, Volumes } from './volumes.ts'
 
 export const FILES_PATH = '/files/'
 const ZEROS = Buffer.alloc(1024 * 1024)
@@ -17,7 +17,7 @@ function headerOf(request: IncomingMessage, name: string): string {
   throw inputInvalid(name)
 }
 
-function placeOf(volumes: Volumes, path: string): Place {
+function placeOf(volumes: Volumes, path: string): VolumePlace {
   const place = volumes.find(path)
   if (place !== undefined) return place
   throw new TransferError('files_unsupported', 'The volumes together are no file or folder: name one of them.')

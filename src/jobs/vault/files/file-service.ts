@@ -1,6 +1,6 @@
 /**
- * Files of a recovery point, as the control process asks the worker for them. Paths begin with a volume: `/os-1/etc/fstab` is on the
- * first partition of the operating system's disk, `/data0/notes` on LUN 0, which has no partition table.
+ * Files of a recovery point, as the control process asks the worker for them. Paths begin with a volume: `/osp1/etc/fstab` is on the
+ * first partition of the operating system's disk, `/data0/notes` on LUN 0, which has no partition table (volumes.ts).
  */
 import type { Readable } from 'node:stream'
 import type { FileKind } from '#engine/transfer'

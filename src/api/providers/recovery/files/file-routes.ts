@@ -7,7 +7,7 @@
  *
  * and beyond Azure, by a token of the API:
  *
- *   GET  {point}/files?path=/os-1/etc                    200 {value: [{name, kind, sizeBytes, ...}], notes}
+ *   POST {point}/listFiles      {path}                   200 {entry, value: [{name, kind, sizeBytes, ...}], notes}
  *   POST {point}/downloadFiles  {path, format}           200 {url, expiresAt}: a file, or a folder as tar or zip
  *
  * Opened by ten thousand names or by none, a disk of a guest is untrusted: what is read is bounded in engine/transfer/files.
@@ -38,6 +38,8 @@ export const PROVISION_FIELDS: FieldTable = [
   { path: `${P}initiatorName`, use: 'stored', note: 'there is no iSCSI: the script asks over HTTPS' },
   { path: `${P}renewExistingRegistration`, use: 'stored', note: 'a session that was open before is over' },
 ]
+
+export const LIST_FIELDS: FieldTable = [{ path: 'path', use: 'honoured', note: '`/` when it is not given' }]
 
 export const DOWNLOAD_FIELDS: FieldTable = [
   { path: 'path', use: 'honoured', note: 'begins with a volume, as the listing of `/` names them' },
@@ -121,10 +123,11 @@ function shown(entry: ListedFile): Readonly<Record<string, unknown>> {
 
 async function listFiles(call: ArmCall): Promise<ArmReply> {
   const { point } = await findNamedPoint(call)
-  const { entry, entries, notes } = await call.host.files.listFiles(
-    await filesOf(call.host, point),
-    call.query('path') ?? '/',
-  )
+  const body = objectBody(call.body ?? {})
+  checkFields(LIST_FIELDS, body)
+  const path = fieldAt(body, 'path') ?? '/'
+  if (typeof path !== 'string') throw new ArmError('InvalidParameter', "'path' must be a text.", { target: 'path' })
+  const { entry, entries, notes } = await call.host.files.listFiles(await filesOf(call.host, point), path)
   return { status: 200, body: { entry: shown(entry), value: entries.map(shown), notes } }
 }
 
@@ -169,6 +172,6 @@ export const fileRoutes: readonly ArmRoute[] = [
     action: FILES_ACTION,
     handle: scriptAgain,
   },
-  { method: 'GET', path: `${POINT_PATH}/files`, action: FILES_ACTION, handle: listFiles },
+  { method: 'POST', path: `${POINT_PATH}/listFiles`, action: FILES_ACTION, handle: listFiles },
   { method: 'POST', path: `${POINT_PATH}/downloadFiles`, action: FILES_ACTION, handle: download },
 ]

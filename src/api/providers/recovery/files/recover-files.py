@@ -8,7 +8,7 @@
     python3 THIS zip PATH > a.zip      the same as zip
     python3 THIS shell                 asks for commands: ls, cd, get, cat, quit
 
-A path begins with a volume: /os-1/etc/fstab. The password is asked for; or give it as HOLDFAST_PASSWORD.
+A path begins with a volume: /osp1/etc/fstab. The password is asked for; or give it as HOLDFAST_PASSWORD.
 Nothing is mounted, nothing of the guest runs, nothing that is here is replaced. Links are kept as links, never followed.
 """
 import base64
