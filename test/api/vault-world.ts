@@ -6,6 +6,7 @@ import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { must, randomUuid } from '#base'
 import {
+  type Catalog,
   findProtectedItem,
   findResource,
   insertProtectedItem,
@@ -27,7 +28,7 @@ import { systemClock, systemRandom } from '#runtime'
 import { type BackedUp, backUpToVaultTask } from '../../src/jobs/vault/back-up-task.ts'
 import { planBackup } from '../../src/jobs/vault/plan-backup.ts'
 import { eventually } from '../rig/deadline.ts'
-import type { Answer } from './api-world.ts'
+import type { Answer, Ask } from './api-world.ts'
 import { MachineApiWorld } from './machine-api-world.ts'
 
 export const BACKUP_VERSION = 'api-version=2025-02-01'
@@ -56,39 +57,68 @@ function contextOf(job: string): TaskContext {
     progress: () => undefined,
     milestone: () => undefined,
     reached: new Set(),
+    recorded: () => Promise.resolve(),
   }
 }
 
+/** A home with a server, by whatever it is asked. */
+export type VaultBase = Readonly<{
+  /** Of the home. */
+  folder: string
+  catalog: Catalog
+  subscriptionId: string
+  group: string
+  ask: Ask
+}>
+
 export class VaultWorld {
-  readonly machines: MachineApiWorld
   readonly vaultId: string
+  readonly ask: Ask
+  readonly #base: VaultBase
+  readonly #machines: MachineApiWorld | undefined
   #points = 0
 
-  private constructor(machines: MachineApiWorld, name: string) {
-    this.machines = machines
-    this.vaultId = `${machines.group}/providers/${VAULT_TYPE}/${name}`
+  private constructor(base: VaultBase, name: string, machines?: MachineApiWorld) {
+    this.#base = base
+    this.ask = base.ask
+    this.#machines = machines
+    this.vaultId = `${base.group}/providers/${VAULT_TYPE}/${name}`
+  }
+
+  get machines(): MachineApiWorld {
+    return must(this.#machines, 'It was made with machines')
   }
 
   /** @param more of what stands behind the vault, such as a mirror */
   static async make(more: Partial<VaultBacking> = {}): Promise<VaultWorld> {
-    const world = new VaultWorld(await MachineApiWorld.make(), 'v1')
+    const machines = await MachineApiWorld.make()
+    const { api, group, ask } = machines
+    const { subscriptionId } = api.record
+    const base = { folder: api.home.folder, catalog: api.catalog, subscriptionId, group, ask }
+    const world = new VaultWorld(base, 'v1', machines)
     await world.#makeVault(more)
     return world
   }
 
+  static async over(base: VaultBase): Promise<VaultWorld> {
+    const world = new VaultWorld(base, 'v1')
+    await world.#makeVault({})
+    return world
+  }
+
   get parts() {
-    const { home, catalog } = this.machines.api
+    const { folder, catalog } = this.#base
     const host = {
       clock: systemClock,
       random: systemRandom,
-      cacheFolder: join(home.folder, 'cache-of-test'),
+      cacheFolder: join(folder, 'cache-of-test'),
       writer: 'test',
     }
-    return { catalog, host, keysFolder: join(home.folder, 'keys') }
+    return { catalog, host, keysFolder: join(folder, 'keys') }
   }
 
   async #makeVault(more: Partial<VaultBacking>): Promise<void> {
-    const { catalog, record } = this.machines.api
+    const { catalog, subscriptionId, group } = this.#base
     const uid = randomUuid(systemRandom)
     const region = 'eastus'
     const location = await vaultPlace(this.parts, region, uid)
@@ -99,8 +129,8 @@ export class VaultWorld {
         trx,
         {
           id: this.vaultId,
-          subscription: record.subscriptionId,
-          group: this.machines.group,
+          subscription: subscriptionId,
+          group,
           type: VAULT_TYPE,
           name: 'v1',
           location: region,
@@ -115,7 +145,7 @@ export class VaultWorld {
   }
 
   async changeVault(change: Partial<VaultBacking>): Promise<void> {
-    const { catalog } = this.machines.api
+    const { catalog } = this.#base
     const row = must(await findResource(catalog, this.vaultId), 'There is the vault')
     await catalog.write((trx) => updateResource(trx, this.vaultId, { backing: { ...row.backing, ...change } }, source))
   }
@@ -126,10 +156,10 @@ export class VaultWorld {
   }
 
   async protect(machine: string): Promise<void> {
-    const { catalog } = this.machines.api
+    const { catalog } = this.#base
     const id = this.itemId(machine)
     const nowMs = systemClock.nowMs()
-    const machineId = this.machines.id(machine)
+    const machineId = `${this.#base.group}/providers/Microsoft.Compute/virtualMachines/${machine}`
     await catalog.write((trx) =>
       insertProtectedItem(trx, {
         key: id.toLowerCase(),
@@ -149,12 +179,12 @@ export class VaultWorld {
 
   /** A recovery point of the machine as it is now. */
   async backUp(machine: string, more: Partial<VaultPoint> = {}): Promise<VaultPoint> {
-    const { catalog, home } = this.machines.api
+    const { catalog, folder } = this.#base
     const item = must(await findProtectedItem(catalog, this.itemId(machine)), 'It is protected')
     const { disks, host: _here, ...planned } = await planBackup(catalog, systemClock, item)
     const { access } = await vaultRepository(this.parts, this.vaultId)
     const warn = (facts: Record<string, unknown>, text: string): void => assert.fail(`${text} ${JSON.stringify(facts)}`)
-    const task = backUpToVaultTask({ ...this.parts.host, stateFolder: home.folder, warn })
+    const task = backUpToVaultTask({ ...this.parts.host, stateFolder: folder, warn })
     const input = { ...access, ...planned, history: item.key, consistency: 'crash', waitMs: 30_000 }
     const made = (await task(input, contextOf(randomUuid(systemRandom)))) as BackedUp
     this.#points += 1
@@ -186,7 +216,7 @@ export class VaultWorld {
 
   restore(machine: string, point: VaultPoint, properties: Readonly<Record<string, unknown>>): Promise<Answer<never>> {
     const body = { properties: { objectType: 'IaasVMRestoreRequest', recoveryPointId: point.name, ...properties } }
-    return this.machines.ask('POST', this.pointUrl(machine, point, 'restore'), body)
+    return this.ask('POST', this.pointUrl(machine, point, 'restore'), body)
   }
 
   /** Id of the job that an answer began. */
@@ -197,7 +227,7 @@ export class VaultWorld {
   }
 
   async job(id: string): Promise<BackupJob> {
-    const answer = await this.machines.ask<BackupJob>('GET', `${this.vaultId}/backupJobs/${id}?${BACKUP_VERSION}`)
+    const answer = await this.ask<BackupJob>('GET', `${this.vaultId}/backupJobs/${id}?${BACKUP_VERSION}`)
     assert.equal(answer.status, 200, answer.text)
     return answer.body
   }
@@ -212,6 +242,6 @@ export class VaultWorld {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.machines[Symbol.asyncDispose]()
+    await this.#machines?.[Symbol.asyncDispose]()
   }
 }
