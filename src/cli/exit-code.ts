@@ -82,6 +82,7 @@ const CODES: Readonly<Record<string, number>> = {
   host_full: EXIT.refused,
   machine_not_there: EXIT.notFound,
   vm_not_in_desirable_state: EXIT.outside,
+  item_not_there: EXIT.notFound,
   command_lost: EXIT.refused,
   disk_not_there: EXIT.notFound,
   card_not_there: EXIT.notFound,

@@ -11,6 +11,7 @@ import { networkCommand } from './api/network.ts'
 import { guestCommand } from './api/guest.ts'
 import { imageCommand } from './api/image.ts'
 import { operationCommand } from './api/operation.ts'
+import { protectCommand } from './api/protect.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
 import { completionCommand } from './completion/completion.ts'
@@ -109,6 +110,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   networkCommand,
   imageCommand,
   guestCommand,
+  protectCommand,
   usageCommand,
   adviseCommand,
   operationCommand,

@@ -84,6 +84,7 @@ export const ARM_STATUS_OF = {
   SubscriptionNotFound: 404,
   TooManyRequests: 429,
   UnsupportedField: 400,
+  UserErrorBackupOperationInProgress: 409,
 } as const
 export type ArmErrorCode = keyof typeof ARM_STATUS_OF
 export const ARM_ERROR_CODES = Object.keys(ARM_STATUS_OF) as readonly ArmErrorCode[]

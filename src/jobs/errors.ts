@@ -41,6 +41,7 @@ export const JOBS_ERROR_CODES = [
   'host_full',
   'machine_not_there',
   'vm_not_in_desirable_state',
+  'item_not_there',
   'command_lost',
   'bytes_unreachable',
   'reads_too_many',

@@ -247,7 +247,6 @@ export {
   type BackupJobParts,
   failBackupJob,
   forbidCancel,
-  JOB_FAILED_ALERT,
   passTask,
 } from './vault/backup-job-rows.ts'
 export { beginVaultJob, type EngineJob, type NewVaultJob, type VaultJobParts } from './vault/begin-vault-job.ts'
@@ -279,3 +278,22 @@ export {
   type TellAlertInput,
   type Webhook,
 } from './vault/tell-alert.ts'
+export { defineProtectionJobs, protectionTasks } from './vault/define-protection.ts'
+export { type ForgottenPoints } from './vault/forget-points.ts'
+export { keepByPolicy } from './vault/keep-by-policy.ts'
+export {
+  KEEP_POINTS_JOB,
+  type KeepPointsInput,
+  PRUNE_VAULTS_JOB,
+  PURGE_POINTS_JOB,
+  scheduleKeeping,
+} from './vault/keep-points.ts'
+export { type MachineToBackUp, planBackup } from './vault/plan-backup.ts'
+export { dueAfter, startDue } from './vault/start-due.ts'
+export {
+  BACKUP_TASKS,
+  historyOf,
+  VAULT_BACKUP_JOB,
+  VAULT_BACKUP_QUEUE,
+  type VaultBackupInput,
+} from './vault/vault-backup.ts'

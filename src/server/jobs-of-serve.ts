@@ -12,6 +12,7 @@ import {
   defineComputeJobs,
   defineMachineJobs,
   defineNetworkJobs,
+  defineProtectionJobs,
   defineImageJobs,
   defineRestoreJobs,
   defineSnapshotJobs,
@@ -33,9 +34,11 @@ import {
   openMachineHost,
   networkDeleteJobs,
   networkTasks,
+  protectionTasks,
   RESOURCE_QUEUE,
   type RepositoryHost,
   restoreTasks,
+  scheduleKeeping,
   schedulePrune,
   SealedOrders,
   scheduleBaseSweep,
@@ -99,6 +102,7 @@ export function defineJobs(
   defineVaultJobs(engine, compute)
   const { webhook, secretFile } = config.alerts
   defineVaultCareJobs(engine, compute, webhook === null ? undefined : { url: webhook, secretFile })
+  defineProtectionJobs(engine, compute, backupsAtOnce)
 }
 
 /** The virtual networks of this host. One of them in a process, so that what it made is known to whoever looks after it. */
@@ -124,6 +128,7 @@ export function workerTasks(
     ...machineTasks({ ...machines, letGo: (files) => hydrations.letGo(files) }),
     ...instantTasks(hydrations),
     ...restoreTasks(host),
+    ...protectionTasks(running),
     ...networkTasks(networks),
     ...imageTasks(host),
     ...vaultTasks,
@@ -149,5 +154,6 @@ export async function scheduleJobs({ engine }: ServeParts): Promise<void> {
   await scheduleSweep(engine, RESOURCE_QUEUE)
   await scheduleBaseSweep(engine, RESOURCE_QUEUE)
   await schedulePrune(engine, RESOURCE_QUEUE)
+  await scheduleKeeping(engine, RESOURCE_QUEUE)
   await scheduleVaultPurge(engine, RESOURCE_QUEUE)
 }

@@ -9,7 +9,7 @@
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, errnoOf, messageOf } from '#base'
-import { type Catalog, forgetActivity, forgetCredentials, forgetOperations } from '#catalog'
+import { type Catalog, forgetActivity, forgetBackupJobs, forgetCredentials, forgetOperations } from '#catalog'
 import type { JobEngine } from '#jobs'
 import type { Logger } from '#runtime'
 import { keepCatalogCopies } from './catalog-copies.ts'
@@ -71,6 +71,7 @@ export class Maintenance {
     await forgetOperations(catalog, before(retention.operationDays))
     await engine.forgetHistory(before(retention.jobDays))
     await forgetActivity(catalog, before(retention.activityDays))
+    await forgetBackupJobs(catalog, before(retention.jobDays))
     await forgetCredentials(catalog, before(ENDED_CREDENTIAL_DAYS))
     try {
       await keepCatalogCopies(home, catalog, clock)

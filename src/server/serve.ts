@@ -37,6 +37,7 @@ import type { Home } from './home.ts'
 import { HostTasks } from './hosts/host-tasks.ts'
 import { Hosts } from './hosts/hosts.ts'
 import { lockHome } from './init-home.ts'
+import { BackupClock } from './backup-clock.ts'
 import { childrenOf, journalsFolder } from './children.ts'
 import { MachineWatch } from './machine-watch.ts'
 import { DAY_MS, Maintenance } from './maintenance.ts'
@@ -182,6 +183,13 @@ function watchVaults(
   return (): Promise<void> => watch.leave()
 }
 
+/** Starts backups that are due. @returns what ends that */
+function startBackups({ clock, random, logger }: ServeOptions, parts: Pick<ServeParts, 'catalog' | 'engine'>) {
+  const backups = new BackupClock({ ...parts, clock, random, logger })
+  backups.begin()
+  return (): Promise<void> => backups.leave()
+}
+
 /** Looks after linked servers. @returns what ends that */
 function watchLinks({ links }: Face, clock: Clock, logger: Logger): () => Promise<void> {
   const watch = new LinkWatch({ links, clock, logger })
@@ -274,7 +282,8 @@ export async function serve(options: ServeOptions): Promise<Served> {
     const space = new SpaceWatch({ catalog, clock, random, logger, reserve: config.reserve, hosts })
     space.begin()
     undo.push(() => space.leave())
-    undo.push(watchMachines(options, { catalog, engine }), watchVaults(options, { catalog, engine }))
+    const watched = { catalog, engine }
+    undo.push(watchMachines(options, watched), watchVaults(options, watched), startBackups(options, watched))
     const health = async (): Promise<Health> =>
       healthOf(home, catalog, children, space.alarms, (await face?.links.list()) ?? [])
     const admin = adminMethods({ home, catalog, clock, random, config, hosts }, () => face)

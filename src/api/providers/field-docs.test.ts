@@ -27,6 +27,7 @@ import { SECURITY_GROUP_FIELDS } from './network/security-groups.ts'
 import { RULE_FIELDS } from './network/security-rule-request.ts'
 import { NETWORK_FIELDS, SUBNET_FIELDS } from './network/virtual-network-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
+import { BACKUP_NOW_FIELDS, ITEM_FIELDS } from './recovery/item-fields.ts'
 import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
 import { STORAGE_FIELDS } from './storage/storage-accounts.ts'
 
@@ -53,6 +54,7 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
       RULE_FIELDS,
     ],
   ],
+  ['docs/api/protection.md', [ITEM_FIELDS, BACKUP_NOW_FIELDS]],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]
 

@@ -49,6 +49,8 @@ export type BackedUp = Readonly<{
   takenAtMs: number
   consistency: ConsistencyLevel
   notes: readonly string[]
+  /** Why it is less consistent than was asked for, in codes. */
+  reasons: readonly string[]
   disks: readonly StoredDisk[]
 }>
 
@@ -70,13 +72,14 @@ async function uefiVars(stateFolder: string, machine: string) {
 }
 
 function backedUp(repository: Repository, point: PointRecord): BackedUp {
-  const { id, takenAt, consistency, notes, disks } = point
+  const { id, takenAt, consistency, notes, disks, consistencyReasons = [] } = point
   return {
     point: id,
     sequence: repository.log.state.points.get(id)?.number ?? 0,
     takenAtMs: globalThis.Date.parse(takenAt),
     consistency,
     notes: notes.filter((note) => !note.startsWith('Made by job')),
+    reasons: consistencyReasons,
     disks: disks.map(({ id: diskId, virtualSizeBytes, usedBytes, readBytes, storedBytes, mode, reason }) => ({
       diskId,
       sizeBytes: virtualSizeBytes,

@@ -32,12 +32,25 @@ const STORE: Words = {
   recommendations: ['See "holdfast doctor", and that the store is reachable, writable, and has free space.'],
 }
 
+const AGENT: Words = {
+  code: 'UserErrorGuestAgentStatusUnavailable',
+  title: 'The recovery point is crash-consistent: the guest could not be asked to hold still.',
+  recommendations: ['See that the guest agent (qemu-guest-agent) is installed in the guest and runs.'],
+}
+const SCRIPT: Words = {
+  title: 'A script of the guest did not do its work: the recovery point is less consistent than asked for.',
+  recommendations: ['See docs/guests.md for the code, and the log of the script in the guest.'],
+}
+
 const WORDS: Readonly<Record<string, Words>> = {
   freeze_failed: {
     code: 'UserErrorFsFreezeFailed',
     title: 'The guest’s file systems could not be frozen.',
     recommendations: ['See that the guest agent runs and that no file system of the guest hangs.'],
   },
+  agent_unavailable: AGENT,
+  no_agent_channel: AGENT,
+  agent_runs_no_programs: AGENT,
   machine_not_there: NOT_THERE,
   machine_not_found: NOT_THERE,
   vm_not_in_desirable_state: MACHINE_STATE,
@@ -87,8 +100,16 @@ const OTHER: Words = {
   ],
 }
 
-export function backupErrorOf({ code, message, hint }: ErrorShape): BackupJobError {
-  const { code: azures = code, title, recommendations } = WORDS[code] ?? OTHER
+/** A guest that could not be made quiet says why by a code of its own. */
+function codeOf({ code, facts }: ErrorShape): string {
+  const { reason } = facts
+  return code === 'quiesce_failed' && typeof reason === 'string' ? reason : code
+}
+
+export function backupErrorOf(shape: ErrorShape): BackupJobError {
+  const { message, hint } = shape
+  const code = codeOf(shape)
+  const { code: azures = code, title, recommendations } = WORDS[code] ?? (code.includes('Script') ? SCRIPT : OTHER)
   return {
     code: azures,
     title,

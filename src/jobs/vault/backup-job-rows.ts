@@ -10,10 +10,12 @@ import {
   type Catalog,
   changeBackupJob,
   findBackupJob,
+  findOpenAlert,
   raiseAlert,
 } from '#catalog'
 import type { BackupJobError, BackupTask } from '#domain'
 import type { JobContext } from '../port.ts'
+import { ALERTS } from './alerts.ts'
 import { backupErrorOf } from './backup-errors.ts'
 
 export type BackupJobParts = Readonly<{ catalog: Catalog; clock: Clock }>
@@ -28,8 +30,6 @@ export type BackupJobEnd<T> = Readonly<{
   doneBytes?: number
   totalBytes?: number
 }>
-
-export const JOB_FAILED_ALERT = 'JobFailed'
 
 function endedTasks(tasks: readonly BackupTask[], nowMs: number, how: 'Completed' | 'Failed'): BackupTask[] {
   return tasks.map((task): BackupTask => {
@@ -104,13 +104,15 @@ export async function failBackupJob(parts: BackupJobParts, id: string, error: Er
       tasks: endedTasks(record.tasks, nowMs, 'Failed'),
       errors: isCancelled ? [] : [shown],
     })
-    if (isCancelled) return
+    const { vaultKey, itemKey } = record
+    const kind = ALERTS.jobFailed
+    if (isCancelled || (await findOpenAlert(trx, { vaultKey, kind, itemKey })) !== undefined) return
     await raiseAlert(trx, {
-      id: `${JOB_FAILED_ALERT}-${id}`,
-      vaultKey: record.vaultKey,
-      kind: JOB_FAILED_ALERT,
+      id: `${kind}-${id}`,
+      vaultKey,
+      kind,
       severity: record.operation === 'Backup' ? 'Critical' : 'Warning',
-      itemKey: record.itemKey,
+      itemKey,
       message: `${record.operation} of ${record.entityName} failed: ${shown.message}`,
       facts: { job: id, operation: record.operation, code: shown.code },
       raisedMs: nowMs,
