@@ -17,29 +17,19 @@ const STEPS_MAX = 20
 const STEP_MS_MAX = 60_000
 
 /**
- * Asks again and again; kills when one step more is on record each time, at its beginning and a moment later in turns, until the
- * operation is over before. `after` looks at what is left.
+ * Begins an operation and kills when it has come to the step, or a moment later. Whether it was over before, which says that it has no
+ * further steps.
  */
-async function killAtEach(
-  world: KillWorld,
-  victim: Victim,
-  ask: (round: number) => Promise<Answer<unknown>>,
-  after: (done: Done, round: number) => Promise<void>,
-): Promise<void> {
-  for (let round = 0; round < STEPS_MAX; round += 1) {
-    const answer = await ask(round)
-    assert.equal(answer.status, 202, answer.text)
-    const look = async (): Promise<Readonly<{ isOver: boolean }> | undefined> => {
-      const { reached, isOver } = await world.progressOf(answer)
-      return isOver || reached >= round ? { isOver } : undefined
-    }
-    const { isOver } = await eventually(`step ${round}`, STEP_MS_MAX, look, 1)
-    if (!isOver && round % 2 === 1) await delay(30)
-    await world.kill(victim)
-    await after(await world.client.followed<Done>(answer), round)
-    if (isOver) return
+async function killAt(world: KillWorld, victim: Victim, step: number, answer: Answer<unknown>): Promise<boolean> {
+  assert.equal(answer.status, 202, answer.text)
+  const look = async (): Promise<Readonly<{ isOver: boolean }> | undefined> => {
+    const { reached, isOver } = await world.progressOf(answer)
+    return isOver || reached >= step ? { isOver } : undefined
   }
-  assert.fail('the operation has more steps than this test knows')
+  const { isOver } = await eventually(`step ${step}`, STEP_MS_MAX, look, 1)
+  if (!isOver && step % 2 === 1) await delay(30)
+  await world.kill(victim)
+  return isOver
 }
 
 test('kill -9 at each step of disks that come and go: where the record says, once', async (t) => {
@@ -69,23 +59,19 @@ test('kill -9 at each step of disks that come and go: where the record says, onc
   const detach = { dataDisksToDetach: [{ diskId: disk }] }
 
   for (const victim of VICTIMS)
-    for (const is of ['there', 'gone'] as const)
-      await t.test(`${victim}: a disk that ${is === 'there' ? 'comes' : 'goes'}`, async () => {
-        const [forth, back] = is === 'there' ? [attach, detach] : [detach, attach]
-        if (is === 'gone') await world.succeed(await change(attach))
-        await killAtEach(
-          world,
-          victim,
-          () => change(forth),
-          async (done, round) => {
-            assert.equal(done.status, 'Succeeded', `step ${round}: ${JSON.stringify(done)}`)
-            await settled(is, `step ${round}`)
-            await world.succeed(await change(back))
-          },
-        )
-        if (is === 'gone') await world.succeed(await change(detach))
-        await settled('gone', 'at the end')
-      })
+    await t.test(victim, async () => {
+      const isOver = { there: false, gone: false }
+      for (let step = 0; !isOver.there || !isOver.gone; step += 1) {
+        assert.ok(step < STEPS_MAX, 'the operations have more steps than this test knows')
+        for (const is of ['there', 'gone'] as const) {
+          const answer = await change(is === 'there' ? attach : detach)
+          isOver[is] = await killAt(world, victim, step, answer)
+          const done = await world.client.followed<Done>(answer)
+          assert.equal(done.status, 'Succeeded', `${is}, step ${step}: ${JSON.stringify(done)}`)
+          await settled(is, `${is}, step ${step}`)
+        }
+      }
+    })
 
   const file = await world.fileOf('disks', 'data')
   await checkCommand('qemu-img', ['check', '-q', file]) // it takes QEMU's lock: nobody has it open
@@ -98,22 +84,25 @@ test('kill -9 at each step of a script in a guest: it is run once, or not a seco
   const pids = await processesOf(vmId)
   for (const victim of VICTIMS)
     await t.test(victim, async () => {
-      const ask = (round: number): Promise<Answer<unknown>> => {
-        const script = [`echo x >> /root/${victim}-${round}`, 'sleep 1', 'echo said']
-        return world.client.ask('POST', world.url('m1', 'runCommand'), { commandId: 'RunShellScript', script })
-      }
-      await killAtEach(world, victim, ask, async (done, round) => {
+      let isOver = false
+      for (let step = 0; !isOver; step += 1) {
+        assert.ok(step < STEPS_MAX, 'the operation has more steps than this test knows')
+        const mark = `/root/${victim}-${step}`
+        const body = { commandId: 'RunShellScript', script: [`echo x >> ${mark}`, 'sleep 1', 'echo said'] }
+        const answer = await world.client.ask('POST', world.url('m1', 'runCommand'), body)
+        isOver = await killAt(world, victim, step, answer)
+        const done = await world.client.followed<Done>(answer)
         // Where the operation does not know what became of it, the script has had its time when this is asked.
-        const ran = (await world.run('m1', `sleep 2; cat /root/${victim}-${round} 2>/dev/null; true`)).trim()
-        if (done.status === 'Succeeded') assert.equal(ran, 'x', `step ${round}`)
+        const ran = (await world.run('m1', `sleep 2; cat ${mark} 2>/dev/null; true`)).trim()
+        if (done.status === 'Succeeded') assert.equal(ran, 'x', `step ${step}`)
         else {
           assert.notEqual(victim, 'serve', 'the worker goes on without its server, and keeps what the script said')
-          assert.match(JSON.stringify(done.error), /nobody knows how far it came/, `step ${round}`)
-          assert.ok(ran === 'x' || ran === '', `step ${round}: ${ran}`)
+          assert.match(JSON.stringify(done.error), /nobody knows how far it came/, `step ${step}`)
+          assert.ok(ran === 'x' || ran === '', `step ${step}: ${ran}`)
         }
         assert.equal(await world.power('m1'), 'running')
         assert.deepEqual(await processesOf(vmId), pids, 'it runs on, once')
-      })
+      }
       const orders = await world.filesIn('machine-orders')
       assert.deepEqual(orders, [], 'no script is kept')
     })

@@ -78,6 +78,7 @@ export { type Accelerator, buildCommandLine, diskBlockdev, type LaunchCapabiliti
 export { diskDeviceId, diskNodeName, lunOfDeviceId } from './qemu/device-address.ts'
 export { type InstantGate, type MachineChange, QemuHypervisor, type QemuHypervisorOptions } from './qemu/hypervisor.ts'
 export { type MachinePaths, machinePaths, type QemuRoots } from './qemu/machine-paths.ts'
+export { closedAbove } from './qemu/passage.ts'
 export { findProcessUser, PROCESS_USER_NAME } from './qemu/process-user.ts'
 export type { ProcessUser } from './qemu/supervisor.ts'
 export { isMachineName, machineFaults } from './qemu/validate.ts'

@@ -4,6 +4,7 @@ import { lstat, readdir, readFile, statfs } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { type Clock, errnoOf, formatBytes, GIB, isHoldfastError, isoTime } from '#base'
 import type { CatalogInspection } from '#catalog'
+import { closedAbove, findProcessUser, PROCESS_USER_NAME } from '#engine/hypervisor'
 import { configPath, readConfigFile } from '../config/config-file.ts'
 import { CONFIG_DEFAULTS } from '../config/read-config.ts'
 import type { Config } from '../config/schema.ts'
@@ -15,6 +16,8 @@ const HOME_FREE_BYTES_MIN = GIB
 const CERTIFICATE_WARN_MS = 14 * DAY_MS
 const CLOCK_BACK_MS_MAX = 60_000
 const NOT_FOR_OTHERS = 0o077
+/** The group of QEMU's user may pass the home and not look (decision 41). */
+const GROUP_PASSES = 0o010
 const DEPTH_MAX = 3
 
 async function* filesBelow(folder: string, depth = 0): AsyncGenerator<string> {
@@ -30,9 +33,16 @@ export async function rightsFindings(home: Home): Promise<Finding[]> {
   const check = 'rights'
   const found: Finding[] = []
   const self = process.getuid?.()
-  const homeMode = (await lstat(home.folder)).mode
-  if ((homeMode & NOT_FOR_OTHERS) !== 0)
+  const user = await findProcessUser()
+  const { mode, gid } = await lstat(home.folder)
+  const allowed = gid === user?.gid ? GROUP_PASSES : 0
+  if ((mode & NOT_FOR_OTHERS & ~allowed) !== 0)
     found.push(failed(check, `${home.folder} may be entered by others.`, `chmod 700 ${home.folder}`))
+  const closed = user === undefined ? undefined : await closedAbove(home.folder, user)
+  if (closed !== undefined)
+    found.push(
+      failed(check, `${PROCESS_USER_NAME}, who runs guests, cannot pass through ${closed}.`, `chmod o+x ${closed}`),
+    )
   for await (const path of filesBelow(home.folder)) {
     const info = await lstat(path).catch(() => undefined) // Removed meanwhile by a server that runs.
     if (info === undefined) continue

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { runCommand } from '#runtime'
-import { maySearch, openPassage } from './passage.ts'
+import { closedAbove, maySearch, openPassage } from './passage.ts'
 import { setUserWords } from './supervisor.ts'
 
 const user = { uid: 64_990, gid: 64_991 }
@@ -66,7 +66,9 @@ describe('openPassage()', { skip: process.getuid?.() !== 0 && 'only root gives f
         return true
       })
       assert.equal((await stat(folder)).mode & 0o777, 0o700)
+      assert.equal(await closedAbove(own, user), folder)
       await chmod(folder, 0o701) // as it says
+      assert.equal(await closedAbove(own, user), undefined)
       await openPassage({ user, own }, [file])
       assert.equal(await canRead(file), true)
     }))

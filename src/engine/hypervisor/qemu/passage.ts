@@ -71,6 +71,13 @@ async function open({ path, uid, gid, mode }: Folder, user: ProcessUser): Promis
   return true
 }
 
+/** The first folder above this one that the user cannot pass. */
+export async function closedAbove(folder: string, user: ProcessUser): Promise<string | undefined> {
+  for (const path of downTo(dirname(await realpath(folder))))
+    if (!maySearch(await lookAt(path), user) && !(await passes(path, user))) return path
+  return undefined
+}
+
 /** Opens what is ours of the folders down to the files. @throws HypervisorError `machine_path_closed` */
 export async function openPassage({ user, own }: Passage, files: readonly string[]): Promise<void> {
   const ours = own === undefined ? undefined : await realpath(own)
