@@ -49,8 +49,10 @@ import { FileFace } from './providers/recovery/files/file-face.ts'
 import { networkRoutes } from './providers/network/network-routes.ts'
 import { consistencyGroupRoutes } from './providers/protection/consistency-groups.ts'
 import { usageRoutes } from './providers/protection/usage.ts'
+import { alertRoutes } from './providers/recovery/alerts.ts'
 import { recoveryRoutes } from './providers/recovery/recovery-routes.ts'
 import { allRestoreRoutes } from './providers/recovery/restore/all-restore-routes.ts'
+import { mirrorRoutes } from './providers/recovery/vault-mirror.ts'
 import { deploymentRoutes } from './providers/resources/deployments/routes.ts'
 import { sweepDeployments } from './providers/resources/deployments/sweep.ts'
 import { DeploymentWork } from './providers/resources/deployments/work.ts'
@@ -126,6 +128,8 @@ export function allRoutes(more: readonly ArmRoute[] = []): readonly ArmRoute[] {
     ...networkRoutes,
     ...recoveryRoutes,
     ...allRestoreRoutes,
+    ...alertRoutes,
+    ...mirrorRoutes,
     ...more,
   ]
   return [...routes, ...providerRoutes(providersOf(routes))]

@@ -15,6 +15,8 @@ export type CatalogInspection = Readonly<{
   newestMs: number | undefined
   pools: readonly Readonly<{ region: string; name: string; path: string; host?: string; reserveBytes: number }>[]
   stores: readonly Readonly<{ region: string; name: string; location: string }>[]
+  /** Vaults whose key was never handed out. */
+  unexportedVaults: readonly string[]
 }>
 
 const FINDINGS_MAX = 20
@@ -22,6 +24,11 @@ const FINDINGS_MAX = 20
 const REGIONS_SCHEMA = 3
 /** The schema from which on there are hosts elsewhere. */
 const HOSTS_SCHEMA = 4
+
+/** The schema from which on there are vaults. */
+const VAULTS_SCHEMA = 6
+const UNEXPORTED = `select name from resource where type_key = 'microsoft.recoveryservices/vaults' and not exists
+  (select 1 from setting where setting.name = 'vault-key-exported/' || json_extract(resource.backing, '$.uid')) order by name`
 
 function textsOf(rows: readonly Record<string, unknown>[]): string[] {
   return rows.map((row) => String(Object.values(row)[0]))
@@ -53,12 +60,20 @@ function inspect(db: DatabaseSync): CatalogInspection {
       name: String(row['name']),
       location: String(row['location']),
     })),
+    unexportedVaults: schema < VAULTS_SCHEMA ? [] : textsOf(rows(UNEXPORTED)),
   }
 }
 
 /** Never throws: a file that cannot be read is a finding. */
 export function inspectCatalog(path: string): CatalogInspection {
-  const nothing = { schema: 0, schemaKnown: SCHEMA_NUMBER, newestMs: undefined, pools: [], stores: [] }
+  const nothing = {
+    schema: 0,
+    schemaKnown: SCHEMA_NUMBER,
+    newestMs: undefined,
+    pools: [],
+    stores: [],
+    unexportedVaults: [],
+  }
   try {
     const db = new DatabaseSync(path, { readOnly: true, timeout: 5000 })
     try {

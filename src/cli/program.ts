@@ -1,6 +1,7 @@
 /** The tree of commands. Each command file only declares; what it needs to run is loaded when it runs. */
 import { PROGRAM_VERSION } from '#base'
 import { Command } from 'commander'
+import { alertCommand } from './api/alert.ts'
 import { activityCommand } from './api/activity.ts'
 import { adviseCommand } from './api/advise.ts'
 import { configureCommand } from './api/configure.ts'
@@ -44,6 +45,7 @@ import { configCommand } from './server/config.ts'
 import { doctorCommand } from './server/doctor.ts'
 import { initHomeCommand } from './server/init.ts'
 import { jobCommand } from './server/job.ts'
+import { recoverCommand } from './server/recover.ts'
 import { serveHomeCommand } from './server/serve.ts'
 import { statusCommand } from './server/status.ts'
 import { stopCommand } from './server/stop.ts'
@@ -84,6 +86,7 @@ const REPO_COMMANDS: readonly (() => Command)[] = [
 
 const SERVER_COMMANDS: readonly (() => Command)[] = [
   initHomeCommand,
+  recoverCommand,
   serveHomeCommand,
   stopCommand,
   statusCommand,
@@ -112,6 +115,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   guestCommand,
   protectCommand,
   usageCommand,
+  alertCommand,
   adviseCommand,
   operationCommand,
   activityCommand,

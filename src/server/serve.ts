@@ -46,6 +46,7 @@ import { linkMethods } from './places/link-methods.ts'
 import { LinkWatch } from './places/link-watch.ts'
 import { regionMethods } from './places/region-methods.ts'
 import { spaceMethods } from './places/space-methods.ts'
+import { vaultMethods } from './places/vault-methods.ts'
 import { type Alarm, SpaceWatch } from './space-watch.ts'
 import type { ProcessEntry } from './start-process.ts'
 import type { Supervised, SupervisedState, SupervisionTiming } from './supervisor.ts'
@@ -214,6 +215,7 @@ function adminMethods(parts: AdminParts, face: () => Face | undefined): RpcMetho
     ...hostMethods(parts),
     ...linkMethods(parts, () => opened().links),
     ...spaceMethods(parts),
+    ...vaultMethods(parts),
     face: () => opened().record,
   }
 }

@@ -14,6 +14,7 @@ import type { BlobStore } from './blob-store.ts'
 import { KEY_BYTES, SealingKey, TAG_BYTES } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { parseObject, toJsonBytes } from './json.ts'
+import { isMirrorError, readMirrorMark } from './mirror/mirror-mark.ts'
 
 /** What the user opens the repository with. Never logged, never on a command line. */
 export type Credential =
@@ -78,7 +79,12 @@ function checkCredential(credential: Credential): void {
   })
 }
 
-/** Stores the master under a new slot that `credential` opens. @throws key_wrong, key_slot_limit */
+/** A mirror's slots are those of its repository. @throws repository_is_mirror */
+async function refuseMirror(store: BlobStore): Promise<void> {
+  if ((await readMirrorMark(store)) !== undefined) throw isMirrorError(store.location)
+}
+
+/** Stores the master under a new slot that `credential` opens. @throws key_wrong, key_slot_limit, repository_is_mirror */
 export async function addKeySlot(
   store: BlobStore,
   master: Uint8Array,
@@ -92,6 +98,7 @@ export async function addKeySlot(
   }>,
 ): Promise<KeySlot> {
   checkCredential(options.credential)
+  await refuseMirror(store)
   if ((await listKeySlots(store, options.repositoryId)).length >= SLOTS_MAX)
     throw new RepositoryError('key_slot_limit', `A repository has at most ${SLOTS_MAX} key slots.`, {
       hint: 'Remove one that is not needed any more with "holdfast repo keys STORE remove".',
@@ -195,9 +202,10 @@ export async function openMaster(
 
 /**
  * Drops a slot. Of two who drop the last two slots at once, each puts its own back when it finds no other left.
- * @throws key_slot_not_found, key_slot_last
+ * @throws key_slot_not_found, key_slot_last, repository_is_mirror
  */
 export async function removeKeySlot(store: BlobStore, repositoryId: string, id: string): Promise<void> {
+  await refuseMirror(store)
   const slots = await listKeySlots(store, repositoryId)
   const slot = slots.find((candidate) => candidate.id === id)
   if (slot === undefined) {

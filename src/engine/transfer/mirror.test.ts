@@ -266,6 +266,7 @@ test('A key that was withdrawn opens no mirror, and the last one never goes', as
   const target = mirrorStore(lab)
   await mirrorOnce(lab, store, target)
   assert.equal((await listKeySlots(target, repository.config.id)).length, 2)
+  await assert.rejects(removeKeySlot(target, repository.config.id, added.id), { code: 'repository_is_mirror' })
   await removeKeySlot(store, repository.config.id, added.id)
   await lab.backUp(repository, contentOf({ 3: 3 }))
   await mirrorOnce(lab, store, target)

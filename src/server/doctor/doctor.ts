@@ -74,7 +74,15 @@ async function homeFindings(home: Home, clock: Clock): Promise<readonly Finding[
     placeFindings(seen, config, clock),
   )
   const bases = await tried('bases', 'Look at "holdfast pool list".', () => baseFindings(seen))
-  return [...kept, ...certificates, catalogFinding(home, seen), clockFinding(seen, clock), ...places, ...bases]
+  const keys = vaultKeyFindings(seen.unexportedVaults)
+  return [...kept, ...certificates, catalogFinding(home, seen), clockFinding(seen, clock), ...places, ...bases, ...keys]
+}
+
+/** A vault whose key lies on this host alone is lost with it, whatever mirrors there are. */
+function vaultKeyFindings(vaults: readonly string[]): Finding[] {
+  if (vaults.length === 0) return []
+  const says = `The key of ${vaults.slice(0, 10).join(', ')} was never exported: with this host lost, nobody reads ${vaults.length === 1 ? 'that vault' : 'these vaults'}.`
+  return [warning('vault keys', says, 'Run "holdfast vault key export", and keep the file away from this host.')]
 }
 
 /** @param host also look at the host: programs, and the run that shows what accelerates guests */
