@@ -3,7 +3,9 @@
  * end. What is live when the pin is taken is not deleted by prune until the pin is dropped or has run out.
  *
  * The pin spares work; safety does not rest on it. A writer that was stopped for longer than its pin lasts finds at its
- * commit what was deleted meanwhile (`packs_deleted`) and stores that again.
+ * commit what was deleted meanwhile (`packs_deleted`) and stores that again. One that was stopped until the log had forgotten what
+ * was deleted since it began (the horizon has passed its first pin) finds the same, for all that it stored: no pin that it takes
+ * later makes it a younger one. Only `beginAgain` does, after which nothing from before may be relied on.
  */
 import { type Clock, HoldfastError } from '#base'
 import { RepositoryError } from './errors.ts'
@@ -63,7 +65,7 @@ export class Session {
 
   static async begin(parts: SessionParts): Promise<Session> {
     const session = new Session(parts)
-    await session.renew()
+    await session.#pin()
     return session
   }
 
@@ -74,22 +76,28 @@ export class Session {
 
   /** Renews the pin when it is a third used up. To be called now and then by whoever does the long work. */
   async keepAlive(): Promise<void> {
-    if (this.#clock.monotonicMs() - this.#pinnedAtMs > RENEW_AFTER_MS) await this.renew()
+    if (this.#clock.monotonicMs() - this.#pinnedAtMs > RENEW_AFTER_MS) await this.#pin()
   }
 
-  /** Pins anew, whatever is left of the pin before. Packs that carry our number are ours for as long as this one lasts. */
-  async renew(): Promise<void> {
+  /**
+   * Pins anew, whatever is left of the pin before, for a run that relies on nothing that an earlier one found or stored, but for
+   * what the log remembers: as long as it does, packs that carry our number are still ours.
+   */
+  async beginAgain(): Promise<void> {
+    if (this.#first !== undefined && this.#first <= this.#log.state.horizon) this.#first = undefined
+    await this.#pin()
+  }
+
+  async #pin(): Promise<void> {
     this.#pinnedAtMs = this.#clock.monotonicMs() // first, so that of several lanes only one renews
-    // A stay that the log has forgotten about cannot go on: another one begins.
-    const first = this.#first !== undefined && this.#first > this.#log.state.horizon ? this.#first : undefined
     const pin = {
       holder: this.#holder,
       purpose: this.#purpose,
       expiresAtMs: this.#clock.nowMs() + PIN_MS,
-      ...(first === undefined ? {} : { session: first }),
+      ...(this.#first === undefined ? {} : { session: this.#first }),
     }
     const number = await this.#log.append(() => ({ fields: { pin } }))
-    this.#first = first ?? number
+    this.#first ??= number
     this.#pins.push(number)
   }
 

@@ -127,7 +127,7 @@ export async function backUp(repository: Repository, input: BackupInput, options
         return await attemptBackup(repository, session, input, options)
       } catch (error) {
         if (!isPrunedUnder(error) || attempt === ATTEMPTS_MAX) throw error
-        await session.renew()
+        await session.beginAgain()
       }
     }
   } catch (error) {
