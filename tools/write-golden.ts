@@ -181,7 +181,7 @@ async function writeUnfinished(golden: GoldenWriter, store: FolderStore, given: 
   const name = createHash('sha256').update(stray).digest('hex')
   await store.put(`packs/${name.slice(0, 2)}/${name}`, [stray])
   const session = await repository.beginSession('golden reader')
-  await session.renew()
+  await session.beginAgain()
   await golden.forget(given)
   await golden.prune()
   const { log } = repository
