@@ -1,13 +1,23 @@
 /** Images with random damage: reading them ends, in time, with what is left or with a typed error, never in any other way. */
 import assert from 'node:assert/strict'
-import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises'
+import { mkdir, readFile, rename, truncate, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { isHoldfastError, MIB, SeededRandom } from '#base'
 import { MemoryDevice } from '#engine/block'
 import { type FileTree, openFileSystems } from '#engine/transfer'
 import { checkCommand, systemClock } from '#runtime'
-import { addCrowd, addLinks, cannotMountNtfs, makeExt, makeNtfs, makeTree, temporaryWork } from './make-image.ts'
+import {
+  addCrowd,
+  addLinks,
+  cannotMountNtfs,
+  makeBtrfs,
+  makeExt,
+  makeNtfs,
+  makeTree,
+  makeXfs,
+  temporaryWork,
+} from './make-image.ts'
 
 const ROUNDS = Number(process.env['HOLDFAST_FUZZ_ROUNDS'] ?? 40)
 const ROUND_MS_MAX = 20_000
@@ -79,11 +89,44 @@ async function isRefused(device: MemoryDevice, what: string): Promise<boolean> {
   }
 }
 
-async function survive(image: Buffer, seed: number, places = structurePlaces(image)): Promise<void> {
+/** CRC-32C, bit by bit. */
+function crc32c(bytes: Buffer): number {
+  let value = 0xffff_ffff
+  for (const byte of bytes) {
+    value ^= byte
+    for (let bit = 0; bit < 8; bit += 1) value = (value & 1) === 1 ? (value >>> 1) ^ 0x82f6_3b78 : value >>> 1
+  }
+  return ~value >>> 0
+}
+
+/** What a checksum would catch is no test of what is behind it: nodes of Btrfs get right ones again. */
+function sumAgain(image: Buffer, patches: readonly Patch[]): Patch[] {
+  const nodeBytes = 16_384
+  const repaired: Patch[] = []
+  for (const { at } of patches) {
+    const isSuper = at >= 65_536 && at < 65_536 + 4096
+    const [start, length] = isSuper ? [65_536, 4096] : [Math.floor(at / nodeBytes) * nodeBytes, nodeBytes]
+    const node = Buffer.from(image.subarray(start, start + length))
+    if (node.length < length) continue
+    for (const patch of patches) if (patch.at >= start && patch.at < start + length) node[patch.at - start] = patch.byte
+    const sum = Buffer.alloc(4)
+    sum.writeUInt32LE(crc32c(node.subarray(32)))
+    repaired.push(...Array.from(sum, (byte, i) => ({ at: start + i, byte })))
+  }
+  return repaired
+}
+
+async function survive(
+  image: Buffer,
+  seed: number,
+  places = structurePlaces(image),
+  more: (image: Buffer, patches: readonly Patch[]) => readonly Patch[] = () => [],
+): Promise<void> {
   const device = MemoryDevice.from(image)
   let refusals = 0
   for (let round = 0; round < ROUNDS; round += 1) {
-    const patches = damageOf(image, new SeededRandom(seed * 100_000 + round), places)
+    const damage = damageOf(image, new SeededRandom(seed * 100_000 + round), places)
+    const patches = [...damage, ...more(image, damage)]
     for (const { at, byte } of patches) await device.write(at, Buffer.of(byte))
     if (await isRefused(device, `seed ${seed}, round ${round}`)) refusals += 1
     for (const { at } of patches) await device.write(at, image.subarray(at, at + 1))
@@ -125,6 +168,34 @@ describe('reading a damaged file system', () => {
       await addCrowd(mountpoint, 60)
     })
     await survive(await readFile(image), 4)
+  })
+
+  for (const [index, options] of [
+    ['-m', 'crc=0', '-b', 'size=1024'],
+    ['-m', 'rmapbt=1', '-n', 'size=8192'],
+  ].entries()) {
+    it(`ends in a typed error at worst (mkfs.xfs ${options.join(' ')})`, async () => {
+      await using work = await temporaryWork()
+      const [folder, image] = [join(work.path, 'in'), join(work.path, 'image')]
+      await mkdir(folder)
+      await makeTree(folder)
+      await rename(join(folder, 'Ünïcödé and a rather long name.txt'), join(folder, 'plain'))
+      await addLinks(folder)
+      await addCrowd(folder, 60)
+      await makeXfs(image, folder, 40, options)
+      await survive(await readFile(image), 6 + index)
+    })
+  }
+
+  it('ends in a typed error at worst (Btrfs)', async () => {
+    await using work = await temporaryWork()
+    const [folder, image] = [join(work.path, 'in'), join(work.path, 'image')]
+    await mkdir(folder)
+    await makeTree(folder)
+    await addLinks(folder)
+    await addCrowd(folder, 60)
+    await makeBtrfs(image, folder, 128, ['-n', '16384', '-m', 'single', '-d', 'single'])
+    await survive(await readFile(image), 8, undefined, sumAgain)
   })
 
   const TABLES = {

@@ -1,0 +1,154 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { isHoldfastError, MIB, must, SeededRandom } from '#base'
+import { DiskView } from './disk-view.ts'
+import { lvmCrc, type PhysicalVolume, readPhysicalVolume } from './lvm-label.ts'
+import { type LogicalVolume, openVolumeGroups } from './lvm.ts'
+
+const ROUNDS = 600
+const AREA_AT = 4096
+const AREA_BYTES = MIB - AREA_AT
+const DISK_BYTES = 9 * MIB
+const IDS = ['A', 'B'].map((letter) => letter.repeat(32))
+
+function dashed(id: string): string {
+  return [6, 10, 14, 18, 22, 26].reduceRight((text, at) => `${text.slice(0, at)}-${text.slice(at)}`, id)
+}
+
+function volume(name: string, extents: number, segment: string): string {
+  return `${name} {\nid = "x"\nstatus = ["READ", "WRITE", "VISIBLE"]\nflags = []\nsegment_count = 1\nsegment1 {\nstart_extent = 0\nextent_count = ${extents}\n${segment}\n}\n}\n`
+}
+
+const TEXT = `# a comment
+vg {
+id = "G"
+seqno = 7
+format = "lvm2"
+extent_size = 2048
+physical_volumes {
+pv0 {\nid = "${dashed(IDS[0] ?? '')}"\ndevice = "/dev/vda"\nflags = []\npe_start = 2048\npe_count = 8\n}
+pv1 {\nid = "${dashed(IDS[1] ?? '')}"\ndevice = "/dev/vdb"\nflags = []\npe_start = 2048\npe_count = 8\n}
+}
+logical_volumes {
+${volume('joined', 2, 'type = "striped"\nstripe_count = 1\nstripes = [\n"pv1", 3\n]')}
+${volume('striped', 4, 'type = "striped"\nstripe_count = 2\nstripe_size = 128\nstripes = [\n"pv0", 0,\n"pv1", 0\n]')}
+${volume('itself', 1, 'type = "striped"\nstripe_count = 1\nstripes = ["itself", 0]')}
+${volume('outside', 4, 'type = "striped"\nstripe_count = 1\nstripes = ["pv0", 6]')}
+${volume('thin', 4, 'type = "thin"\nthin_pool = "pool"')}
+}
+}
+`
+
+/** A disk whose every MiB holds its own number, with a label, and the text in its area so that it goes over the area's end. */
+function makeDisk(letter: number, text: string, startsAt: number): Buffer {
+  const disk = Buffer.alloc(DISK_BYTES)
+  for (let mib = 1; mib < DISK_BYTES / MIB; mib += 1) disk.fill(letter * 16 + mib, mib * MIB, (mib + 1) * MIB)
+  const sector = disk.subarray(512, 1024)
+  sector.write('LABELONE', 0, 'latin1')
+  sector.writeUInt32LE(1, 8)
+  sector.writeUInt32LE(32, 20)
+  sector.write('LVM2 001', 24, 'latin1')
+  sector.write(IDS[letter - 1] ?? '', 32, 'latin1')
+  sector.writeUInt32LE(DISK_BYTES, 64)
+  sector.writeUInt32LE(MIB, 72) // where data begins, up to the end
+  sector.writeUInt32LE(AREA_AT, 72 + 32)
+  sector.writeUInt32LE(AREA_BYTES, 72 + 40)
+  sector.writeUInt32LE(lvmCrc(sector.subarray(20)), 16)
+  writeText(disk, Buffer.from(text), startsAt)
+  return disk
+}
+
+function writeText(disk: Buffer, bytes: Buffer, startsAt: number): void {
+  const area = disk.subarray(AREA_AT, AREA_AT + AREA_BYTES)
+  area.write(' LVM2 x[5A%r0N*>', 4, 'latin1')
+  area.writeUInt32LE(1, 20)
+  area.writeUInt32LE(AREA_AT, 24)
+  area.writeUInt32LE(AREA_BYTES, 32)
+  area.writeUInt32LE(startsAt, 40)
+  area.writeUInt32LE(bytes.length, 48)
+  area.writeUInt32LE(lvmCrc(bytes), 56)
+  const first = Math.min(bytes.length, AREA_BYTES - startsAt)
+  bytes.copy(area, startsAt, 0, first)
+  bytes.copy(area, 512, first)
+  area.writeUInt32LE(lvmCrc(area.subarray(4, 512)), 0)
+}
+
+function viewOf(disk: Buffer): DiskView {
+  return DiskView.of({
+    sizeBytes: disk.length,
+    read: (offset, into) => {
+      disk.copy(into, 0, offset, offset + into.length)
+      return Promise.resolve()
+    },
+  })
+}
+
+async function physical(...disks: readonly Buffer[]): Promise<PhysicalVolume[]> {
+  const found: PhysicalVolume[] = []
+  for (const disk of disks) found.push(must(await readPhysicalVolume(viewOf(disk)), 'It has a label'))
+  return found
+}
+
+async function byteAt(logical: LogicalVolume | undefined, offset: number): Promise<number> {
+  assert.ok(logical !== undefined && 'reader' in logical)
+  const byte = Buffer.alloc(1)
+  await logical.reader.read(offset, byte)
+  return byte.readUInt8(0)
+}
+
+describe('openVolumeGroups()', () => {
+  it('finds each byte of linear and striped volumes, by a text that goes over the end of its area', async () => {
+    const { volumes, notes } = await openVolumeGroups(
+      await physical(makeDisk(1, TEXT, AREA_BYTES - 200), makeDisk(2, TEXT.replace('seqno = 7', 'seqno = 6'), 512)),
+    )
+    assert.deepEqual(notes, [])
+    const byName = new Map(volumes.map((one) => [one.name, one]))
+    assert.equal(await byteAt(byName.get('joined'), 0), 0x20 + 4)
+    assert.equal(await byteAt(byName.get('joined'), 2 * MIB - 1), 0x20 + 5)
+    assert.equal(await byteAt(byName.get('striped'), 0), 0x11)
+    assert.equal(await byteAt(byName.get('striped'), 65_536), 0x21)
+    assert.equal(await byteAt(byName.get('striped'), 4 * MIB - 1), 0x22)
+  })
+
+  it('refuses by name what is thin, lies in itself, outside of its disk, or on a disk that is not there', async () => {
+    const refusalOf = async (disks: readonly Buffer[], name: string): Promise<string> => {
+      const { volumes } = await openVolumeGroups(await physical(...disks))
+      const found = volumes.find((one) => one.name === name)
+      assert.ok(found !== undefined && 'refusal' in found, name)
+      return found.refusal
+    }
+    const both = [makeDisk(1, TEXT, 512), makeDisk(2, TEXT, 512)]
+    assert.match(await refusalOf(both, 'thin'), /thin volume/)
+    assert.match(await refusalOf(both, 'itself'), /in each other/)
+    assert.match(await refusalOf(both, 'outside'), /does not lie on its disk/)
+    assert.match(await refusalOf(both.slice(0, 1), 'joined'), /A disk of its volume group is not here/)
+  })
+
+  it('takes a label with a wrong checksum for none', async () => {
+    const disk = makeDisk(1, TEXT, 512)
+    disk.writeUInt8(0x41, 600)
+    assert.equal(await readPhysicalVolume(viewOf(disk)), undefined)
+  })
+
+  it('ends in a note or a refusal at worst, whatever the text says', async () => {
+    let isOther = 0
+    const [first, second] = [makeDisk(1, TEXT, 512), makeDisk(2, '', 512)]
+    for (let round = 0; round < ROUNDS; round += 1) {
+      const random = new SeededRandom(9_000 + round)
+      const text = Buffer.from(TEXT)
+      for (let i = random.below(5); i >= 0; i -= 1)
+        text[random.below(text.length)] = random.pick([...'{}[]=",0 9\nx'].map((c) => c.charCodeAt(0)))
+      try {
+        writeText(first, text, 512)
+        const { volumes, notes } = await openVolumeGroups(await physical(first, second))
+        if (notes.length > 0 || volumes.length !== 5) isOther += 1
+        for (const one of volumes)
+          if ('reader' in one && one.sizeBytes > 0) await one.reader.read(one.sizeBytes - 1, Buffer.alloc(1))
+      } catch (error) {
+        assert.ok(isHoldfastError(error) && error.code.startsWith('files_'), `round ${round}: ${String(error)}`)
+        isOther += 1
+      }
+    }
+    assert.ok(isOther > ROUNDS / 10, 'the texts were hardly damaged')
+  })
+})
