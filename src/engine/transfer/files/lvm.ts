@@ -58,7 +58,9 @@ class Group {
     const found: LogicalVolume[] = []
     const snapshots = this.#snapshotNames()
     for (const [name, section] of sectionsIn(this.#volumes)) {
-      if (!arrayIn(section, 'status').includes('VISIBLE')) continue
+      // A snapshot is kept as its hidden store and a volume that only says what belongs together.
+      if (!arrayIn(section, 'status').includes('VISIBLE') && !snapshots.has(name)) continue
+      if (segmentsOf(section).some((segment) => segment.get('type') === 'snapshot')) continue
       found.push(await this.#open(name, section, snapshots))
     }
     return found
