@@ -129,7 +129,9 @@ describe('openFileSystems() on a machine that lost its power', () => {
       assert.ok((await readWhole(found.root, '/later/synced')).equals(large.subarray(0, 2000 * 512)))
       const from = (number * 100 + 20) * 512
       assert.ok((await readWhole(found.root, '/later/file-20')).equals(large.subarray(from, from + 140 * 512)))
-      assert.ok(!(await found.root.list('/crowd')).some((entry) => entry.name === 'number-20'))
+      // Removed, and not synced for itself: a journal holds it all the same, the log tree of Btrfs does not.
+      const isThere = (await found.root.list('/crowd')).some((entry) => entry.name === 'number-20')
+      assert.equal(isThere, kind === 'btrfs')
     })
   }
 })
