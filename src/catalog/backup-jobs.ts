@@ -123,7 +123,9 @@ export async function listBackupJobs(
   from: Catalog | CatalogTransaction,
   filter: BackupJobFilter,
 ): Promise<BackupJobRecord[]> {
-  let query = readerOf(from).selectFrom('backup_job').selectAll().where('vault_key', '=', filter.vaultKey)
+  let query = readerOf(from).selectFrom('backup_job').selectAll()
+  // An item's key holds its vault's: its own index alone leads to few rows.
+  if (filter.itemKey === undefined) query = query.where('vault_key', '=', filter.vaultKey)
   if (filter.status !== undefined) query = query.where('status', '=', filter.status)
   if (filter.operation !== undefined) query = query.where('operation', '=', filter.operation)
   if (filter.itemKey !== undefined) query = query.where('item_key', '=', filter.itemKey)
@@ -146,4 +148,34 @@ export async function listBackupJobs(
 /** Forgets those that ended before that time. */
 export async function forgetBackupJobs(catalog: Catalog, beforeMs: number): Promise<void> {
   await catalog.write((trx) => trx.deleteFrom('backup_job').where('ended_ms', '<', beforeMs).execute())
+}
+
+/** How many one transaction forgets: it holds the write lock meanwhile. */
+const FORGET_BATCH = 500
+
+/**
+ * Forgets what was needed to do the work of records that ended before that time: operations, and the engine's jobs with their steps and
+ * events. The records stay. An operation goes with its job, or it would be begun again.
+ */
+export async function forgetBackupWork(catalog: Catalog, beforeMs: number): Promise<void> {
+  for (;;) {
+    const forgotten = await catalog.write(async (trx) => {
+      const ended = await trx
+        .selectFrom('operation')
+        .innerJoin('backup_job', 'backup_job.id', 'operation.id')
+        .innerJoin('job', 'job.id', 'operation.id')
+        .select('operation.id')
+        .where('operation.kind', '=', 'backupOperations')
+        .where('backup_job.ended_ms', '<', beforeMs)
+        .where('job.status', 'in', ['succeeded', 'failed', 'cancelled'])
+        .limit(FORGET_BATCH)
+        .execute()
+      const ids = ended.map(({ id }) => id)
+      if (ids.length === 0) return 0
+      await trx.deleteFrom('operation').where('id', 'in', ids).execute()
+      await trx.deleteFrom('job').where('id', 'in', ids).execute()
+      return ids.length
+    })
+    if (forgotten < FORGET_BATCH) return
+  }
 }

@@ -144,6 +144,7 @@ export {
   changeBackupJob,
   findBackupJob,
   forgetBackupJobs,
+  forgetBackupWork,
   insertBackupJob,
   listBackupJobs,
 } from './backup-jobs.ts'

@@ -9,7 +9,14 @@
 import { readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { type Clock, errnoOf, messageOf } from '#base'
-import { type Catalog, forgetActivity, forgetBackupJobs, forgetCredentials, forgetOperations } from '#catalog'
+import {
+  type Catalog,
+  forgetActivity,
+  forgetBackupJobs,
+  forgetBackupWork,
+  forgetCredentials,
+  forgetOperations,
+} from '#catalog'
 import type { JobEngine } from '#jobs'
 import type { Logger } from '#runtime'
 import { keepCatalogCopies } from './catalog-copies.ts'
@@ -20,6 +27,8 @@ export const DAY_MS = 24 * 3_600_000
 const EVERY_MS = 3_600_000
 /** Whose secret ended learns that it ended, not that it is wrong, for this long. */
 const ENDED_CREDENTIAL_DAYS = 30
+/** A vault's job is shown by its record; what did the work of thousands a day need not be kept as long. */
+const BACKUP_WORK_DAYS = 3
 /** What a dead writer left is nobody's after this. */
 const TEMPORARY_AGE_MS = DAY_MS
 const FOLDERS = ['.', 'run', 'keys', 'tls', 'instants']
@@ -71,6 +80,7 @@ export class Maintenance {
     await forgetOperations(catalog, before(retention.operationDays))
     await engine.forgetHistory(before(retention.jobDays))
     await forgetActivity(catalog, before(retention.activityDays))
+    await forgetBackupWork(catalog, before(Math.min(retention.operationDays, BACKUP_WORK_DAYS)))
     await forgetBackupJobs(catalog, before(retention.jobDays))
     await forgetCredentials(catalog, before(ENDED_CREDENTIAL_DAYS))
     try {
