@@ -103,7 +103,7 @@ test('az: protection', { skip: azMissing() }, async (t) => {
     await flow(
       'protection update-for-vm and backup of the system disk alone; job stop',
       async () => {
-        const job = await az.run<Job>('backup', 'protection', 'update-for-vm', ...vault, '-c', 'vm1', '-n', 'vm1', '--exclude-all-data-disks') // prettier-ignore
+        const job = await az.run<Job>('backup', 'protection', 'update-for-vm', ...vault, '--container-name', 'vm1', '--item-name', 'vm1', '--exclude-all-data-disks') // prettier-ignore
         assert.equal(job.properties.status, 'Completed')
         const extended = (await show()).properties['extendedProperties']
         assert.match(JSON.stringify(extended), /"isInclusionList":true/)
