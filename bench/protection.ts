@@ -124,7 +124,7 @@ class Bench {
           .select((select) => select.fn.countAll<number>().as('n'))
           .executeTakeFirst(),
       )
-      if (Number(count?.n ?? 0) >= points) break
+      if ((count?.n ?? 0) >= points) break
     }
   }
 
@@ -159,7 +159,7 @@ class Bench {
           .selectFrom(table)
           .select((select) => select.fn.countAll<number>().as('n'))
           .executeTakeFirst()
-        counts[table] = Number(row?.n ?? 0)
+        counts[table] = row?.n ?? 0
       }
       return counts
     })
