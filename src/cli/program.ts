@@ -13,8 +13,10 @@ import { guestCommand } from './api/guest.ts'
 import { imageCommand } from './api/image.ts'
 import { operationCommand } from './api/operation.ts'
 import { protectCommand } from './api/protect.ts'
+import { policyCommand } from './api/policy.ts'
 import { snapshotCommand } from './api/snapshot.ts'
 import { usageCommand } from './api/usage.ts'
+import { vaultCommand } from './api/vault.ts'
 import { completionCommand } from './completion/completion.ts'
 import { backupCommand } from './repo/backup.ts'
 import { bootCommand } from './repo/boot.ts'
@@ -30,7 +32,6 @@ import { pruneCommand } from './repo/prune.ts'
 import { rebuildIndexCommand } from './repo/rebuild-index.ts'
 import { repairCommand } from './repo/repair.ts'
 import { restoreCommand } from './repo/restore.ts'
-import { restoreCommand as restorePointCommand } from './api/restore.ts'
 import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
 import { statsCommand } from './repo/stats.ts'
@@ -115,7 +116,8 @@ const API_COMMANDS: readonly (() => Command)[] = [
   imageCommand,
   guestCommand,
   protectCommand,
-  restorePointCommand,
+  vaultCommand,
+  policyCommand,
   usageCommand,
   alertCommand,
   adviseCommand,

@@ -104,6 +104,7 @@ async function furnish(world: DiskWorld): Promise<Target> {
   const deployment = await put(inGroup('Microsoft.Resources/deployments', 'dep1'), {
     properties: { mode: 'Incremental', template: { contentVersion: '1.0.0.0', resources: [] } },
   })
+  const vault = await put(inGroup('Microsoft.RecoveryServices/vaults', 'vault1'), { location: 'eastus' })
   const elsewhere = `${api.subscription}/resourceGroups/rg2`
   await put(elsewhere, { location: 'eastus' })
   const lock = await put(`${elsewhere}/providers/Microsoft.Authorization/locks/l1`, {
@@ -121,6 +122,7 @@ async function furnish(world: DiskWorld): Promise<Target> {
     account,
     lock,
     deployment,
+    vault,
     principal,
     token,
     clientId: api.record.clientId,

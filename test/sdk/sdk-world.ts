@@ -9,6 +9,8 @@ import { AuthorizationManagementClient } from '@azure/arm-authorization'
 import { ComputeManagementClient } from '@azure/arm-compute'
 import { ResourceManagementClient } from '@azure/arm-resources'
 import { DeploymentsClient } from '@azure/arm-resourcesdeployments'
+import { RecoveryServicesClient } from '@azure/arm-recoveryservices'
+import { RecoveryServicesBackupClient } from '@azure/arm-recoveryservicesbackup'
 import { ClientSecretCredential, type TokenCredential } from '@azure/identity'
 import { isHoldfastError } from '#base'
 import { type FaceRecord, openControl, openHome } from '#server'
@@ -23,6 +25,8 @@ export class Clients {
   readonly compute: ComputeManagementClient
   readonly deployments: DeploymentsClient
   readonly authorization: AuthorizationManagementClient
+  readonly recovery: RecoveryServicesClient
+  readonly backup: RecoveryServicesBackupClient
 
   constructor({ endpoint, subscriptionId }: FaceRecord, clientId: string, secret: string) {
     const how = { authorityHost: endpoint, disableInstanceDiscovery: true }
@@ -34,6 +38,8 @@ export class Clients {
     this.compute = new ComputeManagementClient(this.credential, subscriptionId, options)
     this.deployments = new DeploymentsClient(this.credential, subscriptionId, options)
     this.authorization = new AuthorizationManagementClient(this.credential, subscriptionId, options)
+    this.recovery = new RecoveryServicesClient(this.credential, subscriptionId, options)
+    this.backup = new RecoveryServicesBackupClient(this.credential, subscriptionId, options)
   }
 }
 

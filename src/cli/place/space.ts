@@ -4,6 +4,7 @@ import { Command } from 'commander'
 import { formatBytes } from '#base'
 import type { Added, PoolView, StoreView } from '#server'
 import { type CommandContext, runCommandHandler } from '../command.ts'
+import { parseCount } from '../count.ts'
 import { CliError } from '../errors.ts'
 import { type HomeOptions, makeHomeCommand, withControl } from '../server/home-option.ts'
 import { parseSize } from '../size.ts'
@@ -12,7 +13,7 @@ import { freeText, placeText } from './space-text.ts'
 
 type OfRegion = HomeOptions & Readonly<{ region?: string }>
 type AddPoolOptions = HomeOptions & Readonly<{ path: string; host?: string; reserve?: number }>
-type AddStoreOptions = HomeOptions & Readonly<{ location: string; shared?: boolean }>
+type AddStoreOptions = HomeOptions & Readonly<{ location: string; shared?: boolean; failureDomains?: number }>
 
 type Kind = Readonly<{ name: 'pool' | 'store'; table: (places: readonly never[]) => string }>
 
@@ -118,12 +119,23 @@ export function storeCommand(): Command {
   })
     .requiredOption('--location <store>', 'a folder, or s3://bucket/prefix?endpoint=...')
     .option('--shared', 'the folder is mounted at the same path on all hosts of the region')
+    .option(
+      '--failure-domains <count>',
+      'you declare that what it holds survives the loss of any one of so many parts: vaults may be ZoneRedundant',
+      parseCount,
+    )
     .action((region: string, name: string, options: AddStoreOptions) =>
       runCommandHandler(options, (context) =>
         withControl(options, async (control) => {
-          const { location: given, shared } = options
+          const { location: given, shared, failureDomains } = options
           const location = /^[a-z][a-z0-9+.-]*:/i.test(given) ? given : resolve(given)
-          const store = (await control.call('store.add', { region, name, location, shared })) as Added<StoreView>
+          const store = (await control.call('store.add', {
+            region,
+            name,
+            location,
+            shared,
+            failureDomains,
+          })) as Added<StoreView>
           warn(context, store.warnings)
           context.output.result(
             store,

@@ -35,10 +35,9 @@ export type GfsRules = Readonly<{
   yearly?: Readonly<{ in: readonly Month[]; on: DaysOfMonth; years: number }>
 }>
 
-/** Ours, not Azure's: scheduled backups begin only within these hours of the day, and move no more than so many bytes a second. */
+/** Ours, not Azure's: scheduled backups begin only within these hours of the day. How fast bytes are moved is a setting of the host. */
 export type PolicyLimits = Readonly<{
   hours?: Readonly<{ minute: number; hours: number }>
-  bytesPerSecond?: number
 }>
 
 export type BackupPolicy = Readonly<{
@@ -188,14 +187,11 @@ export function pointsKeptMax({ schedule, rules, instantDays }: BackupPolicy): n
 }
 
 function checkLimits({ limits }: BackupPolicy): void {
-  const { hours, bytesPerSecond } = limits ?? {}
-  if (hours !== undefined) {
-    const isHours = Number.isSafeInteger(hours.hours) && hours.hours >= 1 && hours.hours <= 24
-    const isMinute = Number.isSafeInteger(hours.minute) && hours.minute >= 0 && hours.minute < 24 * 60
-    if (!isHours || !isMinute) refuse('limits.hours', 'The hours of a policy are a time of day and from 1 to 24 hours.')
-  }
-  if (bytesPerSecond !== undefined && !(Number.isSafeInteger(bytesPerSecond) && bytesPerSecond >= 1024 * 1024))
-    refuse('limits.bytesPerSecond', 'A policy may limit backups to 1 MiB a second, not to less.')
+  if (limits?.hours === undefined) return
+  const { minute, hours } = limits.hours
+  const isHours = Number.isSafeInteger(hours) && hours >= 1 && hours <= 24
+  if (!isHours || !Number.isSafeInteger(minute) || minute < 0 || minute >= 24 * 60)
+    refuse('holdfastLimits', 'The hours of a policy are a time of day, and from 1 to 24 hours.')
 }
 
 /** Passes, or says what is wrong. @throws DomainError `policy_invalid`, `time_zone_unknown` */

@@ -1,7 +1,7 @@
 // oxlint-disable no-restricted-globals -- dates are made from instants that the test names; no clock is read
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type BackupPolicy, checkPolicy, type GfsRules } from './backup-policy.ts'
+import { type BackupPolicy, checkPolicy, type GfsRules, pointsKeptMax } from './backup-policy.ts'
 import { type GfsDecision, type GfsOptions, type GfsPoint, planGfs } from './gfs.ts'
 import { nextSlot } from './slots.ts'
 
@@ -342,3 +342,47 @@ test('checkPolicy() refuses by the field’s name what contradicts itself or is 
   refused(() => daily({ daily: { days: 9999 }, weekly: { on: ['Monday'], weeks: 1 } }), 'retentionPolicy')
   assert.throws(() => daily({}, { timeZone: 'Nowhere' }), { code: 'time_zone_unknown' })
 })
+
+for (const [everyHours, instantDays] of [
+  [1, 4],
+  [4, 17],
+  [24, 30],
+] as const)
+  test(`A year of a backup every ${everyHours} h, retention done each day: left is what was planned, within the policy's bound`, () => {
+    const policy = daily(
+      {
+        daily: { days: 35 },
+        weekly: { on: ['Sunday'], weeks: 12 },
+        monthly: { on: { by: 'date', dates: [1], last: true }, months: 12 },
+        yearly: { in: ['January', 'July'], on: { by: 'weekday', days: ['Monday'], weeks: ['First'] }, years: 2 },
+      },
+      {
+        version: 'V2',
+        timeZone: 'Pacific Standard Time',
+        schedule: { kind: 'hourly', minute: 330, everyHours, windowHours: 24 },
+        instantDays,
+      },
+    )
+    const all = every(policy, '2027-12-01T00:00Z', '2028-12-05T00:00Z')
+    let left: GfsPoint[] = []
+    let next = 0
+    for (let nowMs = ms('2027-12-02T00:00Z'); nowMs <= ms('2028-12-05T00:00Z'); nowMs += DAY) {
+      for (let point = all[next]; point !== undefined && point.takenMs <= nowMs; point = all[(next += 1)])
+        left.push(point)
+      const plan = planGfs(left, policy, { nowMs, mode: 'protected', softDeleteDays: 0 })
+      assert.ok(plan.every(({ action }) => action === 'keep' || action === 'delete'))
+      left = plan.filter(({ action }) => action === 'keep').map(({ point }) => point)
+      // Those of a day that is not over, of the day that the instant tier ends in, and a day more of February.
+      assert.ok(
+        left.length <= pointsKeptMax(policy) + 3 * (24 / everyHours),
+        `${left.length} of ${pointsKeptMax(policy)}`,
+      )
+    }
+    const atOnce = planGfs(all.slice(0, next), policy, {
+      nowMs: ms('2028-12-05T00:00Z'),
+      mode: 'protected',
+      softDeleteDays: 0,
+    })
+    const ids = (points: readonly GfsPoint[]): string[] => points.map(({ id }) => id).sort()
+    assert.deepEqual(ids(left), ids(atOnce.filter(({ action }) => action === 'keep').map(({ point }) => point)))
+  })

@@ -1,7 +1,7 @@
 /**
  * Pools (folders where disks lie) and stores (repositories where versions lie) of regions, over the server's socket.
  *
- *   pool.add {region, name, path, host?, reserveBytes?} → PoolView store.add {region, name, location, shared?} → StoreView
+ *   pool.add {region, name, path, host?, reserveBytes?} → PoolView store.add {region, name, location, shared?, failureDomains?} → StoreView
  *   pool.list {region?}  pool.show {region, name}                  store.list {region?}  store.show {region, name}
  *   pool.reserve {region, name, reserveBytes} → PoolView
  *   pool.remove {region, name}                                     store.remove {region, name}
@@ -68,6 +68,8 @@ type Reach = Pick<AdminParts, 'hosts'>
 export type Added<View> = View & Readonly<{ warnings: readonly string[] }>
 
 const NAME = /^[a-z0-9][a-z0-9-]{0,39}$/
+/** What the owner of a store may declare: of how many parts, each of which may fail alone, it survives the loss of one. */
+const FAILURE_DOMAINS_MAX = 100
 const NAME_HINT = 'Up to 40 small letters, digits and hyphens.'
 
 async function spaceOf(path: string | undefined, folders: Folders = foldersHere): Promise<Space | undefined> {
@@ -211,7 +213,9 @@ async function addStore(parts: AdminParts, params: unknown): Promise<Added<Store
   const other = (await listStores(parts.catalog)).find((store) => store.location === location)
   if (other !== undefined) throw invalidPlace('store', location, `The store ${other.region}/${other.name} is there.`)
   const shared = fields['shared'] === true && folderOf(location) !== undefined
-  const store = { region, name, location, repositoryId: undefined, shared, createdMs: parts.clock.nowMs() }
+  const failureDomains = optionalNumber(fields, 'failureDomains', FAILURE_DOMAINS_MAX) ?? 1
+  const createdMs = parts.clock.nowMs()
+  const store = { region, name, location, repositoryId: undefined, shared, failureDomains, createdMs }
   await parts.catalog.write(async (trx) => {
     if ((await listStores(trx, region)).some((other) => other.name === name)) throw exists('store', name)
     await putStore(trx, store)

@@ -17,6 +17,27 @@ type Template = Readonly<{
 
 const inGroup = (type: string) => (target: Target, name: string) => `${target.group}/providers/${type}/${name}`
 
+function policyBody(): unknown {
+  const time = '2026-11-22T22:00:00Z'
+  return {
+    properties: {
+      backupManagementType: 'AzureIaasVM',
+      policyType: 'V1',
+      timeZone: 'UTC',
+      instantRpRetentionRangeInDays: 2,
+      schedulePolicy: {
+        schedulePolicyType: 'SimpleSchedulePolicy',
+        scheduleRunFrequency: 'Daily',
+        scheduleRunTimes: [time],
+      },
+      retentionPolicy: {
+        retentionPolicyType: 'LongTermRetentionPolicy',
+        dailySchedule: { retentionTimes: [time], retentionDuration: { count: 30, durationType: 'Days' } },
+      },
+    },
+  }
+}
+
 export const TEMPLATES: readonly Template[] = [
   {
     method: 'PUT',
@@ -163,6 +184,73 @@ export const TEMPLATES: readonly Template[] = [
     strict: ['tags', 'location', 'properties', 'properties.diskSizeGB', 'properties.creationData'],
     needs: [],
     closed: ['', 'properties'],
+  },
+  {
+    method: 'PUT',
+    path: inGroup('Microsoft.RecoveryServices/vaults'),
+    body: () => ({ location: 'eastus', sku: { name: 'Standard' }, properties: { publicNetworkAccess: 'Enabled' } }),
+    strict: [
+      'location',
+      'tags',
+      'sku',
+      'sku.name',
+      'identity.type',
+      'properties',
+      'properties.publicNetworkAccess',
+      'properties.encryption',
+      'properties.redundancySettings',
+      'properties.redundancySettings.standardTierStorageRedundancy',
+      'properties.redundancySettings.crossRegionRestore',
+      'properties.securitySettings',
+      'properties.securitySettings.softDeleteSettings.softDeleteState',
+      'properties.securitySettings.softDeleteSettings.softDeleteRetentionPeriodInDays',
+      'properties.securitySettings.immutabilitySettings.state',
+      'properties.securitySettings.immutabilitySettings.configuration.durationInDays',
+    ],
+    needs: ['location'],
+    closed: ['', 'sku', 'properties', 'properties.redundancySettings', 'properties.securitySettings'],
+  },
+  {
+    method: 'PATCH',
+    path: ({ vault }) => `${vault}/backupconfig/vaultconfig`,
+    body: () => ({ properties: { softDeleteRetentionPeriodInDays: 14 } }),
+    strict: ['properties', 'properties.softDeleteRetentionPeriodInDays', 'properties.softDeleteFeatureState'],
+    needs: [],
+    closed: ['', 'properties'],
+  },
+  {
+    method: 'PUT',
+    path: ({ vault }, name) => `${vault}/backupPolicies/${name}`,
+    body: () => policyBody(),
+    strict: [
+      'properties',
+      'properties.backupManagementType',
+      'properties.policyType',
+      'properties.timeZone',
+      'properties.instantRpRetentionRangeInDays',
+      'properties.snapshotConsistencyType',
+      'properties.holdfastLimits.hours',
+      'properties.schedulePolicy',
+      'properties.schedulePolicy.schedulePolicyType',
+      'properties.schedulePolicy.scheduleRunFrequency',
+      'properties.schedulePolicy.scheduleRunTimes',
+      'properties.retentionPolicy',
+      'properties.retentionPolicy.retentionPolicyType',
+      'properties.retentionPolicy.dailySchedule',
+      'properties.retentionPolicy.dailySchedule.retentionTimes',
+      'properties.retentionPolicy.dailySchedule.retentionDuration.count',
+      'properties.retentionPolicy.dailySchedule.retentionDuration.durationType',
+      'properties.retentionPolicy.weeklySchedule',
+      'properties.retentionPolicy.monthlySchedule',
+    ],
+    needs: [
+      'properties',
+      'properties.schedulePolicy',
+      'properties.schedulePolicy.scheduleRunTimes',
+      'properties.retentionPolicy',
+      'properties.retentionPolicy.dailySchedule',
+    ],
+    closed: ['', 'properties', 'properties.schedulePolicy', 'properties.retentionPolicy'],
   },
   {
     method: 'POST',

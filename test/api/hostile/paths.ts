@@ -45,13 +45,16 @@ const BODIES: Readonly<Record<string, unknown>> = {
   'Microsoft.Resources/deployments': { properties: { mode: 'Incremental', template: { resources: [] } } },
 }
 
-const existing = ({ group, disk, snapshot, account, lock, deployment }: Target): readonly string[] => [
+const existing = ({ group, disk, snapshot, account, lock, deployment, vault }: Target): readonly string[] => [
   group,
   disk,
   snapshot,
   account,
   lock,
   deployment,
+  vault,
+  `${vault}/backupPolicies/DefaultPolicy`,
+  `${vault}/backupconfig/vaultconfig`,
   `${group}/providers/Microsoft.Compute/disks`,
   `${deployment}/operations`,
   `${group}/providers/Microsoft.Authorization/roleAssignments`,

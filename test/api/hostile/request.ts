@@ -30,6 +30,7 @@ export type Target = Readonly<{
   account: string
   lock: string
   deployment: string
+  vault: string
   principal: string
   /** Of the administrator. */
   token: string

@@ -2,7 +2,6 @@
 import { isoTime } from '#base'
 import type { ProtectedItem, ResourceRecord, VaultPoint } from '#catalog'
 import { vaultSettingsOf } from '#jobs'
-import { hasFileSession } from './files/file-sessions.ts'
 
 type Shown = Readonly<Record<string, unknown>>
 
@@ -73,7 +72,7 @@ export function showPoint(vault: ResourceRecord, item: ProtectedItem, point: Vau
       recoveryPointAdditionalInfo: ((facts['notes'] ?? []) as readonly string[]).join(' '),
       sourceVMStorageType: storageType(facts['sku']),
       isSourceVMEncrypted: false,
-      isInstantIlrSessionActive: hasFileSession(point, nowMs),
+      isInstantIlrSessionActive: facts['ilrSession'] !== undefined,
       isManagedVirtualMachine: true,
       ...(facts['vmSize'] !== undefined && { virtualMachineSize: facts['vmSize'] }),
       originalStorageAccountOption: false,

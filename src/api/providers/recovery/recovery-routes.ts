@@ -1,5 +1,18 @@
 /** The routes of Microsoft.RecoveryServices. */
 import type { ArmRoute } from '../../arm/call.ts'
+import { deletedVaultRoutes } from './deleted-vaults.ts'
+import { policyRoutes } from './policies.ts'
 import { protectionRoutes } from './protection-routes.ts'
+import { vaultConfigRoutes } from './vault-config.ts'
+import { usageRoutesOf } from './vault-usage.ts'
+import { vaultRoutes } from './vaults.ts'
 
-export const recoveryRoutes: readonly ArmRoute[] = [...protectionRoutes]
+const routes: readonly ArmRoute[] = [
+  ...vaultRoutes,
+  ...deletedVaultRoutes,
+  ...vaultConfigRoutes,
+  ...policyRoutes,
+  ...protectionRoutes,
+]
+
+export const recoveryRoutes: readonly ArmRoute[] = [...routes, ...usageRoutesOf(routes)]

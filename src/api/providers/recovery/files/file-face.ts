@@ -60,16 +60,15 @@ export class FileFace {
 
   /** Whether the path is one of these; then it has been answered. Never rejects. */
   async take(request: IncomingMessage, response: ServerResponse, hijack: () => void): Promise<boolean> {
-    const target = request.url ?? '/'
-    if (!target.startsWith(`/${FILES_PREFIX}/`)) return false
+    const url = new URL(request.url ?? '/', 'https://localhost')
+    const [first, session = '', what = ''] = url.pathname.slice(1).split('/')
+    if (first !== FILES_PREFIX) return false
     hijack()
     const gone = new AbortController()
     response.once('close', () => {
       if (!response.writableFinished) gone.abort()
     })
-    const query = new URLSearchParams(target.split('?', 2)[1] ?? '')
-    const asked: Asked = { request, response, query, signal: gone.signal }
-    const [, , session = '', what = ''] = (target.split('?', 1)[0] ?? '').split('/')
+    const asked: Asked = { request, response, query: url.searchParams, signal: gone.signal }
     try {
       if (request.method !== 'GET') throw new ArmError('NotSupported', 'Files are only read.', { status: 405 })
       if (session === SIGNED_SEGMENT) await this.#signed(asked)
