@@ -16,7 +16,9 @@ import {
   withGroupOption,
   withTargetOptions,
 } from './targets.ts'
+import { vaultKeyCommand } from './vault-key.ts'
 import { type DeletedVaultJson, deletedTable, VAULT, VAULT_TYPE, type VaultJson } from './vault-kind.ts'
+import { vaultMirrorCommand } from './vault-mirror.ts'
 
 type ListOptions = GroupOptions & Readonly<{ all?: boolean }>
 type Settings = Readonly<{
@@ -45,6 +47,8 @@ export function vaultCommand(): Command {
     .addCommand(deleteCommand())
     .addCommand(deletedCommand())
     .addCommand(undeleteCommand())
+    .addCommand(vaultMirrorCommand())
+    .addCommand(vaultKeyCommand())
 }
 
 function listCommand(): Command {

@@ -42,6 +42,7 @@ import {
   readSettings,
   type SettingsChange,
 } from './vault-settings.ts'
+import { mirrorView } from './vault-mirror.ts'
 import { showVault } from './vault-view.ts'
 
 const ALL = `/subscriptions/{subscription}/providers/${VAULT_TYPE}`
@@ -220,7 +221,10 @@ async function remove(call: ArmCall): Promise<ArmReply> {
 
 async function get(call: ArmCall): Promise<ArmReply> {
   const vault: ResourceRecord = await findVault(call)
-  return ok(showVault(vault))
+  const backupMirror = await mirrorView(call, vault)
+  const shown = showVault(vault)
+  if (backupMirror === undefined) return ok(shown)
+  return ok({ ...shown, properties: { ...(shown['properties'] as object), backupMirror } })
 }
 
 export const vaultRoutes: readonly ArmRoute[] = [
