@@ -16,6 +16,7 @@ export const ALERTS = {
   damageHealed: 'DamageHealed',
   dataDeleted: 'BackupDataDeleted',
   softDeleteChanged: 'SoftDeleteChanged',
+  immutabilityChanged: 'ImmutabilityChanged',
 } as const
 export type AlertKind = (typeof ALERTS)[keyof typeof ALERTS]
 

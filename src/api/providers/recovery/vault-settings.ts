@@ -2,13 +2,11 @@
  * A vault's settings as requests say them, and their change: judged and written in one transaction. What a request does not name
  * stays as it is: no promise is taken back by silence.
  */
-import { randomUuid } from '#base'
 import {
   type CatalogTransaction,
   findRegion,
   findResource,
   listStores,
-  raiseAlert,
   type ResourceChange,
   type ResourceRecord,
   updateResource,
@@ -22,7 +20,7 @@ import {
   type VaultSettings,
   whyNotSettings,
 } from '#domain'
-import { type VaultBacking, vaultBackingOf, vaultLocation } from '#jobs'
+import { ALERTS, openAlert, type VaultBacking, vaultBackingOf, vaultLocation } from '#jobs'
 import type { ArmCall } from '../../arm/call.ts'
 import { changeSourceOf } from '../../arm/change-source.ts'
 import { fieldAt } from '../../arm/field-table.ts'
@@ -117,22 +115,15 @@ async function raiseSafetyAlerts(
   before: VaultSettings,
   after: VaultSettings,
 ): Promise<void> {
-  const { random, clock } = call.host
   const kinds = [
-    ['SoftDeleteChanged', before.softDelete, after.softDelete],
-    ['ImmutabilityChanged', before.immutability, after.immutability],
+    [ALERTS.softDeleteChanged, 'Soft delete', before.softDelete, after.softDelete],
+    [ALERTS.immutabilityChanged, 'Immutability', before.immutability, after.immutability],
   ] as const
-  for (const [kind, was, is] of kinds) {
+  for (const [kind, what, was, is] of kinds) {
     if (JSON.stringify(was) === JSON.stringify(is)) continue
-    await raiseAlert(trx, {
-      id: randomUuid(random),
-      vaultKey,
-      kind,
-      severity: 'Warning',
-      message: `${kind === 'SoftDeleteChanged' ? 'Soft delete' : 'Immutability'} of the vault was changed from ${was.state} to ${is.state}.`,
-      facts: { before: was, after: is, principal: call.caller.principal.name },
-      raisedMs: clock.nowMs(),
-    })
+    const message = `${what} of the vault was changed from ${was.state} to ${is.state}.`
+    const facts = { before: was, after: is, principal: call.caller.principal.name }
+    await openAlert(trx, { vaultKey, kind, severity: 'Warning', message, facts, isOver: true }, call.host)
   }
 }
 
