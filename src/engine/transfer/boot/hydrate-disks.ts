@@ -26,6 +26,8 @@ export type HydrateDisks = Readonly<{
   /** A path in a short folder: for the storage daemon's monitor. */
   monitorPath: string
   signal: AbortSignal
+  /** It returns after so long, done or not: whoever calls this makes way for others in between. */
+  forMs: number
   progress: ProgressSink
   /** Called at every look. */
   keepAlive: () => Promise<void>
@@ -77,19 +79,22 @@ class Hydrator {
   readonly #quiet = new Map<string, BootQuiet>()
   readonly #bytes = new Map<string, Readonly<{ doneBytes: number; totalBytes: number }>>()
   readonly #restingSinceMs = new Map<string, number>()
+  readonly #endMs: number
   #hasRun = false
 
   constructor(given: HydrateDisks) {
     this.#given = given
+    this.#endMs = given.clock.monotonicMs() + given.forMs
   }
 
-  async run(): Promise<void> {
+  async run(): Promise<boolean> {
     const { files, clock, signal, keepAlive } = this.#given
     for (;;) {
       signal.throwIfAborted()
       const left: string[] = []
       for (const file of files) if (!(await isHydrated(file))) left.push(file)
-      if (left.length === 0) return
+      if (left.length === 0) return true
+      if (clock.monotonicMs() >= this.#endMs) return false
       await keepAlive()
       await this.#look(new Set(left))
       this.#tell()
@@ -145,11 +150,13 @@ class Hydrator {
 
   async #moveAtRest(path: string, wanted: AbortSignal): Promise<void> {
     const { clock, monitorPath, keepAlive } = this.#given
-    const signal = AbortSignal.any([this.#given.signal, wanted])
+    const over = new AbortController()
+    const signal = AbortSignal.any([this.#given.signal, wanted, over.signal])
     const progress = (doneBytes: number, totalBytes: number): void => {
       this.#bytes.set(path, { doneBytes, totalBytes })
       this.#tell()
       void keepAlive()
+      if (clock.monotonicMs() >= this.#endMs) over.abort()
     }
     try {
       await hydrateOffline({ path, monitorPath, clock, signal, progress })
@@ -167,7 +174,7 @@ class Hydrator {
   }
 }
 
-/** Resolves when every disk is its own. @throws the signal's reason; what the driver raises */
-export async function hydrateDisks(given: HydrateDisks): Promise<void> {
-  await new Hydrator(given).run()
+/** Whether every disk is its own; it resolves as soon as they are. @throws the signal's reason; what the driver raises */
+export function hydrateDisks(given: HydrateDisks): Promise<boolean> {
+  return new Hydrator(given).run()
 }

@@ -32,6 +32,8 @@ type Resting = Readonly<{ control: AbortController; done: Promise<void> }>
 
 /** After a machine asked for a disk nobody else takes it for so long: it is being started. */
 const ASKED_MS = 60_000
+/** A worker that is to make way for its successor waits for its tasks: none of these is long. */
+const SLICE_MS = 120_000
 const TABLES_BYTES = 4 * 1024 * 1024
 
 /** @throws JobsError `job_input_invalid` */
@@ -66,7 +68,7 @@ export class Hydrations {
     }
   }
 
-  /** Serves them until all their data has moved in. */
+  /** Serves them, and moves their data in for a while. Whether all of it has moved in: then they are served no longer. */
   async hydrate(
     wanted: InstantDisks,
     how: Readonly<{
@@ -74,11 +76,12 @@ export class Hydrations {
       progress: ProgressSink
       onRunning: (machine: string, startedAtMs: number) => void
     }>,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { served } = await this.#serve(wanted)
     const { hypervisor, clock } = this.#machines
-    await hydrateDisks({
+    const isDone = await hydrateDisks({
       ...how,
+      forMs: SLICE_MS,
       files: wanted.disks.map(({ file }) => file),
       hypervisor,
       clock,
@@ -86,7 +89,8 @@ export class Hydrations {
       keepAlive: served.keepAlive,
       whileResting: (file, use) => this.#rest(file, use),
     })
-    await this.#release(wanted.key)
+    if (isDone) await this.#release(wanted.key)
+    return isDone
   }
 
   /** A machine is to have the disks: whoever moves data into one at rest lets go of it first. */

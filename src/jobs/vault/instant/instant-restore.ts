@@ -90,25 +90,34 @@ export type HydrateInput = Readonly<{
 }>
 export type Hydrated = Readonly<{ hydratedAt: string; runningAt: string | null }>
 
+async function moveIn(
+  { catalog, tasks }: RestoreDisksParts,
+  step: StepContext,
+  wanted: InstantDisks,
+  restore: string,
+): Promise<Readonly<{ done: boolean }>> {
+  const milestone: StepContext['milestone'] = async (name, facts) => {
+    await step.milestone(name, facts)
+    const first = await milestoneFacts(catalog, step.jobId, MACHINE_RUNS)
+    if (name === MACHINE_RUNS) await note(catalog, restore, { 'Running at': String((first ?? facts)['startedAt']) })
+  }
+  return (await tasks.run({ ...step, milestone }, HYDRATE_DISKS_TASK, wanted)) as { done: boolean }
+}
+
 /** Step 3, a job beside the one that makes the machine: it is over when every disk is whole. */
 export function hydrateRestoredDisksJob(parts: RestoreDisksParts): JobDefinition<HydrateInput, Hydrated> {
-  const { catalog, source, tasks } = parts
+  const { catalog, source } = parts
   return {
     name: HYDRATE_RESTORED_DISKS_JOB,
     version: 1,
     parse: (given) => recordOf(given, 'fields') as unknown as HydrateInput,
     run: async (job, { wanted, disks, restore }) => {
-      await job.step(
-        'move the data in',
-        async (step) => {
-          const milestone: StepContext['milestone'] = async (name, facts) => {
-            await step.milestone(name, facts)
-            if (name === MACHINE_RUNS) await note(catalog, restore, { 'Running at': String(facts['startedAt']) })
-          }
-          await tasks.run({ ...step, milestone }, HYDRATE_DISKS_TASK, wanted)
-        },
-        { retry: HYDRATE_RETRY },
-      )
+      for (let n = 1; ; n += 1) {
+        const { done } = await job.step(`move the data in ${n}`, (step) => moveIn(parts, step, wanted, restore), {
+          retry: HYDRATE_RETRY,
+        })
+        if (done) break
+      }
       return job.step('record that it moved in', async () => {
         const hydratedAt = isoTime(source.nowMs())
         const facts = await milestoneFacts(catalog, job.jobId, MACHINE_RUNS)

@@ -16,13 +16,12 @@ export function makeInstantDisksTask(hydrations: Hydrations): TaskHandler {
   }
 }
 
-/** Ends when every disk is whole. */
+/** For a while, or until every disk is whole: {done}. What it serves it serves on meanwhile. */
 export function hydrateDisksTask(hydrations: Hydrations): TaskHandler {
   return async (given, { signal, progress, milestone }) => {
     const onRunning = (machine: string, startedAtMs: number): void =>
       milestone(MACHINE_RUNS, { machine, startedAt: isoTime(startedAtMs) })
-    await hydrations.hydrate(readInstantDisks(given), { signal, progress, onRunning })
-    return null
+    return { done: await hydrations.hydrate(readInstantDisks(given), { signal, progress, onRunning }) }
   }
 }
 
