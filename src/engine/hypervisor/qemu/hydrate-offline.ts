@@ -2,11 +2,15 @@
  * Hydration of a disk that no machine runs on: a storage daemon opens the overlay, which holds QEMU's lock on it, and block-stream
  * moves in what still lies below. It may be ended at any moment: what was moved is in the overlay, and the next one moves the rest.
  *
+ * The job is never let finish: once all data has moved the daemon ends, which flushes it, and only then the header is written that
+ * says that nothing lies below (hydration.ts tells why).
+ *
  * The daemon ends by itself when the thread that started it dies.
  */
 import { spawn } from 'node:child_process'
 import { rm } from 'node:fs/promises'
 import { type Clock, GIB, isHoldfastError, messageOf } from '#base'
+import { checkCommand } from '#runtime'
 import { HypervisorError } from '../errors.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { isObject } from '../qmp/shape.ts'
@@ -80,9 +84,9 @@ class Daemon {
     }
   }
 
-  async stop(): Promise<void> {
+  stop(): Promise<number | null> {
     this.#child.kill('SIGTERM')
-    await this.ended
+    return this.ended
   }
 
   #failure(path: string): HypervisorError {
@@ -104,14 +108,19 @@ export async function hydrateOffline(given: OfflineHydration): Promise<void> {
   const { clock, signal, progress, monitorPath } = given
   await rm(monitorPath, { force: true })
   const daemon = new Daemon(given)
+  let isMoved = false
   try {
     const qmp = await daemon.monitor(given)
     try {
-      await qmp.execute('block-stream', { 'job-id': JOB, device: NODE, 'on-error': 'report' })
+      await qmp.execute('block-stream', { 'job-id': JOB, device: NODE, 'on-error': 'report', 'auto-finalize': false })
       while (!signal.aborted) {
         const jobs = await qmp.execute('query-block-jobs')
         const job = Array.isArray(jobs) ? jobs.find((one) => isObject(one) && one['device'] === JOB) : undefined
         if (!isObject(job)) return
+        if (job['status'] === 'pending') {
+          isMoved = true
+          return
+        }
         progress(Number(job['offset']), Number(job['len']))
         await clock.sleep(POLL_MS)
       }
@@ -119,7 +128,9 @@ export async function hydrateOffline(given: OfflineHydration): Promise<void> {
       await qmp.close()
     }
   } finally {
-    await daemon.stop()
+    const exitCode = await daemon.stop()
     await rm(monitorPath, { force: true })
+    // One that did not leave in order has perhaps not flushed: the next one moves the rest.
+    if (isMoved && exitCode === 0) await checkCommand('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', '', given.path])
   }
 }
