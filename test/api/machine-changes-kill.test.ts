@@ -1,5 +1,5 @@
 /**
- * kill -9 of the server, of the worker, and of both at once, at each step of what changes a machine that runs: disks that come and go are
+ * kill -9 of the server, of the worker, and of both at once (that alone, but with --long), at each step of what changes a machine that runs: disks that come and go are
  * where the record says, once; a script is run once or, where nobody can know, not a second time. The machine runs through all of it.
  */
 import assert from 'node:assert/strict'
@@ -7,11 +7,12 @@ import { test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { checkCommand } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
+import { IS_LONG } from '../rig/long.ts'
 import { type Answer, VERSION } from './api-world.ts'
 import type { Disk, Done } from './disk-world.ts'
 import { KillWorld, processesOf, type Victim } from './machine-kill-world.ts'
 
-const VICTIMS: readonly Victim[] = ['serve', 'worker', 'both']
+const VICTIMS: readonly Victim[] = IS_LONG ? ['serve', 'worker', 'both'] : ['both']
 /** More than any of the operations has. */
 const STEPS_MAX = 20
 const STEP_MS_MAX = 60_000
