@@ -6,18 +6,16 @@ import { type Clock, type Random } from '#base'
 import {
   type Catalog,
   findProtectedItem,
-  findSetting,
   listAlerts,
   listBackupJobs,
   listProtectedItems,
-  putSetting,
   raiseAlert,
   type ResourceRecord,
   resolveAlert,
   type VaultAlert,
 } from '#catalog'
-import type { BackupOperation, VaultSettings } from '#domain'
-import { ALERTS, openAlert, vaultBackingOf } from '#jobs'
+import type { BackupOperation } from '#domain'
+import { ALERTS, openAlert } from '#jobs'
 
 /** A scheduled backup that has not begun so long after it was due was missed. */
 const MISSED_MS = 3_600_000
@@ -29,7 +27,6 @@ export type RecordRuleParts = Readonly<{ catalog: Catalog; clock: Clock; random:
 export async function alertsOfRecords(parts: RecordRuleParts, vault: ResourceRecord): Promise<void> {
   await alertMissed(parts, vault)
   await alertDeleted(parts, vault)
-  await alertSoftDelete(parts, vault)
   await resolveOver(parts, vault)
 }
 
@@ -80,34 +77,6 @@ async function alertDeleted({ catalog, clock }: RecordRuleParts, vault: Resource
         raisedMs: endedMs,
         resolvedMs: endedMs,
       })
-  })
-}
-
-/** Compares what the vault says of soft delete with what it said when it was last looked at. */
-async function alertSoftDelete(parts: RecordRuleParts, vault: ResourceRecord): Promise<void> {
-  const { catalog } = parts
-  const { uid, settings } = vaultBackingOf(vault)
-  const name = `vault-soft-delete/${uid}`
-  const [before, now] = [await findSetting(catalog, name), JSON.stringify(settings.softDelete)]
-  if (before === now) return
-  await catalog.write(async (trx) => {
-    await putSetting(trx, name, now)
-    if (before === undefined) return
-    const was = JSON.parse(before) as VaultSettings['softDelete']
-    const { state, days } = settings.softDelete
-    const isWeaker = state === 'Disabled' || (was.state !== 'Disabled' && days < was.days)
-    await openAlert(
-      trx,
-      {
-        vaultKey: vault.key,
-        kind: ALERTS.softDeleteChanged,
-        severity: isWeaker ? 'Critical' : 'Information',
-        message: `Soft delete of the vault ${vault.name} was changed: from ${was.state}, ${was.days} days, to ${state}, ${days} days.`,
-        facts: { from: was, to: settings.softDelete },
-        isOver: true,
-      },
-      parts,
-    )
   })
 }
 
