@@ -55,6 +55,7 @@ export {
   type DiskMode,
   type DiskRecord,
   type PointId,
+  type PointGroup,
   type PointRecord,
   type RootRef,
   type TreeRoot,

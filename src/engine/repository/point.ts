@@ -41,6 +41,16 @@ export type DiskRecord = Readonly<{
 /** A small file that belongs to the machine: UEFI variables, TPM state, cloud-init seed, domain XML. */
 export type AttachmentRecord = Readonly<{ name: string; sizeBytes: number; chunks: readonly string[] }>
 
+/** Points of several machines at one moment: all that name this instant. */
+export type PointGroup = Readonly<{
+  name: string
+  instant: string
+  /** How far apart the machines were stopped, at most. */
+  skewMs: number
+  /** Their histories, this one's too. */
+  machines: readonly string[]
+}>
+
 export type PointRecord = Readonly<{
   schema: 1
   id: PointId
@@ -54,6 +64,8 @@ export type PointRecord = Readonly<{
   /** Why it is less consistent than was asked for, for programs; `notes` say it to people. Absent when it is not. */
   consistencyReasons?: readonly string[]
   notes: readonly string[]
+  /** The machines that share its instant. */
+  group?: PointGroup
   /** The worst of the disks' modes: full, then scan, then incremental. */
   mode: DiskMode
   parent?: PointId

@@ -42,6 +42,8 @@ export type MachineBackup = Readonly<{
    */
   granularityBytes?: number
   lockMs?: number
+  /** Other machines share the instant. */
+  group?: BackupInput['group']
   /** Kept with the point beside what the instant has to say. */
   notes?: readonly string[]
   attachments?: BackupInput['attachments']
@@ -60,7 +62,11 @@ export type DiskPlace = Readonly<{ lun: number; base?: string }>
 /** QEMU's own. For cycles of seconds 4 to 16 KiB; figures in decision 15. */
 export const GRANULARITY_BYTES_DEFAULT = 64 * KIB
 
-function granularityOf(repository: Repository, backup: MachineBackup, parents: Parents): number {
+export function granularityOf(
+  repository: Repository,
+  backup: Pick<MachineBackup, 'granularityBytes'>,
+  parents: Parents,
+): number {
   const chunkSizes = [...parents.values()].map(({ disk }) => disk.chunkSizeBytes)
   const coarsest = Math.min(repository.config.chunkSizeBytes, ...chunkSizes)
   return Math.min(backup.granularityBytes ?? GRANULARITY_BYTES_DEFAULT, coarsest)
@@ -148,10 +154,11 @@ function openNext(
   })
 }
 
-async function inputOf(
+/** What the point is made of, from an accepted instant. */
+export async function inputOf(
   repository: Repository,
   guarded: GuardedInstant,
-  backup: MachineBackup,
+  backup: Omit<MachineBackup, 'openInstant' | 'consistency'>,
   parents: Parents,
 ): Promise<BackupInput> {
   const { instant } = guarded
@@ -191,6 +198,7 @@ async function inputOf(
     ...(backup.attachments === undefined ? {} : { attachments: backup.attachments }),
     ...(backup.expiresAtMs === undefined ? {} : { expiresAtMs: backup.expiresAtMs }),
     ...(backup.lockMs === undefined ? {} : { lockMs: backup.lockMs }),
+    ...(backup.group === undefined ? {} : { group: backup.group }),
   }
 }
 

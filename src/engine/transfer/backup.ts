@@ -75,6 +75,7 @@ export type BackupInput = Readonly<{
   consistency: PointRecord['consistency']
   /** Why it is less than was asked for. */
   consistencyReasons?: readonly string[]
+  group?: PointRecord['group']
   notes: readonly string[]
   disks: readonly BackupDisk[]
   /** The newest point that `since` disks build on; present exactly when there are any. */
@@ -329,6 +330,7 @@ async function commit(
     consistency: input.consistency,
     ...(reasons.length === 0 ? {} : { consistencyReasons: reasons }),
     notes: input.notes,
+    ...(input.group === undefined ? {} : { group: input.group }),
     mode: worstMode(disks.map(({ mode }) => mode)),
     ...(input.parentPoint === undefined ? {} : { parent: input.parentPoint }),
     ...(input.expiresAtMs === undefined ? {} : { expiresAtMs: input.expiresAtMs }),

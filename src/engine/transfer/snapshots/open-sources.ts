@@ -7,7 +7,7 @@
 import { mkdtemp, realpath, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Clock, isHoldfastError } from '#base'
+import { type Clock, isHoldfastError, must } from '#base'
 import {
   type ConsistencyLevel,
   describeRunning,
@@ -36,7 +36,10 @@ export type MachineToTake = Readonly<{
 export type ImageToTake = Readonly<{ kind: 'image'; name: string; format: 'qcow2' | 'raw' } & DiskAt>
 
 export type OpenedSources = Readonly<{
+  /** All of them as one. */
   instant: Instant
+  /** One a source, in their order. */
+  instants: readonly Instant[]
   /** Several machines were stopped within this; 0 for one. */
   skewMs: number
   /** To be called when the instant has ended: removes the folder of its sockets. */
@@ -125,7 +128,7 @@ export async function openSources(
 ): Promise<OpenedSources> {
   const runFolder = await mkdtemp(join(tmpdir(), 'hf-'))
   const close = (): Promise<void> => rm(runFolder, { recursive: true, force: true })
-  const opened: Instant[] = []
+  const opened = new Map<MachineToTake | ImageToTake, Instant>()
   try {
     const host: InstantHost = { ...options.host, runFolder }
     const { tracking, consistency, strict, signal } = options
@@ -134,7 +137,7 @@ export async function openSources(
       if (source.kind === 'machine') continue
       const stopped = { description: imageAlone(source), stoppedCleanly: true }
       const wanted = { ...common, consistency: 'crash' as const }
-      opened.push(await untilFree(options, () => openStoppedInstant(host, stopped, wanted)))
+      opened.set(source, await untilFree(options, () => openStoppedInstant(host, stopped, wanted)))
     }
     const machines = sources.filter((source) => source.kind === 'machine')
     const asked = { ...common, consistency, strict }
@@ -148,10 +151,11 @@ export async function openSources(
               described.map((machine) => ({ machine, options: asked })),
             )
           })
-    opened.push(...together.instants)
-    return { instant: joinInstants(opened), skewMs: together.skewMs, close }
+    for (const [i, instant] of together.instants.entries()) opened.set(must(machines[i], 'One a machine'), instant)
+    const instants = sources.map((source) => must(opened.get(source), 'All were opened'))
+    return { instant: joinInstants(instants), instants, skewMs: together.skewMs, close }
   } catch (error) {
-    for (const instant of opened) await instant.abort('another could not be opened').catch(() => undefined)
+    for (const instant of opened.values()) await instant.abort('another could not be opened').catch(() => undefined)
     await close()
     throw error
   }
