@@ -296,4 +296,5 @@ export {
   VAULT_BACKUP_JOB,
   VAULT_BACKUP_QUEUE,
   type VaultBackupInput,
-} from './vault/vault-backup.ts'
+} from './vault/take-machine.ts'
+export { membersOfGroup, withItsGroup } from './vault/group-members.ts'

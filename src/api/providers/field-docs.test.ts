@@ -28,6 +28,7 @@ import { RULE_FIELDS } from './network/security-rule-request.ts'
 import { NETWORK_FIELDS, SUBNET_FIELDS } from './network/virtual-network-fields.ts'
 import { GROUP_FIELDS } from './protection/consistency-groups.ts'
 import { BACKUP_NOW_FIELDS, ITEM_FIELDS } from './recovery/item-fields.ts'
+import { PROTECTION_GROUP_FIELDS } from './recovery/protection-groups.ts'
 import { POLICY_FIELDS } from './recovery/policy-fields.ts'
 import { STORAGE_CONFIG_FIELDS, VAULT_CONFIG_FIELDS, VAULT_FIELDS } from './recovery/vault-fields.ts'
 import { RESOURCE_GROUP_FIELDS } from './resources/groups.ts'
@@ -56,7 +57,7 @@ const DOCUMENTS: readonly (readonly [file: string, tables: readonly FieldTable[]
       RULE_FIELDS,
     ],
   ],
-  ['docs/api/protection.md', [ITEM_FIELDS, BACKUP_NOW_FIELDS]],
+  ['docs/api/protection.md', [ITEM_FIELDS, BACKUP_NOW_FIELDS, PROTECTION_GROUP_FIELDS]],
   ['docs/api/vaults.md', [VAULT_FIELDS, VAULT_CONFIG_FIELDS, STORAGE_CONFIG_FIELDS, POLICY_FIELDS]],
   ['docs/api/snapshots.md', [SNAPSHOT_FIELDS, GROUP_FIELDS, ADOPT_MACHINE_FIELDS]],
 ]

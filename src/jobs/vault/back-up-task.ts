@@ -11,7 +11,7 @@ import { readFile } from 'node:fs/promises'
 import { errnoOf } from '#base'
 import { AZURE_MACHINE_ATTACHMENT } from '#domain'
 import { machinePaths, type ConsistencyLevel } from '#engine/hypervisor'
-import type { PointRecord, Repository } from '#engine/repository'
+import type { PointGroup, PointRecord, Repository } from '#engine/repository'
 import { backUpSources } from '#engine/transfer'
 import type { BackupTaskHost } from '../backup.ts'
 import { machineRoots } from '../compute/machine/machine-host.ts'
@@ -51,6 +51,8 @@ export type BackedUp = Readonly<{
   notes: readonly string[]
   /** Why it is less consistent than was asked for, in codes. */
   reasons: readonly string[]
+  /** Machines that share its instant. */
+  group?: PointGroup
   disks: readonly StoredDisk[]
 }>
 
@@ -61,7 +63,7 @@ function readInput(given: unknown): BackUpToVaultInput {
 }
 
 /** Variables of the firmware; a machine that never ran has none. */
-async function uefiVars(stateFolder: string, machine: string) {
+export async function uefiVars(stateFolder: string, machine: string) {
   try {
     const bytes = await readFile(machinePaths(machineRoots(stateFolder), machine).uefiVars)
     return [{ name: 'uefi-vars', bytes: new Uint8Array(bytes) }]
@@ -71,8 +73,8 @@ async function uefiVars(stateFolder: string, machine: string) {
   }
 }
 
-function backedUp(repository: Repository, point: PointRecord): BackedUp {
-  const { id, takenAt, consistency, notes, disks, consistencyReasons = [] } = point
+export function backedUp(repository: Repository, point: PointRecord): BackedUp {
+  const { id, takenAt, consistency, notes, disks, consistencyReasons = [], group } = point
   return {
     point: id,
     sequence: repository.log.state.points.get(id)?.number ?? 0,
@@ -80,6 +82,7 @@ function backedUp(repository: Repository, point: PointRecord): BackedUp {
     consistency,
     notes: notes.filter((note) => !note.startsWith('Made by job')),
     reasons: consistencyReasons,
+    ...(group !== undefined && { group }),
     disks: disks.map(({ id: diskId, virtualSizeBytes, usedBytes, readBytes, storedBytes, mode, reason }) => ({
       diskId,
       sizeBytes: virtualSizeBytes,

@@ -4,10 +4,12 @@ import type { BackupTaskHost } from '../backup.ts'
 import type { ComputeParts } from '../compute/create-disk.ts'
 import type { JobEngine } from '../port.ts'
 import type { TaskHandler } from '../tasks.ts'
+import { BACK_UP_GROUP_TASK, backUpGroupTask } from './back-up-group-task.ts'
 import { BACK_UP_TO_VAULT_TASK, backUpToVaultTask } from './back-up-task.ts'
 import { FORGET_POINTS_TASK, forgetPointsTask } from './forget-points.ts'
 import { keepPointsJob, pruneVaultsJob, purgePointsJob } from './keep-points.ts'
-import { type ProtectionParts, VAULT_BACKUP_QUEUE, vaultBackupJob } from './vault-backup.ts'
+import { type ProtectionParts, VAULT_BACKUP_QUEUE } from './take-machine.ts'
+import { vaultBackupJob } from './vault-backup.ts'
 
 export function defineProtectionJobs(engine: JobEngine, parts: ComputeParts, backupsAtOnce: number): void {
   const { catalog, host, folder, tasks } = parts
@@ -23,6 +25,7 @@ export function defineProtectionJobs(engine: JobEngine, parts: ComputeParts, bac
 export function protectionTasks(host: BackupTaskHost): readonly (readonly [name: string, task: TaskHandler])[] {
   return [
     [BACK_UP_TO_VAULT_TASK, backUpToVaultTask(host)],
+    [BACK_UP_GROUP_TASK, backUpGroupTask(host)],
     [FORGET_POINTS_TASK, forgetPointsTask(host)],
   ]
 }

@@ -8,6 +8,7 @@
  *   outside the hours that the policy allows     it stays due, and is looked at again in a while
  */
 import {
+  type CatalogTransaction,
   changeProtectedItem,
   countProtectedItems,
   findProtectedItem,
@@ -18,7 +19,8 @@ import {
 import { type BackupPolicy, lastSlot, mayBegin, nextSlot, spreadMs } from '#domain'
 import { ALERTS, type NewAlert, openAlert } from './alerts.ts'
 import { beginVaultJob, type VaultJobParts } from './begin-vault-job.ts'
-import { BACKUP_TASKS, VAULT_BACKUP_JOB, VAULT_BACKUP_QUEUE, type VaultBackupInput } from './vault-backup.ts'
+import { BACKUP_TASKS, VAULT_BACKUP_JOB, VAULT_BACKUP_QUEUE, type VaultBackupInput } from './take-machine.ts'
+import { withItsGroup } from './group-members.ts'
 import { findPolicy, vaultRow } from './vault-rows.ts'
 
 /** Azure starts a backup within two hours of its time. */
@@ -46,11 +48,20 @@ class Overtaken extends Error {}
 
 export type Started = 'started' | 'passed over' | 'waits' | 'none'
 
-async function isRunning({ catalog }: VaultJobParts, { vaultKey, key }: ProtectedItem): Promise<boolean> {
-  const running = { vaultKey, itemKey: key, operation: 'Backup', limit: 1 } as const
-  for (const status of ['InProgress', 'Cancelling'] as const)
-    if ((await listBackupJobs(catalog, { ...running, status })).length > 0) return true
+/** Whether a backup of it runs, or of another machine of its group, which is its backup as well. */
+async function isRunning({ catalog }: VaultJobParts, item: ProtectedItem): Promise<boolean> {
+  for (const { vaultKey, key } of await withItsGroup(catalog, item.key))
+    for (const status of ['InProgress', 'Cancelling'] as const) {
+      const running = { vaultKey, itemKey: key, operation: 'Backup', status, limit: 1 } as const
+      if ((await listBackupJobs(catalog, running)).length > 0) return true
+    }
   return false
+}
+
+/** The others of its group are backed up with it, and not again by the same slot. */
+async function moveOnTogether(trx: CatalogTransaction, item: ProtectedItem, next: Due, nowMs: number): Promise<void> {
+  for (const one of await withItsGroup(trx, item.key))
+    if (one.policyId === item.policyId) await changeProtectedItem(trx, one.key, next, nowMs)
 }
 
 async function startOne(parts: VaultJobParts, item: ProtectedItem): Promise<Started> {
@@ -90,7 +101,7 @@ async function startOne(parts: VaultJobParts, item: ProtectedItem): Promise<Star
       announce: async (trx) => {
         const now = await findProtectedItem(trx, item.key)
         if (now?.nextDueMs !== item.nextDueMs || now?.state !== item.state) throw new Overtaken()
-        await changeProtectedItem(trx, item.key, next, nowMs)
+        await moveOnTogether(trx, item, next, nowMs)
         if (nowMs - nextDueMs <= LATE_MS) return
         const missed: NewAlert = {
           vaultKey: item.vaultKey,

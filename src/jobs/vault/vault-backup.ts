@@ -1,5 +1,6 @@
 /**
- * The job `vault-backup`: one recovery point of a protected machine in its vault. Its id is that of the record in the list of jobs.
+ * The job `vault-backup`: one recovery point of a protected machine in its vault, or of each machine of its protection group at one
+ * instant (take-group.ts). Its id is that of the record in the list of jobs.
  *
  *   dies                             what is left                     what goes on
  *   serve                            the worker's task                the next serve attaches to it
@@ -10,12 +11,10 @@
  * A machine that is being changed, or whose instant broke, is tried again, as it is then: Azure does the same. A backup that failed or
  * was cancelled leaves no point. One at a time of a machine: the job's key is the machine.
  */
-import { type Clock, isHoldfastError, must } from '#base'
+import { isHoldfastError, must } from '#base'
 import {
-  type Catalog,
   type CatalogTransaction,
   changeProtectedItem,
-  findProtectedItem,
   findVaultPoint,
   insertVaultPoint,
   listAlerts,
@@ -23,61 +22,37 @@ import {
   type ProtectedItem,
   resolveAlert,
   type VaultPoint,
-  type VaultPointDisk,
 } from '#catalog'
-import type { BackupPolicy, BackupJobError, VaultImmutability } from '#domain'
-import type { RegionRepositoryParts } from '../compute/region-repository.ts'
-import { INSTANT_OPEN } from '../compute/take-snapshots.ts'
+import type { BackupPolicy, BackupJobError } from '#domain'
 import { FORGET_VERSIONS_TASK } from '../compute/version-tasks.ts'
-import { JobsError } from '../errors.ts'
 import type { JobContext, JobDefinition, StepContext } from '../port.ts'
 import { inputInvalid, recordOf } from '../repository-access.ts'
-import { HOST_WAIT, type TaskRunner } from '../tasks.ts'
+import { HOST_WAIT } from '../tasks.ts'
 import { ALERTS } from './alerts.ts'
-import { BACK_UP_TO_VAULT_TASK, type BackedUp, type BackUpToVaultInput } from './back-up-task.ts'
+import type { BackedUp } from './back-up-task.ts'
 import { backupErrorOf } from './backup-errors.ts'
-import { asBackupJob, type BackupJobEnd, forbidCancel, passTask } from './backup-job-rows.ts'
+import { asBackupJob, type BackupJobEnd, forbidCancel } from './backup-job-rows.ts'
 import { keepByPolicy } from './keep-by-policy.ts'
-import { type MachineToBackUp, planBackup } from './plan-backup.ts'
+import { withItsGroup } from './group-members.ts'
+import { takeGroup } from './take-group.ts'
+import {
+  findItem,
+  type ProtectionParts,
+  type Taken,
+  takeMachine,
+  type TakenOf,
+  VAULT_BACKUP_JOB,
+  type VaultBackupInput,
+} from './take-machine.ts'
 import { vaultRepository } from './vault-repository.ts'
-import { findPolicy, vaultRow, vaultSettingsOf } from './vault-rows.ts'
+import { findPolicy } from './vault-rows.ts'
 
-export const VAULT_BACKUP_JOB = 'vault-backup'
-export const VAULT_BACKUP_QUEUE = 'vault-backup'
-export const BACKUP_TASKS = ['Take Snapshot', 'Transfer data to vault'] as const
-
-export type VaultBackupInput = Readonly<{
-  /** Key of the protected item. */
-  item: string
-  isOnDemand: boolean
-  /** The slot of the schedule that it is for. */
-  slotMs?: number
-  expiresMs?: number
-}>
-
-export type ProtectionParts = Readonly<{
-  catalog: Catalog
-  clock: Clock
-  tasks: TaskRunner
-  repositories: RegionRepositoryParts
-}>
+export type { ProtectionParts } from './take-machine.ts'
 
 /** What changes by itself within minutes is waited for: a worker, an operation on the machine, another instant of it. */
 const BACKUP_RETRY = { attemptsMax: 10, delayMs: 500, delayMsMax: 60_000, ...HOST_WAIT }
 const WORKER_RETRY = { attemptsMax: 12, delayMs: 300, delayMsMax: 10_000, ...HOST_WAIT }
-const INSTANT_WAIT_MS = 60_000
 const DAY_MS = 24 * 3_600_000
-
-/** What the API tells of the machine with its point. */
-type MachineFacts = Readonly<{ vmSize?: string; osType?: string; sku?: string }>
-type Taken = Readonly<{
-  done: BackedUp
-  disks: readonly VaultPointDisk[]
-  excluded: readonly Readonly<{ lun: number; name: string }>[]
-  facts: MachineFacts
-  wasRunning: boolean
-  asked: 'crash' | 'application'
-}>
 
 function readInput(given: unknown): VaultBackupInput {
   const input = recordOf(given, 'fields')
@@ -85,81 +60,16 @@ function readInput(given: unknown): VaultBackupInput {
   return input as unknown as VaultBackupInput
 }
 
-/** @throws JobsError `item_not_there` */
-export async function findItem(from: Catalog | CatalogTransaction, key: string): Promise<ProtectedItem> {
-  const item = await findProtectedItem(from, key)
-  if (item !== undefined && item.softDeletedMs === undefined) return item
-  throw new JobsError('item_not_there', `The protected item ${key} is not there any more.`, { facts: { item: key } })
-}
-
-/** Points of one machine in a vault's repository form a history, which `holdfast repo list` shows by this name. */
-export function historyOf(machineId: string): string {
-  const [, group = '', name = ''] = /\/resourceGroups\/([^/]+)\/.*\/([^/]+)$/i.exec(machineId) ?? []
-  return `${group}/${name}`.toLowerCase()
-}
-
 /** Decimal digits; larger for newer ones, since the log's number leads. */
 export function pointName(sequence: number, takenMs: number): string {
   return `${sequence}${String(Math.floor(takenMs / 1000)).padStart(10, '0')}`
 }
 
-function machineFacts({ azure }: MachineToBackUp): MachineFacts {
-  const properties = (azure.machine.body['properties'] ?? {}) as Record<string, unknown>
-  const { vmSize } = (properties['hardwareProfile'] ?? {}) as Record<string, unknown>
-  const os = azure.disks.find(({ lun }) => lun < 0)
-  const { osType } = (os?.body['properties'] ?? {}) as Record<string, unknown>
-  const { name } = (os?.body['sku'] ?? {}) as Record<string, unknown>
-  return {
-    ...(typeof vmSize === 'string' && { vmSize }),
-    ...(typeof osType === 'string' && { osType }),
-    ...(typeof name === 'string' && { sku: name }),
-  }
-}
-
-/**
- * How long the point of a locked vault is locked at least: what its policy promises whatever is made after it. (The vault's days, where it
- * has them, are its repository's own policy; see immutability.ts.)
- */
-export function lockMsOf(
-  { state }: VaultImmutability,
-  policy: BackupPolicy | undefined,
-  { isOnDemand, expiresMs }: Pick<VaultBackupInput, 'isOnDemand' | 'expiresMs'>,
-  nowMs: number,
-): number | undefined {
-  if (state !== 'Locked') return undefined
-  if (isOnDemand) return expiresMs === undefined ? undefined : Math.max(0, expiresMs - nowMs)
-  if (policy === undefined) return undefined
-  const { schedule, rules, instantDays } = policy
-  if (schedule.kind === 'hourly') return instantDays * DAY_MS
-  return (schedule.kind === 'daily' ? (rules.daily?.days ?? instantDays) : 7 * (rules.weekly?.weeks ?? 1)) * DAY_MS
-}
-
-/** One attempt: the machine as it is now, into the vault as it lies now. */
-async function take(parts: ProtectionParts, step: StepContext, input: VaultBackupInput): Promise<Taken> {
-  const { catalog, clock, tasks, repositories } = parts
-  const item = await findItem(catalog, input.item)
-  const policy = item.policyId === undefined ? undefined : await findPolicy(catalog, item.policyId)
-  const asked = policy?.crashConsistentOnly === true ? 'crash' : 'application'
-  const settings = vaultSettingsOf(await vaultRow(catalog, item.vaultKey))
-  const lockMs = lockMsOf(settings.immutability, policy, input, clock.nowMs())
-  const { host, disks, ...plan } = await planBackup(catalog, clock, item)
-  const { access } = await vaultRepository(repositories, item.vaultKey, host)
-  const wanted: BackUpToVaultInput = {
-    ...access,
-    ...plan,
-    history: historyOf(item.machineId),
-    consistency: asked,
-    waitMs: INSTANT_WAIT_MS,
-    ...(lockMs !== undefined && { lockMs }),
-  }
-  const milestone: StepContext['milestone'] = async (name, facts) => {
-    await step.milestone(name, facts)
-    if (name === INSTANT_OPEN) await passTask(parts, step.jobId, BACKUP_TASKS[0])
-  }
-  const done = (await tasks.run({ ...step, milestone }, BACK_UP_TO_VAULT_TASK, wanted, host)) as BackedUp
-  const wasRunning = plan.sources.some(({ kind }) => kind === 'machine')
-  const excluded = plan.azure.disks.filter(({ included }) => !included).map(({ lun, name }) => ({ lun, name }))
-  return { done, disks, excluded, facts: machineFacts({ host, disks, ...plan } as MachineToBackUp), wasRunning, asked }
+/** The item and, where it is in a protection group, all of that group: their machines share one instant. */
+async function take(parts: ProtectionParts, step: StepContext, input: VaultBackupInput): Promise<readonly TakenOf[]> {
+  const item = await findItem(parts.catalog, input.item)
+  if (item.group === undefined) return [{ item: item.key, taken: await takeMachine(parts, step, input) }]
+  return takeGroup(parts, step, { group: item.group, vaultKey: item.vaultKey, input })
 }
 
 function sumOf(disks: BackedUp['disks'], field: 'usedBytes' | 'readBytes' | 'storedBytes'): number {
@@ -201,6 +111,7 @@ function rowOf(
       mode: worst,
       notes,
       reasons: done.reasons,
+      ...(done.group !== undefined && { group: done.group }),
       excluded,
       usedBytes: sumOf(done.disks, 'usedBytes'),
       readBytes: sumOf(done.disks, 'readBytes'),
@@ -216,9 +127,23 @@ async function resolveAlerts(trx: CatalogTransaction, item: ProtectedItem, nowMs
   }
 }
 
-async function record(parts: ProtectionParts, input: VaultBackupInput, taken: Taken, jobId: string): Promise<string> {
+/** Points of one instant are on record together. @returns the name of the point of the item that the job is of */
+async function record(parts: ProtectionParts, input: VaultBackupInput, all: readonly TakenOf[], jobId: string) {
   const nowMs = parts.clock.nowMs()
   return parts.catalog.write(async (trx) => {
+    const names = new Map<string, string>()
+    for (const { item, taken } of all)
+      names.set(item, await recordOne(trx, { ...input, item }, taken, { nowMs, jobId }))
+    return must(names.get(input.item), 'The item that the job is of is among them')
+  })
+}
+
+async function recordOne(
+  trx: CatalogTransaction,
+  input: VaultBackupInput,
+  taken: Taken,
+  { nowMs, jobId }: Readonly<{ nowMs: number; jobId: string }>,
+): Promise<string> {
     const item = await findItem(trx, input.item)
     const policy = item.policyId === undefined ? undefined : await findPolicy(trx, item.policyId)
     const row = rowOf(item, policy, input, taken, nowMs, jobId)
@@ -234,7 +159,6 @@ async function record(parts: ProtectionParts, input: VaultBackupInput, taken: Ta
     await resolveAlerts(trx, changed, nowMs)
     await keepByPolicy(trx, changed, nowMs)
     return row.name
-  })
 }
 
 /** These are how the guest is made, and no fault of this backup. */
@@ -249,20 +173,27 @@ function warningsOf({ done, wasRunning, asked }: Taken): BackupJobError[] {
     .map((reason) => backupErrorOf({ code: reason, message: done.notes.join(' '), facts, retry: 'never' }))
 }
 
-function endOf(name: string, taken: Taken): BackupJobEnd<Readonly<{ point: string }>> {
+function endOf(name: string, input: VaultBackupInput, all: readonly TakenOf[]) {
+  const { taken } = must(all.find(({ item }) => item === input.item), 'The item that the job is of is among them')
   const { done, disks, excluded } = taken
+  const { group } = done
   return {
     output: { point: name },
-    warnings: warningsOf(taken),
+    warnings: all.flatMap((one) => warningsOf(one.taken)),
     properties: {
+      ...(group !== undefined && {
+        'Protection group': group.name,
+        'Machines of the group': group.machines.join(', '),
+        'Apart at most (ms)': String(group.skewMs),
+      }),
       'Recovery point time': new globalThis.Date(done.takenAtMs).toISOString(),
       'Backed-up disk(s)': disks.map((disk) => disk.name).join(', '),
       'Excluded disk(s)': excluded.map((disk) => disk.name).join(', '),
     },
     result: { point: name },
-    doneBytes: sumOf(done.disks, 'storedBytes'),
-    totalBytes: sumOf(done.disks, 'usedBytes'),
-  }
+    doneBytes: all.reduce((sum, one) => sum + sumOf(one.taken.done.disks, 'storedBytes'), 0),
+    totalBytes: all.reduce((sum, one) => sum + sumOf(one.taken.done.disks, 'usedBytes'), 0),
+  } satisfies BackupJobEnd<Readonly<{ point: string }>>
 }
 
 /** Whether the point got its row although the step that wrote it was cut short: then it stays. */
@@ -293,16 +224,17 @@ async function run(job: JobContext, parts: ProtectionParts, input: VaultBackupIn
     return record(parts, input, taken, job.jobId)
   })
   isRecorded = true
-  return endOf(name, taken)
+  return endOf(name, input, taken)
 }
 
-/** The item says that its last backup failed. */
+/** The item, and the others of its group, say that their last backup failed. */
 async function noteFailure(parts: ProtectionParts, input: VaultBackupInput, code: string, message: string) {
   await parts.catalog.write(async (trx) => {
-    const item = await findProtectedItem(trx, input.item)
-    if (item === undefined || code === 'cancelled') return
-    const change = { lastBackupStatus: 'Failed', facts: { ...item.facts, lastError: { code, message } } }
-    await changeProtectedItem(trx, item.key, change, parts.clock.nowMs())
+    if (code === 'cancelled') return
+    for (const item of await withItsGroup(trx, input.item)) {
+      const change = { lastBackupStatus: 'Failed', facts: { ...item.facts, lastError: { code, message } } }
+      await changeProtectedItem(trx, item.key, change, parts.clock.nowMs())
+    }
   })
 }
 

@@ -8,7 +8,7 @@ import {
 } from '#catalog'
 import { ArmError } from '#contract'
 import { ON_DEMAND_DAYS_DEFAULT } from '#domain'
-import { BACKUP_TASKS, VAULT_BACKUP_JOB, VAULT_BACKUP_QUEUE, type VaultBackupInput } from '#jobs'
+import { BACKUP_TASKS, VAULT_BACKUP_JOB, VAULT_BACKUP_QUEUE, type VaultBackupInput, withItsGroup } from '#jobs'
 import type { ArmCall, ArmReply } from '../../arm/call.ts'
 import { checkFields, fieldAt } from '../../arm/field-table.ts'
 import { objectBody } from '../../arm/json-body.ts'
@@ -36,7 +36,12 @@ function expiryOf(body: unknown, nowMs: number): number {
   )
 }
 
-async function checkFree(trx: CatalogTransaction, { vaultKey, key, friendlyName }: ProtectedItem): Promise<void> {
+/** A backup of another machine of its group is one of it as well. */
+async function checkFree(trx: CatalogTransaction, item: ProtectedItem): Promise<void> {
+  for (const one of await withItsGroup(trx, item.key)) await checkOneFree(trx, one)
+}
+
+async function checkOneFree(trx: CatalogTransaction, { vaultKey, key, friendlyName }: ProtectedItem): Promise<void> {
   for (const status of ['InProgress', 'Cancelling'] as const) {
     const [running] = await listBackupJobs(trx, { vaultKey, itemKey: key, operation: 'Backup', status, limit: 1 })
     if (running !== undefined)

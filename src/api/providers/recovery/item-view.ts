@@ -94,6 +94,7 @@ export function showItem(
       lastBackupStatus: item.lastBackupStatus ?? (item.state === 'IRPending' ? 'IRPending' : ''),
       lastBackupTime: lastBackupMs === undefined ? NEVER : isoTime(lastBackupMs),
       ...(lastBackupMs !== undefined && { lastRecoveryPoint: isoTime(lastBackupMs) }),
+      ...(item.group !== undefined && { holdfast: { protectionGroup: item.group } }),
       ...(item.nextDueMs !== undefined && { nextBackupTime: isoTime(item.nextDueMs) }),
       ...(exclusion !== undefined && {
         extendedProperties: {

@@ -95,6 +95,8 @@ export function showPoint(vault: ResourceRecord, item: ProtectedItem, point: Vau
         sizeBytes: point.sizeBytes,
         storedBytes: point.storedBytes,
         mode: facts['mode'],
+        ...(Array.isArray(facts['reasons']) && { consistencyReasons: facts['reasons'] }),
+        ...(facts['group'] !== undefined && { group: facts['group'] }),
         ...(point.slotMs !== undefined && { slot: isoTime(point.slotMs) }),
         ...(point.mirroredMs !== undefined && { mirrored: isoTime(point.mirroredMs) }),
       },

@@ -4,6 +4,7 @@ import { backupJobRoutes } from './backup-jobs.ts'
 import { backupStatusRoutes } from './backup-status.ts'
 import { discoveryRoutes } from './discovery.ts'
 import { protectedItemRoutes } from './protected-items.ts'
+import { protectionGroupRoutes } from './protection-groups.ts'
 import { recoveryPointRoutes } from './recovery-points.ts'
 import { vaultOperationRoutes } from './vault-operations.ts'
 
@@ -12,6 +13,7 @@ export const protectionRoutes: readonly ArmRoute[] = [
   ...backupJobRoutes,
   ...discoveryRoutes,
   ...protectedItemRoutes,
+  ...protectionGroupRoutes,
   ...recoveryPointRoutes,
   ...backupStatusRoutes,
 ]
