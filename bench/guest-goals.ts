@@ -48,6 +48,11 @@ function rowsOf({ incremental, pause, latency, boot }: GuestMedians): Row[] {
       ratio(latency?.['backup']?.p99Ms, latency?.['alone']?.p99Ms),
       LATENCY_RATIO_MAX,
     ),
+    times(
+      'guest write latency (p99), application-consistent backups against alone',
+      ratio(latency?.['quiet']?.p99Ms, latency?.['alone']?.p99Ms),
+      LATENCY_RATIO_MAX,
+    ),
     times('instant boot against local, small disk', bootRatio('small'), BOOT_RATIO_MAX),
     times('instant boot against local, 1 TiB', bootRatio('huge'), BOOT_RATIO_MAX),
     s('1 TiB with 200 MiB hydrated', boot?.['huge instant']?.hydratedSeconds, HYDRATED_SECONDS_MAX),

@@ -1,5 +1,11 @@
 /** Who is in a protection group. An item names its group; a group is what names it. */
-import { type Catalog, type CatalogTransaction, findProtectedItem, listProtectedItems, type ProtectedItem } from '#catalog'
+import {
+  type Catalog,
+  type CatalogTransaction,
+  findProtectedItem,
+  listProtectedItems,
+  type ProtectedItem,
+} from '#catalog'
 
 /** Items of a vault that name this group, and are backed up. */
 export async function membersOfGroup(

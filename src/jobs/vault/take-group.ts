@@ -7,7 +7,12 @@
 import type { ProtectedItem } from '#catalog'
 import { JobsError } from '../errors.ts'
 import type { StepContext } from '../port.ts'
-import { BACK_UP_GROUP_TASK, type BackUpGroupInput, type GroupBackedUp, type GroupMember } from './back-up-group-task.ts'
+import {
+  BACK_UP_GROUP_TASK,
+  type BackUpGroupInput,
+  type GroupBackedUp,
+  type GroupMember,
+} from './back-up-group-task.ts'
 import { withItsGroup } from './group-members.ts'
 import { type MachineToBackUp, planBackup } from './plan-backup.ts'
 import {

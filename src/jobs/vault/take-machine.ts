@@ -3,7 +3,13 @@
  * bytes that were stored.
  */
 import type { Clock } from '#base'
-import { type Catalog, type CatalogTransaction, findProtectedItem, type ProtectedItem, type VaultPointDisk } from '#catalog'
+import {
+  type Catalog,
+  type CatalogTransaction,
+  findProtectedItem,
+  type ProtectedItem,
+  type VaultPointDisk,
+} from '#catalog'
 import type { BackupPolicy, VaultImmutability } from '#domain'
 import type { RegionRepositoryParts } from '../compute/region-repository.ts'
 import { INSTANT_OPEN } from '../compute/take-snapshots.ts'

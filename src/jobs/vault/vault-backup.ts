@@ -144,21 +144,21 @@ async function recordOne(
   taken: Taken,
   { nowMs, jobId }: Readonly<{ nowMs: number; jobId: string }>,
 ): Promise<string> {
-    const item = await findItem(trx, input.item)
-    const policy = item.policyId === undefined ? undefined : await findPolicy(trx, item.policyId)
-    const row = rowOf(item, policy, input, taken, nowMs, jobId)
-    if ((await findVaultPoint(trx, item.key, row.name)) === undefined) await insertVaultPoint(trx, row)
-    const waits = item.state === 'IRPending' || item.state === 'ProtectionError'
-    const change = {
-      lastBackupMs: row.takenMs,
-      lastBackupStatus: 'Completed',
-      ...(waits && { state: 'Protected' as const }),
-      facts: { ...item.facts, lastError: undefined },
-    }
-    const changed = must(await changeProtectedItem(trx, item.key, change, nowMs), 'It was found in this transaction')
-    await resolveAlerts(trx, changed, nowMs)
-    await keepByPolicy(trx, changed, nowMs)
-    return row.name
+  const item = await findItem(trx, input.item)
+  const policy = item.policyId === undefined ? undefined : await findPolicy(trx, item.policyId)
+  const row = rowOf(item, policy, input, taken, nowMs, jobId)
+  if ((await findVaultPoint(trx, item.key, row.name)) === undefined) await insertVaultPoint(trx, row)
+  const waits = item.state === 'IRPending' || item.state === 'ProtectionError'
+  const change = {
+    lastBackupMs: row.takenMs,
+    lastBackupStatus: 'Completed',
+    ...(waits && { state: 'Protected' as const }),
+    facts: { ...item.facts, lastError: undefined },
+  }
+  const changed = must(await changeProtectedItem(trx, item.key, change, nowMs), 'It was found in this transaction')
+  await resolveAlerts(trx, changed, nowMs)
+  await keepByPolicy(trx, changed, nowMs)
+  return row.name
 }
 
 /** These are how the guest is made, and no fault of this backup. */
@@ -174,7 +174,10 @@ function warningsOf({ done, wasRunning, asked }: Taken): BackupJobError[] {
 }
 
 function endOf(name: string, input: VaultBackupInput, all: readonly TakenOf[]) {
-  const { taken } = must(all.find(({ item }) => item === input.item), 'The item that the job is of is among them')
+  const { taken } = must(
+    all.find(({ item }) => item === input.item),
+    'The item that the job is of is among them',
+  )
   const { done, disks, excluded } = taken
   const { group } = done
   return {
