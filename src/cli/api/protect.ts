@@ -21,6 +21,7 @@ import {
   type VaultOptions,
   withVaultOptions,
 } from './protect-names.ts'
+import { protectGroupCommand } from './protect-groups.ts'
 import { protectPointCommand } from './protect-points.ts'
 import { factLines, textCell, timeCell } from './words.ts'
 
@@ -291,5 +292,6 @@ export function protectCommand(): Command {
     .addCommand(undeleteCommand())
     .addCommand(nowCommand())
     .addCommand(protectPointCommand())
+    .addCommand(protectGroupCommand())
     .addCommand(protectJobCommand())
 }
