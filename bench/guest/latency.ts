@@ -81,8 +81,8 @@ function percentiles(part: Readonly<Record<string, unknown>>, name: string): { m
   return { median: Number(list['50.000000']) / 1e6, p99: Number(list['99.000000']) / 1e6 }
 }
 
-function environment(folder: string): NodeJS.ProcessEnv {
-  return { ...process.env, HOLDFAST_PASSPHRASE: 'benchmark', XDG_CACHE_HOME: folder, XDG_STATE_HOME: folder }
+function environment(folder: string): Readonly<Record<string, string>> {
+  return { HOLDFAST_PASSPHRASE: 'benchmark', XDG_CACHE_HOME: folder, XDG_STATE_HOME: folder }
 }
 
 /** A new repository in a folder of its own. */
@@ -102,7 +102,8 @@ function startBackups(loaded: LoadedGuest, kind: Exclude<LatencyKind, 'alone'>):
   const backUpInto = async (folder: string): Promise<void> => {
     const args = ['repo', 'backup', join(folder, 'store'), '--machine', 'm', '--qmp', qmp, ...level]
     begun += 1
-    const child = spawn(PROGRAM, args, { env: environment(folder), stdio: ['ignore', 'ignore', 'pipe'] })
+    const env = { ...process.env, ...environment(folder) }
+    const child = spawn(PROGRAM, args, { env, stdio: ['ignore', 'ignore', 'pipe'] })
     current = child
     let said = ''
     child.stderr.on('data', (bytes: Buffer) => (said = (said + bytes.toString()).slice(-2_000)))

@@ -120,7 +120,7 @@ test('The group itself can be backed up; while it is, none of its items is backe
   assert.equal(first.properties.holdfast.mode, 'incremental')
 })
 
-test('A machine of the group that cannot be taken leaves no point of the others, and the item says so', async () => {
+test('A machine of the group that cannot be taken leaves no point of the others', async () => {
   const before = (await world.points('m1')).length
   await machines[1]?.kill()
   await machines[1]?.write(0, 0, 512).catch(() => undefined)

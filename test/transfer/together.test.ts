@@ -69,9 +69,10 @@ async function assertOneInstant(points: readonly PointRecord[]): Promise<void> {
   for (const [i, point] of points.entries()) {
     for (const disk of point.disks) {
       const device = new MemoryDevice(disk.virtualSizeBytes)
-      await restoreDisk(repository, disk, device, { store: { kind: 'folder', path: storePath() } })
+      await restoreDisk(repository, disk, { opened: device }, { store: repository.store, clock: systemClock })
+      const found = Buffer.alloc(disk.virtualSizeBytes)
+      await device.read(0, found)
       const expected = must(models[i]?.[disk.lun], 'A model of each disk')
-      const found = await device.read(0, disk.virtualSizeBytes)
       assert.ok(expected.equals(found), `disk ${disk.lun} of ${point.machine}`)
     }
   }
