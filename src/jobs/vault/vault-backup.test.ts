@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DEFAULT_POLICIES, isTaken } from '#domain'
 import { backupErrorOf } from './backup-errors.ts'
-import { historyOf, lockMsOf, pointName } from './vault-backup.ts'
+import { historyOf, lockMsOf } from './take-machine.ts'
+import { pointName } from './vault-backup.ts'
 
 const DAY_MS = 24 * 3_600_000
 const LOCKED = { state: 'Locked' } as const
