@@ -1,7 +1,5 @@
 /** Vaults and backup policies by unmodified `az`. */
 import assert from 'node:assert/strict'
-import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { test } from 'node:test'
 import { azMissing } from './az.ts'
 import { AzWorld } from './az-world.ts'
@@ -84,14 +82,13 @@ test('az: vaults and policies', { skip: azMissing() }, async (t) => {
       assert.deepEqual(policies.map(({ name }) => name).sort(), ['DefaultPolicy', 'EnhancedPolicy'])
       const standard = await az.run<Policy>('backup', 'policy', 'get-default-for-vm', ...vault)
       standard.properties.retentionPolicy.dailySchedule.retentionDuration.count = 14
-      const file = join(world.served.folder, 'policy.json')
-      await writeFile(file, JSON.stringify({ ...standard, name: 'p12' }))
-      const create = ['-n', 'p12', '--policy', file, '--backup-management-type', 'AzureIaasVM']
+      // As text: az runs in a tree of its own and sees no file of ours.
+      const text = JSON.stringify({ ...standard, name: 'p12' })
+      const create = ['-n', 'p12', '--policy', text, '--backup-management-type', 'AzureIaasVM']
       const made = await az.run<Policy>('backup', 'policy', 'create', ...vault, ...create)
       assert.equal(made.properties.retentionPolicy.dailySchedule.retentionDuration.count, 14)
       made.properties.retentionPolicy.dailySchedule.retentionDuration.count = 21
-      await writeFile(file, JSON.stringify(made))
-      await az.run('backup', 'policy', 'set', ...vault, '-n', 'p12', '--policy', file)
+      await az.run('backup', 'policy', 'set', ...vault, '-n', 'p12', '--policy', JSON.stringify(made))
       const shown = await az.run<Policy>('backup', 'policy', 'show', ...vault, '-n', 'p12')
       assert.equal(shown.properties.retentionPolicy.dailySchedule.retentionDuration.count, 21)
       await az.run('backup', 'policy', 'delete', ...vault, '-n', 'p12')
