@@ -60,7 +60,9 @@ export class FileFace {
 
   /** Whether the path is one of these; then it has been answered. Never rejects. */
   async take(request: IncomingMessage, response: ServerResponse, hijack: () => void): Promise<boolean> {
-    const url = new URL(request.url ?? '/', 'https://localhost')
+    // Of any other path nothing is read: one that begins with two slashes is a host to URL, and may be none.
+    if (request.url?.startsWith(`/${FILES_PREFIX}`) !== true) return false
+    const url = new URL(request.url, 'https://localhost')
     const [first, session = '', what = ''] = url.pathname.slice(1).split('/')
     if (first !== FILES_PREFIX) return false
     hijack()
