@@ -71,7 +71,7 @@ test('holdfast protect', async (t) => {
 
   await t.test('what cannot be is refused with the right exit code', async () => {
     assert.equal((await served.fail('protect', 'enable', 'web9', ...AT)).exitCode, 3)
-    assert.equal((await served.fail('protect', 'stop', 'web1', '--keep', 'nothing', ...AT)).exitCode, 2)
+    assert.equal((await served.fail('protect', 'stop', 'web1', '--keep', 'nothing', ...AT)).exitCode, 5)
     assert.equal((await served.fail('protect', 'enable', 'web1', '--only-luns', 'x', ...AT)).exitCode, 2)
   })
 })
