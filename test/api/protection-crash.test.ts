@@ -139,7 +139,8 @@ class CrashWorld {
       const { access } = await vaultRepository(parts, this.vault)
       const store = await openStore(parseStoreLocation(access.store))
       const repository = await Repository.open(store, await readCredential(access.credential), host)
-      const held = repository.points()
+      // The catalog lies in the vault too.
+      const held = repository.points().filter(({ machine }) => machine === 'rg1/vm1')
       for (const { disks } of held) {
         const [disk, ...others] = disks
         assert.ok(disk !== undefined && others.length === 0)
