@@ -96,7 +96,7 @@ const WORDS: Readonly<Record<string, Words>> = {
 const OTHER: Words = {
   title: 'The operation failed.',
   recommendations: [
-    'Try again. If it goes on, send what "holdfast support bundle" makes to who looks after the server.',
+    'Try again. If it goes on, send what "holdfast support-bundle" makes to who looks after the server.',
   ],
 }
 

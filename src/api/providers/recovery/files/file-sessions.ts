@@ -52,7 +52,7 @@ export async function findSession({ catalog, clock }: ArmHost, id: string): Prom
 }
 
 export function passwordOf(host: Pick<ArmHost, 'disks'>, session: string): string {
-  const bytes = createHmac('sha512', host.disks.accessKey).update(`holdfast file session 1\n${session}`).digest()
+  const bytes = createHmac('sha512', host.disks.accessKey).update(`holdfast file session 1\0${session}`).digest()
   return Array.from(bytes.subarray(0, PASSWORD_CHARS), (byte) => LETTERS[byte % LETTERS.length]).join('')
 }
 

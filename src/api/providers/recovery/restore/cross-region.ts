@@ -46,7 +46,7 @@ function aadProperties(call: ArmCall): ArmReply {
 }
 
 function signatureOf({ host }: ArmCall, payload: string): string {
-  return createHmac('sha256', host.disks.accessKey).update(`holdfast crr token 1\n${payload}`).digest('base64url')
+  return createHmac('sha256', host.disks.accessKey).update(`holdfast crr token 1\0${payload}`).digest('base64url')
 }
 
 /** Where the vault's copy is, and that this point has reached it. @throws ArmError */

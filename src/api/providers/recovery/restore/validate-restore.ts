@@ -75,7 +75,7 @@ async function validate(call: ArmCall): Promise<ArmReply> {
 
 function signatureOf({ host }: ArmCall, payload: string): string {
   const key = host.disks.accessKey
-  return createHmac('sha256', key).update(`holdfast validation 1\n${payload}`).digest('base64url').slice(0, 22)
+  return createHmac('sha256', key).update(`holdfast validation 1\0${payload}`).digest('base64url').slice(0, 22)
 }
 
 /** Long sentences do not fit into a path. */
