@@ -44,6 +44,7 @@ const CODES: Readonly<Record<string, number>> = {
   key_file_unreadable: EXIT.key,
   job_secret_unreadable: EXIT.key,
   region_key_missing: EXIT.key,
+  vault_key_missing: EXIT.key,
 
   usage_invalid: EXIT.usage,
   invalid_argument: EXIT.usage,
@@ -65,6 +66,7 @@ const CODES: Readonly<Record<string, number>> = {
   machine_invalid: EXIT.usage,
   image_format_unknown: EXIT.usage,
   defaults_invalid: EXIT.usage,
+  policy_invalid: EXIT.usage,
 
   pack_missing: EXIT.damage,
   chunk_missing: EXIT.damage,
@@ -85,6 +87,8 @@ const CODES: Readonly<Record<string, number>> = {
   machine_not_there: EXIT.notFound,
   vm_not_in_desirable_state: EXIT.outside,
   item_not_there: EXIT.notFound,
+  vault_not_there: EXIT.notFound,
+  recovery_point_not_there: EXIT.notFound,
   command_lost: EXIT.refused,
   disk_not_there: EXIT.notFound,
   card_not_there: EXIT.notFound,
@@ -101,6 +105,7 @@ const CODES: Readonly<Record<string, number>> = {
   SubnetIsFull: EXIT.refused,
 
   system_error: EXIT.outside,
+  alert_not_told: EXIT.outside,
   link_answer_lost: EXIT.outside,
   link_unsettled: EXIT.outside,
   api_answer_invalid: EXIT.outside,
