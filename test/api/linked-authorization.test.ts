@@ -227,6 +227,16 @@ const WITH_ANOTHER = [
   'properties.sourceUri',
   // A disk of the machine itself, by its LUN or id; what is attached is asked for as in a machine.
   'diskId',
+  // Restores: asked for by a stranger in restores.test.ts, which has a recovery point.
+  'properties.targetVirtualMachineId',
+  'properties.targetResourceGroupId',
+  'properties.storageAccountId',
+  'properties.virtualNetworkId',
+  'properties.subnetId',
+  // Compared with the point and the machine that the path names.
+  'properties.recoveryPointId',
+  'properties.sourceResourceId',
+  'properties.virtualMachineId',
   // A word, not an id.
   'commandId',
   // A point of the collection that was asked for when the copy's own was made; asked for again.

@@ -4,6 +4,7 @@ import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { must } from '#base'
+import { BUILT_IN_ROLES } from '#domain'
 import { findVaultPoint, listResources, type VaultPoint } from '#catalog'
 import { isHydrated } from '#engine/transfer'
 import { isHeld } from '#jobs'
@@ -13,6 +14,7 @@ import { VERSION } from './api-world.ts'
 import { type BackupJob, VaultWorld } from './vault-world.ts'
 
 const DISKS = 'Microsoft.Compute/disks'
+const roleNamed = (name: string): string => BUILT_IN_ROLES.find((role) => role.name === name)?.id ?? assert.fail(name)
 /** The data disk, as the micro guest sees it. */
 const DATA = '/dev/sda'
 
@@ -67,6 +69,7 @@ describe('restores over the API', () => {
       const row = must(await findVaultPoint(machines.api.catalog, point.itemKey, point.name), 'There is the point')
       assert.equal(isHeld(row, systemClock.nowMs()), false)
     })
+    await t.test('what a body names is asked for with the caller’s own roles', () => strangers(world, point))
     await t.test('requests that Azure refuses are refused, and change nothing', () => refusals(world, point))
   })
 })
@@ -223,6 +226,37 @@ async function replaced(world: VaultWorld, point: VaultPoint): Promise<void> {
       ['web-os-before-restore', 'Succeeded'],
     ],
   )
+}
+
+async function strangers(world: VaultWorld, point: VaultPoint): Promise<void> {
+  const { machines } = world
+  const theirs = `${machines.api.subscription}/resourceGroups/theirs`
+  assert.equal((await machines.ask('PUT', `${theirs}?${VERSION}`, { location: 'eastus' })).status, 201)
+  const stranger = await machines.api.principal('restorer', [{ role: roleNamed('Contributor'), scope: machines.group }])
+  const at = (type: string, name: string): string => `${theirs}/providers/${type}/${name}`
+  const own = { targetVirtualMachineId: machines.id('mine'), targetResourceGroupId: machines.group }
+  const subnetId = at('Microsoft.Network/virtualNetworks', 'net/subnets/default')
+  const cases: readonly Record<string, unknown>[] = [
+    { recoveryType: 'RestoreDisks', targetResourceGroupId: theirs },
+    {
+      recoveryType: 'RestoreDisks',
+      targetResourceGroupId: machines.group,
+      storageAccountId: at('Microsoft.Storage/storageAccounts', 'sa'),
+    },
+    { recoveryType: 'AlternateLocation', ...own, subnetId },
+    {
+      recoveryType: 'AlternateLocation',
+      ...own,
+      subnetId,
+      targetVirtualMachineId: at('Microsoft.Compute/virtualMachines', 'm'),
+    },
+  ]
+  for (const properties of cases) {
+    const body = { properties: { objectType: 'IaasVMRestoreRequest', ...properties } }
+    const answer = await stranger.ask<Failure>('POST', world.pointUrl('web', point, 'restore'), body)
+    // A group that is not the caller's is told of by the same words whether it is there or not.
+    assert.deepEqual([answer.status, answer.body.error.code], [403, 'LinkedAuthorizationFailed'], answer.text)
+  }
 }
 
 async function refusals(world: VaultWorld, point: VaultPoint): Promise<void> {

@@ -1,6 +1,6 @@
 /**
  * Signed URLs to bytes of a linked server, reached through this one: `/linked/{subscription}/blob/...` is asked of its server as
- * `/blob/...`, streaming both ways. The signature is that server's to judge; nothing else of it can be reached this way.
+ * `/blob/...`, files of recovery points likewise, streaming both ways. The signature is that server's to judge; nothing else of it can be reached this way.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { request as requestHttps } from 'node:https'
@@ -10,6 +10,7 @@ import type { Logger } from '#runtime'
 import { LINKED_BYTES, type LinkedServers } from '../arm/linked-servers.ts'
 
 const SILENCE_MS_MAX = 120_000
+const PASSED_ON = ['blob', 'recovery-files']
 /** Of one connection only (RFC 9110, section 7.6.1). */
 const HOP_HEADERS = ['connection', 'keep-alive', 'transfer-encoding', 'te', 'trailer', 'upgrade', 'host', 'expect']
 
@@ -39,7 +40,8 @@ export class LinkedBytes {
     hijack()
     try {
       const owner = await this.#links.ownerOf(subscription)
-      if (owner === undefined || rest[0] !== 'blob') refuse(response, 404, 'There is nothing at this path.')
+      if (owner === undefined || !PASSED_ON.includes(rest[0] ?? ''))
+        refuse(response, 404, 'There is nothing at this path.')
       else await this.#pass(request, response, { ...owner, path: `/${rest.join('/')}` })
     } catch (error) {
       this.#logger.warn({ subscription, error: messageOf(error) }, 'bytes of a linked server were not had')

@@ -137,6 +137,17 @@ async function insertRow(
   )
 }
 
+function noInstantElsewhere({ region, name, host }: Pool): JobsError {
+  return new JobsError(
+    'disk_elsewhere',
+    `The pool ${region}/${name} is on the host ${host ?? ''}: machines run on the server’s own.`,
+    {
+      facts: { region, pool: name },
+      hint: 'Give the region a pool of this host, or restore without holdfastInstant.',
+    },
+  )
+}
+
 /** A name that no disk of the group has. */
 async function freeName(trx: CatalogTransaction, group: string, wanted: string): Promise<string> {
   for (let n = 1; ; n += 1) {
@@ -170,6 +181,7 @@ export async function announceDisks(
   return catalog.write(async (trx) => {
     const mine = await rowsOf(trx, job.jobId, order.group)
     const pool = await choosePool(trx, order.region)
+    if (order.instant && pool.host !== undefined) throw noInstantElsewhere(pool)
     const made: RestoredDisk[] = []
     for (const { diskId, lun, sizeBytes, usedBytes } of wantedDisks(order, read, luns)) {
       const before = mine.find((row) => row.backing['restoredDisk'] === diskId)

@@ -60,17 +60,16 @@ export class FileFace {
 
   /** Whether the path is one of these; then it has been answered. Never rejects. */
   async take(request: IncomingMessage, response: ServerResponse, hijack: () => void): Promise<boolean> {
-    // Of any other path nothing is read: one that begins with two slashes is a host to URL, and may be none.
-    if (request.url?.startsWith(`/${FILES_PREFIX}`) !== true) return false
-    const url = new URL(request.url, 'https://localhost')
-    const [first, session = '', what = ''] = url.pathname.slice(1).split('/')
-    if (first !== FILES_PREFIX) return false
+    const target = request.url ?? '/'
+    if (!target.startsWith(`/${FILES_PREFIX}/`)) return false
     hijack()
     const gone = new AbortController()
     response.once('close', () => {
       if (!response.writableFinished) gone.abort()
     })
-    const asked: Asked = { request, response, query: url.searchParams, signal: gone.signal }
+    const query = new URLSearchParams(target.split('?', 2)[1] ?? '')
+    const asked: Asked = { request, response, query, signal: gone.signal }
+    const [, , session = '', what = ''] = (target.split('?', 1)[0] ?? '').split('/')
     try {
       if (request.method !== 'GET') throw new ArmError('NotSupported', 'Files are only read.', { status: 405 })
       if (session === SIGNED_SEGMENT) await this.#signed(asked)

@@ -46,12 +46,12 @@ async function checkGroup(call: ArmCall, id: ResourceId, field: string): Promise
   if (!sameId(id.subscription ?? '', subscriptionId))
     throw invalid(field, `'${id.text}' is in another subscription; a restore stays in that of its vault here.`)
   const text = groupId(subscriptionId, id.group ?? '')
+  call.authorize(`${DISK_TYPE}/write`, `${text}/providers/${DISK_TYPE}/restored`)
   const group = await findResource(catalog, text)
   if (group === undefined)
     throw new ArmError('ResourceGroupNotFound', `Resource group '${id.group ?? ''}' could not be found.`, {
       target: `properties.${field}`,
     })
-  call.authorize(`${DISK_TYPE}/write`, `${text}/providers/${DISK_TYPE}/restored`)
   return group.id
 }
 
