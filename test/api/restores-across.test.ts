@@ -9,7 +9,7 @@ import { type VaultBacking, vaultBackingOf, vaultPlace } from '#jobs'
 import { systemClock } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
 import type { Failure } from './machine-api-world.ts'
-import { BACKUP_VERSION, type BackupJob, VaultWorld } from './vault-world.ts'
+import { BACKUP_VERSION, type BackupJob, JOB_MS_MAX, VaultWorld } from './vault-world.ts'
 
 const DISKS = 'Microsoft.Compute/disks'
 const DATA = '/dev/sda'
@@ -86,7 +86,7 @@ describe('restores from the copy of a vault', () => {
         locationUrl(world, 'westus', `backupCrrOperationsStatus/${id}`),
       )
       assert.deepEqual([status.body.status, status.body.properties.jobId], ['Succeeded', id], status.text)
-      const job = await eventually('the job is over', 60_000, async () => {
+      const job = await eventually('the job is over', JOB_MS_MAX, async () => {
         const asked = { resourceId: world.vaultId, jobName: id }
         const seen = await machines.ask<BackupJob>('POST', locationUrl(world, 'westus', 'backupCrrJob'), asked)
         return seen.body.properties.status === 'InProgress' ? undefined : seen.body

@@ -17,7 +17,7 @@ import type { Done } from './disk-world.ts'
 import { FaceClient } from './face-client.ts'
 import { hostOf, rememberAccelerator } from './machine-api-world.ts'
 import { content } from './snapshot-world.ts'
-import { type BackupJob, VaultWorld } from './vault-world.ts'
+import { type BackupJob, JOB_MS_MAX, VaultWorld } from './vault-world.ts'
 
 const DATA_BYTES = 96 * MIB
 /** ms after the request was answered. */
@@ -103,7 +103,7 @@ class KillWorld {
 
   /** The job's record once it is over, whoever died meanwhile. */
   ended(id: string): Promise<BackupJob> {
-    return eventually(`the job ${id} is over`, 180_000, async () => {
+    return eventually(`the job ${id} is over`, JOB_MS_MAX, async () => {
       const job = await this.vault.job(id).catch(() => undefined)
       return job === undefined || job.properties.status === 'InProgress' ? undefined : job
     })
@@ -170,7 +170,7 @@ test('restores go on after kill -9', async (t) => {
     const id = world.vault.jobOf(answer)
     const cancelled = await world.client.ask('POST', `${world.vault.vaultId}/backupJobs/${id}/cancel?${VERSION}`, {})
     assert.equal(cancelled.status, 202, cancelled.text)
-    const job = await eventually('the job is over', 60_000, async () => {
+    const job = await eventually('the job is over', JOB_MS_MAX, async () => {
       const seen = await world.vault.job(id)
       return ['InProgress', 'Cancelling'].includes(seen.properties.status) ? undefined : seen
     })
@@ -190,7 +190,9 @@ test('restores go on after kill -9', async (t) => {
       holdfastInstant: true,
     })
     const id = world.vault.jobOf(answer)
-    await eventually('the machine runs', 60_000, async () => {
+    await eventually('the machine runs', JOB_MS_MAX, async () => {
+      const { properties } = await world.vault.job(id)
+      assert.equal(properties.status, 'InProgress', JSON.stringify(properties))
       const record = await findResource(world.catalog, machineId)
       return record?.backing['power'] === 'running' ? true : undefined
     })
