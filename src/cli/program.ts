@@ -32,6 +32,7 @@ import { pruneCommand } from './repo/prune.ts'
 import { rebuildIndexCommand } from './repo/rebuild-index.ts'
 import { repairCommand } from './repo/repair.ts'
 import { restoreCommand } from './repo/restore.ts'
+import { restoreCommand as restorePointCommand } from './api/restore.ts'
 import { serveCommand } from './repo/serve.ts'
 import { showCommand } from './repo/show.ts'
 import { statsCommand } from './repo/stats.ts'
@@ -118,6 +119,7 @@ const API_COMMANDS: readonly (() => Command)[] = [
   protectCommand,
   vaultCommand,
   policyCommand,
+  restorePointCommand,
   usageCommand,
   alertCommand,
   adviseCommand,

@@ -30,6 +30,7 @@ import { recordOf } from '../repository-access.ts'
 import { PRUNE_TASK, type Pruned } from '../compute/version-tasks.ts'
 import { FORGET_POINTS_TASK, type ForgottenPoints } from './forget-points.ts'
 import { keepByPolicy } from './keep-by-policy.ts'
+import { isHeld } from './restore/point-holds.ts'
 import type { ProtectionParts } from './vault-backup.ts'
 import { vaultRepository } from './vault-repository.ts'
 import { DELETED_VAULT_TYPE, VAULT_TYPE, vaultBackingOf } from './vault-rows.ts'
@@ -103,10 +104,13 @@ type Due = Pick<VaultPoint, 'itemKey' | 'name' | 'pointId'>
 async function duePoints({ catalog, clock }: ProtectionParts, vaultKey: string): Promise<Due[]> {
   const nowMs = clock.nowMs()
   const deleted = await listVaultPoints(catalog, { vaultKey, softDeleted: true })
-  return deleted
-    .filter(({ purgeAtMs }) => purgeAtMs !== undefined && purgeAtMs <= nowMs)
-    .slice(0, POINTS_AT_ONCE)
-    .map(({ itemKey, name, pointId }) => ({ itemKey, name, pointId }))
+  return (
+    deleted
+      // One that is being read goes the next time.
+      .filter((point) => point.purgeAtMs !== undefined && point.purgeAtMs <= nowMs && !isHeld(point, nowMs))
+      .slice(0, POINTS_AT_ONCE)
+      .map(({ itemKey, name, pointId }) => ({ itemKey, name, pointId }))
+  )
 }
 
 /** The records of what is gone go; what is locked is asked for again when its lock has ended. */

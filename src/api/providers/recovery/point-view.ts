@@ -2,6 +2,7 @@
 import { isoTime } from '#base'
 import type { ProtectedItem, ResourceRecord, VaultPoint } from '#catalog'
 import { vaultSettingsOf } from '#jobs'
+import { hasFileSession } from './files/file-sessions.ts'
 
 type Shown = Readonly<Record<string, unknown>>
 
@@ -72,7 +73,7 @@ export function showPoint(vault: ResourceRecord, item: ProtectedItem, point: Vau
       recoveryPointAdditionalInfo: ((facts['notes'] ?? []) as readonly string[]).join(' '),
       sourceVMStorageType: storageType(facts['sku']),
       isSourceVMEncrypted: false,
-      isInstantIlrSessionActive: facts['ilrSession'] !== undefined,
+      isInstantIlrSessionActive: hasFileSession(point, nowMs),
       isManagedVirtualMachine: true,
       ...(facts['vmSize'] !== undefined && { virtualMachineSize: facts['vmSize'] }),
       originalStorageAccountOption: false,
