@@ -22,8 +22,11 @@ const SIGNED_IN = [
   '/{scope}/providers/Microsoft.Authorization/roleDefinitions',
   '/{scope}/providers/Microsoft.Authorization/roleDefinitions/{name}',
   '/providers/Microsoft.Resources/calculateTemplateHash',
+  '/providers/Microsoft.RecoveryServices/operations',
 ]
-const OPERATIONS = /\/(operations|operationresults|DiskOperations)\/\{operation\}$/
+const OPERATIONS = /\/(operations|operationresults|operationStatus|DiskOperations)\/\{operation\}$/
+/** The vault that an alert is of decides who may: who may not see it is told that there is none. */
+const ALERT = /\/alerts\/\{alert\}/
 const CANARY = 'canary-of-the-walk'
 
 type Failure = { error: { code: string } }
@@ -55,7 +58,10 @@ async function furnish(world: ApiWorld, filled: readonly Filled[]): Promise<void
   await followed(ask, made)
   const lock = `${group}/providers/Microsoft.Authorization/locks/${CANARY}`
   await ask('PUT', `${lock}?${VERSION}`, { properties: { level: 'CanNotDelete', notes: CANARY } })
-  const seen = new Set([deployment.toLowerCase(), lock.toLowerCase()])
+  const vault = `${group}/providers/Microsoft.RecoveryServices/vaults/${CANARY}`
+  const vaultBody = { location: 'eastus', sku: { name: 'Standard' }, properties: {}, tags: { note: CANARY } }
+  await followed(ask, await ask('PUT', `${vault}?${VERSION}`, vaultBody))
+  const seen = new Set([deployment, lock, vault].map((id) => id.toLowerCase()))
   for (const { path } of filled) {
     const id = path.split('?', 1)[0] ?? ''
     const [, type, name] = new RegExp(`^${group}/providers/([^/]+/[^/]+)/([^/]+)$`, 'i').exec(id) ?? []
@@ -102,6 +108,10 @@ test('Every route asks who may', async (t) => {
         assert.equal(body.error.code, 'OperationNotFound', what)
         continue
       }
+      if (ALERT.test(route.path)) {
+        assert.deepEqual([status, body.error.code], [404, 'ResourceNotFound'], what)
+        continue
+      }
       if (route.access === 'filter') {
         assert.equal(status, 200, `${what}: ${text}`)
         assert.deepEqual(body.value, [], what)
@@ -120,7 +130,7 @@ test('Every route asks who may', async (t) => {
       const isRead = /\/read$/i.test(route.action)
       if (route.method === 'GET' || route.method === 'HEAD') assert.ok(isRead, `${what} reads, so its action says read`)
       else if (isRead) assert.equal(route.method, 'POST', `${what} changes, so its action must not say read`)
-      if (SIGNED_IN.includes(route.path)) continue
+      if (SIGNED_IN.includes(route.path) || ALERT.test(route.path)) continue
       const { status, body, text } = await reader.ask<Failure>(route.method, path, isRead ? undefined : {})
       assert.ok(status < 500, `${what}: ${text}`)
       if (isRead) {

@@ -237,6 +237,8 @@ const WITH_ANOTHER = [
   'properties.recoveryPointId',
   'properties.sourceResourceId',
   'properties.virtualMachineId',
+  // A policy of the vault that the path names.
+  'properties.policyId',
   // A word, not an id.
   'commandId',
   // A point of the collection that was asked for when the copy's own was made; asked for again.

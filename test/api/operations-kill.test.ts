@@ -242,6 +242,10 @@ test('kill -9 of the server after the 202 of every long-running operation', asyn
     elsewhere.push('beginLinkedRead', 'start', 'powerOff', 'deallocate', 'restart', 'attachDetachDataDisks', 'generalize', 'runCommand', 'retrieveBootDiagnosticsData') // prettier-ignore
     // Of vaults: protection-crash.test.ts; the others change records in one transaction, or nothing.
     elsewhere.push('backup', 'refreshContainers', 'backupStatus', 'backupPreValidateProtection', 'backupValidateFeatures', 'backupJobsExport', 'move', 'recoveryPointsRecommendedForMove') // prettier-ignore
+    // Of restores: restores-kill.test.ts; the others read, sign, or write one record.
+    elsewhere.push('restore', 'backupCrossRegionRestore', 'accessToken', 'backupCrrJob', 'backupCrrJobs', 'backupValidateOperation', 'backupTriggerValidateOperation', 'provisionInstantItemRecovery', 'revokeInstantItemRecovery', 'listInstantItemRecoveryOperationResult', 'listFiles', 'downloadFiles', 'changestate') // prettier-ignore
+    // Of vaults, begun here by nobody yet: their jobs are, with a crash in every write, in test/vault and engine/transfer/mirror.test.ts.
+    elsewhere.push('undelete', 'run', 'check')
     for (const { method, path } of allRoutes()) {
       const action = path.split('/').at(-1) ?? ''
       if (method !== 'POST' || asked.has(`POST ${action}`)) continue
