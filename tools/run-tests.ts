@@ -16,7 +16,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { globSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { lanesOf } from './test-lanes.ts'
+import { lanesOf, LONG_FILES } from './test-lanes.ts'
 
 const GROUPS: Readonly<Record<string, readonly string[]>> = {
   unit: ['src/**/*.test.ts', 'tools/**/*.test.ts'],
@@ -88,12 +88,20 @@ async function runFileByFile(files: readonly string[]): Promise<boolean> {
   return [...results.values()].every(({ ok }) => ok)
 }
 
+/** Told, as every test that is skipped. */
+function isLeftOut(file: string): boolean {
+  const leftOut = LONG_FILES.includes(file) && process.env['HOLDFAST_LONG'] !== '1'
+  if (leftOut) process.stdout.write(`SKIPPED ${file}: a long one, run by script/test --long\n`)
+  return leftOut
+}
+
 const [group = 'unit', ...named] = process.argv.slice(2)
 const patterns = GROUPS[group]
 if (patterns === undefined)
   throw new Error(`There is no test group "${group}"; there are ${Object.keys(GROUPS).join(', ')}.`)
 const found = patterns.flatMap((pattern) => globSync(pattern)).sort()
-const files = named.length > 0 ? named : found.filter((file) => (group === 'az') === file.startsWith('test/az/'))
+const ofGroup = found.filter((file) => (group === 'az') === file.startsWith('test/az/'))
+const files = named.length > 0 ? named : ofGroup.filter((file) => !isLeftOut(file))
 if (files.length === 0) throw new Error(`The test group "${group}" holds no file.`)
 const ok = FILE_BY_FILE.has(group)
   ? await runFileByFile(files)

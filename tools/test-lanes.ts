@@ -9,6 +9,19 @@ import { importsOf } from './layers.ts'
 
 const STARTS_A_GUEST = /qemu-system-x86_64|micro-guest|guest-process/
 
+/**
+ * Files of the long form alone (`script/test --long`, test/rig/long.ts): minutes of emulated guests each, for parts that others of
+ * the files look at too.
+ */
+export const LONG_FILES: readonly string[] = [
+  'test/api/machine-changes-kill.test.ts',
+  'test/api/restores-across.test.ts',
+  'test/files/unclean.test.ts',
+  'test/files/volumes.test.ts',
+  'test/hypervisor/guest-scripts-crash.test.ts',
+  'test/transfer/database.test.ts',
+]
+
 export type ReadText = (path: string) => string
 export type Lanes = Readonly<{ together: readonly string[]; alone: readonly string[] }>
 
