@@ -30,6 +30,6 @@ async function newest({ client }: ApiContext, item: string, machine: string): Pr
   const [first] = points.toSorted((a, b) => (a.properties.recoveryPointTime < b.properties.recoveryPointTime ? 1 : -1))
   if (first !== undefined) return first.name
   throw new CliError('usage_invalid', `The machine ${machine} has no recovery point in this vault.`, {
-    hint: 'Make one with "holdfast protect backup".',
+    hint: 'Make one with "holdfast protect now".',
   })
 }
