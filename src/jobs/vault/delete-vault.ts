@@ -25,6 +25,7 @@ import {
   type ResourceRecord,
   updateResource,
 } from '#catalog'
+import { isHoldfastError } from '#base'
 import { DAY_MS, isImmutable, softDeleteDaysOf } from '#domain'
 import { rm } from 'node:fs/promises'
 import { JobsError } from '../errors.ts'
@@ -127,17 +128,32 @@ export function deleteVaultJob(parts: VaultJobParts): JobDefinition<Readonly<{ i
     version: 1,
     parse: readVaultId,
     run: async (job, { id }) => {
+      let isTouched = false
       job.cleanup('keep', async () => {
+        // What was removed in part holds nothing any more and takes nothing in: it can be deleted again, and that is all.
+        const state = isTouched ? 'Failed' : 'Succeeded'
         await catalog.write(async (trx) => {
-          if ((await findResource(trx, id))?.state === 'Deleting')
-            await updateResource(trx, id, { state: 'Succeeded' }, source)
+          if ((await findResource(trx, id))?.state === 'Deleting') await updateResource(trx, id, { state }, source)
         })
       })
       const end = await job.step('decide', () => catalog.write((trx) => decide(trx, id, source)))
-      if (end === 'gone') await removeAll(job, parts, id)
+      isTouched = end === 'gone'
+      if (isTouched) await removeAll(job, parts, id)
       return end
     },
   }
+}
+
+/** Whether its time is over now, too: it may have been brought back, and deleted again, since it was looked at. */
+function isOver(row: ResourceRecord, source: ChangeSource): boolean {
+  return (vaultBackingOf(row).deleted?.purgeAtMs ?? Number.POSITIVE_INFINITY) <= source.nowMs()
+}
+
+export async function takeOver(trx: CatalogTransaction, id: string, source: ChangeSource): Promise<boolean> {
+  const row = await findResource(trx, id)
+  if (row === undefined || !isOver(row, source)) return false
+  await updateResource(trx, id, { state: 'Deleting' }, source)
+  return true
 }
 
 export function purgeVaultsJob(parts: VaultJobParts): JobDefinition<null, readonly string[]> {
@@ -150,17 +166,20 @@ export function purgeVaultsJob(parts: VaultJobParts): JobDefinition<null, readon
     run: async (job) => {
       const over = await job.step('over', async () => {
         const vaults = await listDeletedVaults(catalog)
-        const isOver = (row: ResourceRecord): boolean =>
-          (vaultBackingOf(row).deleted?.purgeAtMs ?? Number.POSITIVE_INFINITY) <= source.nowMs()
-        return vaults.filter(isOver).map(({ id }) => id)
+        return vaults.filter((row) => isOver(row, source)).map(({ id }) => id)
       })
+      const gone: string[] = []
       for (const id of over) {
-        const isOurs = await job.step(`take ${id}`, () =>
-          catalog.write(async (trx) => (await updateResource(trx, id, { state: 'Deleting' }, source)) !== undefined),
-        )
-        if (isOurs) await removeAll(job, parts, id)
+        // One that cannot be removed, because its store locks something, keeps no other from it.
+        try {
+          const isOurs = await job.step(`take ${id}`, () => catalog.write((trx) => takeOver(trx, id, source)))
+          if (isOurs) await removeAll(job, parts, id)
+          gone.push(id)
+        } catch (error) {
+          if (!isHoldfastError(error) || error.code === 'cancelled') throw error
+        }
       }
-      return over
+      return gone
     },
   }
 }

@@ -19,6 +19,7 @@ import {
   deleteProtectedItem,
   deleteVaultPoint,
   findProtectedItem,
+  findVaultPoint,
   listProtectedItems,
   listResources,
   listVaultPoints,
@@ -41,6 +42,8 @@ export const PRUNE_VAULTS_JOB = 'prune-vaults'
 
 const ITEMS_AT_ONCE = 50
 const POINTS_AT_ONCE = 500
+/** A lock holds by the time that the log has observed, which may be behind the clock: it is not asked for again at once. */
+const ASK_AGAIN_MS = 3_600_000
 const WORKER_RETRY = { attemptsMax: 12, delayMs: 300, delayMsMax: 10_000 }
 
 /** Which items; all of them without a word. */
@@ -99,7 +102,18 @@ async function markDueItems({ catalog, clock }: ProtectionParts, vaultKey: strin
     })
 }
 
-type Due = Pick<VaultPoint, 'itemKey' | 'name' | 'pointId'>
+export type Due = Pick<VaultPoint, 'itemKey' | 'name' | 'pointId'>
+
+function isDue(point: VaultPoint, nowMs: number): boolean {
+  const { softDeletedMs, purgeAtMs } = point
+  return softDeletedMs !== undefined && purgeAtMs !== undefined && purgeAtMs <= nowMs && !isHeld(point, nowMs)
+}
+
+/** The list may be of before a restart: whom somebody reads or keeps by now is let be. */
+export async function stillDue({ catalog, clock }: ProtectionParts, due: readonly Due[]): Promise<Due[]> {
+  const rows = await Promise.all(due.map(({ itemKey, name }) => findVaultPoint(catalog, itemKey, name)))
+  return rows.filter((row) => row !== undefined).filter((row) => isDue(row, clock.nowMs()))
+}
 
 async function duePoints({ catalog, clock }: ProtectionParts, vaultKey: string): Promise<Due[]> {
   const nowMs = clock.nowMs()
@@ -107,14 +121,18 @@ async function duePoints({ catalog, clock }: ProtectionParts, vaultKey: string):
   return (
     deleted
       // One that is being read goes the next time.
-      .filter((point) => point.purgeAtMs !== undefined && point.purgeAtMs <= nowMs && !isHeld(point, nowMs))
+      .filter((point) => isDue(point, nowMs))
       .slice(0, POINTS_AT_ONCE)
       .map(({ itemKey, name, pointId }) => ({ itemKey, name, pointId }))
   )
 }
 
 /** The records of what is gone go; what is locked is asked for again when its lock has ended. */
-async function settle({ catalog, clock }: ProtectionParts, due: readonly Due[], { gone, locked }: ForgottenPoints) {
+export async function settle(
+  { catalog, clock }: ProtectionParts,
+  due: readonly Due[],
+  { gone, locked }: ForgottenPoints,
+) {
   const isGone = new Set(gone)
   const untils = new Map(locked.map(({ point, untilMs }) => [point, untilMs]))
   await catalog.write(async (trx) => {
@@ -122,7 +140,7 @@ async function settle({ catalog, clock }: ProtectionParts, due: readonly Due[], 
       const untilMs = untils.get(pointId)
       if (isGone.has(pointId)) await deleteVaultPoint(trx, itemKey, name)
       else if (untilMs !== undefined)
-        await changeVaultPoint(trx, itemKey, name, { purgeAtMs: Math.max(untilMs, clock.nowMs() + 1) })
+        await changeVaultPoint(trx, itemKey, name, { purgeAtMs: Math.max(untilMs, clock.nowMs() + ASK_AGAIN_MS) })
     }
   })
 }
@@ -147,8 +165,10 @@ async function purgeVault(job: JobContext, parts: ProtectionParts, vaultKey: str
     const done = await job.step(
       `forget ${n} of ${vaultKey}`,
       async (step) => {
+        const now = await stillDue(parts, due)
+        if (now.length === 0) return { gone: [], locked: [] }
         const { access } = await vaultRepository(parts.repositories, vaultKey)
-        const input = { ...access, points: due.map(({ pointId }) => pointId) }
+        const input = { ...access, points: now.map(({ pointId }) => pointId) }
         return (await parts.tasks.run(step, FORGET_POINTS_TASK, input)) as ForgottenPoints
       },
       { retry: WORKER_RETRY },

@@ -186,8 +186,3 @@ export async function planBackup(catalog: Catalog, clock: Clock, item: Protected
     })),
   }
 }
-
-/** The group's name as the machine's id spells it. */
-export function groupNameOf(machineId: string): string {
-  return /\/resourceGroups\/([^/]+)/i.exec(machineId)?.[1] ?? ''
-}

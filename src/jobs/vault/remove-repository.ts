@@ -29,7 +29,8 @@ async function isThere(folder: string): Promise<boolean> {
 async function checkOurs(store: BlobStore, repositoryId: string | undefined, location: string): Promise<void> {
   try {
     const { id } = await readConfig(store)
-    if (id === repositoryId) return
+    // A vault whose making broke off has none on record; its place is named by the vault alone.
+    if (repositoryId === undefined || id === repositoryId) return
     throw new JobsError('vault_not_there', `Another repository lies at ${location}; it is left alone.`, {
       facts: { location, found: id },
       retry: 'never',

@@ -131,6 +131,20 @@ export async function hydrateOffline(given: OfflineHydration): Promise<void> {
     const exitCode = await daemon.stop()
     await rm(monitorPath, { force: true })
     // One that did not leave in order has perhaps not flushed: the next one moves the rest.
-    if (isMoved && exitCode === 0) await checkCommand('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', '', given.path])
+    if (isMoved && exitCode === 0) await sayThatItRestsOnNothing(given.path)
+  }
+}
+
+/** Nothing is lost when somebody has the disk by now, to start it or to read it: the next one finds nothing left to move. */
+async function sayThatItRestsOnNothing(path: string): Promise<void> {
+  try {
+    await checkCommand('qemu-img', ['rebase', '-u', '-f', 'qcow2', '-b', '', path])
+  } catch (cause) {
+    if (!isHoldfastError(cause, 'command_failed')) throw cause
+    throw new HypervisorError('disk_in_use', `The header of ${path} could not be written: ${cause.message}`, {
+      facts: { path },
+      retry: 'later',
+      cause,
+    })
   }
 }

@@ -55,14 +55,25 @@ type Running = Readonly<{
   files: readonly string[]
 }>
 
+/** Undefined: it was deleted since it was seen. */
+async function described(hypervisor: Hypervisor, name: string) {
+  try {
+    return await hypervisor.describe(name)
+  } catch (error) {
+    if (isHoldfastError(error, 'machine_not_found')) return undefined
+    throw error
+  }
+}
+
 /** Machines that run on any of the files. */
 async function machinesOn(hypervisor: Hypervisor, files: ReadonlySet<string>): Promise<Running[]> {
   const found: Running[] = []
   for (const { machine } of (await hypervisor.discover()).machines) {
     const disks = machine.disks.filter(({ path }) => files.has(path))
     if (disks.length === 0) continue
-    const { sockets, startedAtMs } = await hypervisor.describe(machine.name)
-    if (sockets?.control === undefined) continue
+    const status = await described(hypervisor, machine.name)
+    if (status?.sockets?.control === undefined) continue
+    const { sockets, startedAtMs } = status
     found.push({
       name: machine.name,
       control: sockets.control,

@@ -6,7 +6,7 @@
  * else a new one, of a new instant that says its own time. Instants that an earlier run left are recovered first, by the log.
  */
 import { join } from 'node:path'
-import type { Clock, HoldfastError } from '#base'
+import type { HoldfastError } from '#base'
 import { type Instant, recoverInstants } from '#engine/hypervisor'
 import type { PointRecord, Repository } from '#engine/repository'
 import type { BackupOptions } from '../backup.ts'
@@ -32,10 +32,19 @@ export type SourcesBackupOptions = BackupOptions &
     onUnrecovered: (id: string, error: HoldfastError | undefined) => void
   }>
 
-async function recover(
+type InstantPlace = Pick<SourcesBackupOptions, 'clock' | 'random' | 'stateFolder'>
+
+/** Where instants for the repository are opened, and recorded. */
+export function instantHostOf(repository: Repository, { clock, random, stateFolder }: InstantPlace) {
+  const journalFolder = join(stateFolder, 'instants', repository.config.id)
+  const scratchFolder = join(stateFolder, 'scratch')
+  return { clock, random, journalFolder, scratchFolder, watchdog: 'start', own: stateFolder } as const
+}
+
+/** Instants that an earlier run left are settled by what the log says. */
+export async function recoverLeft(
   repository: Repository,
-  clock: Clock,
-  journalFolder: string,
+  { clock, journalFolder }: Pick<ReturnType<typeof instantHostOf>, 'clock' | 'journalFolder'>,
   onUnrecovered: SourcesBackupOptions['onUnrecovered'],
 ): Promise<void> {
   const isCommitted = (_tracker: string, generation: string): Promise<boolean> =>
@@ -50,14 +59,13 @@ export async function backUpSources(
   { sources, waitMs, once, ...wanted }: SourcesBackup,
   options: SourcesBackupOptions,
 ): Promise<PointRecord> {
-  const { clock, random, stateFolder, signal } = options
-  const journalFolder = join(stateFolder, 'instants', repository.config.id)
-  await recover(repository, clock, journalFolder, options.onUnrecovered)
+  const { signal } = options
+  const host = instantHostOf(repository, options)
+  await recoverLeft(repository, host, options.onUnrecovered)
   await repository.log.refresh()
   const made = repository.points().findLast(({ machine, notes }) => machine === wanted.machine && notes.includes(once))
   if (made !== undefined) return made
   const opened: OpenedSources[] = []
-  const host = { clock, random, journalFolder, scratchFolder: join(stateFolder, 'scratch'), watchdog: 'start' } as const
   const openInstant: MachineBackup['openInstant'] = async ({ tracking }): Promise<Instant> => {
     const { consistency, strict = false } = wanted
     const one = await openSources(sources, {

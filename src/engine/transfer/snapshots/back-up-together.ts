@@ -11,15 +11,14 @@
  * Points are given up before their machines' instants are ended: then the log does not hold their generations, and tracking goes on
  * from the points before. One that is locked stays, and tracking goes on from it.
  */
-import { join } from 'node:path'
 import { must, toHex } from '#base'
-import { type Instant, recoverInstants } from '#engine/hypervisor'
+import type { Instant } from '#engine/hypervisor'
 import type { PointGroup, PointRecord, Repository } from '#engine/repository'
 import { backUp } from '../backup.ts'
 import { granularityOf, holdsGeneration, inputOf, trackerOf } from '../backup-machine.ts'
 import { type GuardedInstant, openGuarded } from '../guarded-instant.ts'
 import { type LandedVersion, landedVersions } from '../landed-versions.ts'
-import type { SourcesBackup, SourcesBackupOptions } from './back-up-sources.ts'
+import { instantHostOf, recoverLeft, type SourcesBackup, type SourcesBackupOptions } from './back-up-sources.ts'
 import { joinInstants } from './joined-instant.ts'
 import { type OpenedSources, openSources } from './open-sources.ts'
 
@@ -61,23 +60,17 @@ export async function backUpTogether(
   wanted: TogetherBackup,
   options: SourcesBackupOptions,
 ): Promise<PointRecord[]> {
-  const { clock, stateFolder, onUnrecovered } = options
-  const journalFolder = join(stateFolder, 'instants', repository.config.id)
   await repository.log.refresh()
   const made = madeBy(repository, wanted).filter((point) => point !== undefined)
   const isWhole = made.length === wanted.members.length && new Set(made.map(({ group }) => group?.instant)).size === 1
   if (!isWhole) await giveUp(repository, made)
-  const isCommitted = (_tracker: string, generation: string): Promise<boolean> =>
-    holdsGeneration(repository, generation)
-  for (const { id, outcome, error } of await recoverInstants({ clock, journalFolder, isCommitted }))
-    if (outcome === 'failed') onUnrecovered(id, error)
-  return isWhole ? made : takeTogether(repository, wanted, journalFolder, options)
+  await recoverLeft(repository, instantHostOf(repository, options), options.onUnrecovered)
+  return isWhole ? made : takeTogether(repository, wanted, options)
 }
 
 async function takeTogether(
   repository: Repository,
   wanted: TogetherBackup,
-  journalFolder: string,
   options: SourcesBackupOptions,
 ): Promise<PointRecord[]> {
   const parents: Parents = new Map(
@@ -88,7 +81,7 @@ async function takeTogether(
   try {
     const guarded = await openGuarded(
       async (distrusted) => {
-        const one = await openAll(repository, wanted, { parents, distrusted, journalFolder }, options)
+        const one = await openAll(repository, wanted, { parents, distrusted }, options)
         opened.push(one)
         return one.instant
       },
@@ -109,10 +102,10 @@ async function takeTogether(
 function openAll(
   repository: Repository,
   { members, consistency, strict = false, waitMs }: TogetherBackup,
-  given: Readonly<{ parents: Parents; distrusted: ReadonlySet<string>; journalFolder: string }>,
-  { clock, random, stateFolder, signal }: SourcesBackupOptions,
+  { parents, distrusted }: Readonly<{ parents: Parents; distrusted: ReadonlySet<string> }>,
+  options: SourcesBackupOptions,
 ): Promise<OpenedSources> {
-  const { parents, distrusted, journalFolder } = given
+  const { random, signal } = options
   const trusted = [...parents].filter(([id]) => !distrusted.has(id))
   const tracking = {
     tracker: trackerOf(repository),
@@ -120,7 +113,7 @@ function openAll(
     committed: Object.fromEntries(trusted.map(([id, { disk }]) => [id, disk.generation])),
     granularityBytes: granularityOf(repository, {}, parents),
   }
-  const host = { clock, random, journalFolder, scratchFolder: join(stateFolder, 'scratch'), watchdog: 'start' } as const
+  const host = instantHostOf(repository, options)
   const sources = members.flatMap((member) => member.sources)
   return openSources(sources, { host, tracking, consistency, strict, waitMs, ...(signal !== undefined && { signal }) })
 }
@@ -163,9 +156,11 @@ async function storeAll(
     await instant.commit()
     return points
   } catch (error) {
-    await giveUp(repository, points).catch(() => {
-      // The next run finds them by the note and gives them up; the first error is what the caller must hear.
-    })
+    // All of them are made when only the end of the instant failed: the next run gives them.
+    if (points.length < members.length)
+      await giveUp(repository, points).catch(() => {
+        // The next run finds them by the note and gives them up; the first error is what the caller must hear.
+      })
     await endEach(repository, members)
     throw error
   }

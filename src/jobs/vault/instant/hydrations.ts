@@ -27,7 +27,12 @@ export type InstantDisks = Readonly<{
   disks: readonly Readonly<{ diskId: string; exportName: string; file: string }>[]
 }>
 
-type Serving = Readonly<{ served: ServedVersions; close: () => Promise<void> }>
+type Serving = Readonly<{
+  served: ServedVersions
+  /** What each export holds, by its name. */
+  usedBytes: ReadonlyMap<string, number>
+  close: () => Promise<void>
+}>
 type Resting = Readonly<{ control: AbortController; done: Promise<void> }>
 
 /** After a machine asked for a disk nobody else takes it for so long: it is being started. */
@@ -57,15 +62,33 @@ export class Hydrations {
     this.#machines = machines
   }
 
-  /** Serves the versions, and makes an overlay on each that has none. Each is durable and whole, or not there. */
+  /**
+   * Serves the versions, and makes an overlay on each that has none. Each is durable and whole, or not there. Here alone it is asked
+   * whether the pool has room for all that is to move in: a machine that runs must be served whatever room is left.
+   * @throws JobsError `pool_full`
+   */
   async makeOverlays(wanted: InstantDisks, epoch: number): Promise<void> {
-    const { served } = await this.#serve(wanted)
-    for (const { file, exportName } of wanted.disks) {
-      if (await isThere(file)) continue
+    const { served, usedBytes } = await this.#serve(wanted)
+    const missing: InstantDisks['disks'][number][] = []
+    for (const disk of wanted.disks) if (!(await isThere(disk.file))) missing.push(disk)
+    if (missing.length === 0) return
+    await checkRoom(
+      wanted.pool,
+      missing.reduce((sum, { exportName }) => sum + (usedBytes.get(exportName) ?? 0), TABLES_BYTES),
+    )
+    for (const { file, exportName } of missing) {
       const source = served.sources.get(exportName)
       if (source === undefined) throw inputInvalid('export')
       await throughDraft(file, epoch, (draft) => overlayOn(draft, source, wanted.socketPath, exportName))
     }
+  }
+
+  /** Serves a restore no longer that is given up. One that is not served is let be. */
+  async release(key: string): Promise<void> {
+    const serving = this.#serving.get(key)
+    this.#serving.delete(key)
+    const opened = await serving?.catch(() => undefined) // it was never open
+    await opened?.close()
   }
 
   /** Serves them, and moves their data in for a while. Whether all of it has moved in: then they are served no longer. */
@@ -89,7 +112,7 @@ export class Hydrations {
       keepAlive: served.keepAlive,
       whileResting: (file, use) => this.#rest(file, use),
     })
-    if (isDone) await this.#release(wanted.key)
+    if (isDone) await this.release(wanted.key)
     return isDone
   }
 
@@ -127,14 +150,8 @@ export class Hydrations {
     return opening
   }
 
-  async #release(key: string): Promise<void> {
-    const serving = this.#serving.get(key)
-    this.#serving.delete(key)
-    await (await serving)?.close()
-  }
-
   /** The repository stays open until the serving is closed. */
-  #open({ place, socketPath, disks, pool, key }: InstantDisks): Promise<Serving> {
+  #open({ place, socketPath, disks, key }: InstantDisks): Promise<Serving> {
     const ready = Promise.withResolvers<Serving>()
     const closing = Promise.withResolvers<void>()
     const over = withRepository(place.access, this.#host, async (repository, store) => {
@@ -144,16 +161,13 @@ export class Hydrations {
         if (disk !== undefined) return { exportName, disk }
         throw new JobsError('disk_not_there', `The point ${place.point} holds no disk ${diskId}.`)
       })
-      await checkRoom(
-        pool,
-        versions.reduce((sum, { disk }) => sum + disk.usedBytes, TABLES_BYTES),
-      )
       const served = await serveVersions(repository, versions, { store, socketPath, reason: `instant restore ${key}` })
       const close = async (): Promise<void> => {
         closing.resolve()
         await over
       }
-      ready.resolve({ served, close })
+      const usedBytes = new Map(versions.map(({ exportName, disk }) => [exportName, disk.usedBytes]))
+      ready.resolve({ served, usedBytes, close })
       await closing.promise
       await served.close()
     })

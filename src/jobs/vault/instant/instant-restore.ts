@@ -12,7 +12,7 @@
  * machine whose QEMU died is started again and goes on with its overlays. A machine that was not made leaves its disks to be filled at
  * rest. The job's record says when the machine ran (`Running at`) and when nothing was read from the vault any more (`Hydrated at`).
  */
-import { isoTime, must } from '#base'
+import { HoldfastError, isHoldfastError, isoTime, must } from '#base'
 import { type Catalog, changeBackupJob, findBackupJob, findResource } from '#catalog'
 import { backingOf, changeDisk } from '../../compute/disk-records.ts'
 import { poolOf, WORKER_RETRY } from '../../compute/create-disk.ts'
@@ -24,7 +24,12 @@ import type { RestoreOrder } from '../restore/order.ts'
 import type { ReadVaultPoint } from '../restore/read-point.ts'
 import type { RestoredDisk, RestoreDisksParts } from '../restore/restored-disks.ts'
 import { HYDRATE_WAITS, type InstantDisks, instantSocket } from './hydrations.ts'
-import { HYDRATE_DISKS_TASK, MACHINE_RUNS, MAKE_INSTANT_DISKS_TASK } from './instant-tasks.ts'
+import {
+  HYDRATE_DISKS_TASK,
+  MACHINE_RUNS,
+  MAKE_INSTANT_DISKS_TASK,
+  RELEASE_INSTANT_DISKS_TASK,
+} from './instant-tasks.ts'
 
 export const HYDRATE_RESTORED_DISKS_JOB = 'hydrate-restored-disks'
 export const HYDRATE_QUEUE = 'hydrate'
@@ -74,6 +79,11 @@ export async function makeOverlays(
   return wanted
 }
 
+/** For a restore that is given up before its disks are anybody's. */
+export async function releaseOverlays(parts: RestoreDisksParts, step: StepContext): Promise<void> {
+  await parts.tasks.run(step, RELEASE_INSTANT_DISKS_TASK, { key: step.jobId })
+}
+
 async function note(catalog: Catalog, id: string, words: Readonly<Record<string, string>>): Promise<void> {
   await catalog.write(async (trx) => {
     const record = await findBackupJob(trx, id)
@@ -101,7 +111,18 @@ async function moveIn(
     const first = await milestoneFacts(catalog, step.jobId, MACHINE_RUNS)
     if (name === MACHINE_RUNS) await note(catalog, restore, { 'Running at': String((first ?? facts)['startedAt']) })
   }
-  return (await tasks.run({ ...step, milestone }, HYDRATE_DISKS_TASK, wanted)) as { done: boolean }
+  try {
+    return (await tasks.run({ ...step, milestone }, HYDRATE_DISKS_TASK, wanted)) as { done: boolean }
+  } catch (error) {
+    throw step.signal.aborted ? error : triedAgain(error)
+  }
+}
+
+/** Whatever goes wrong, a guest may rest on what is served: nobody stops serving for good but by moving all of it in. */
+function triedAgain(error: unknown): unknown {
+  if (!isHoldfastError(error) || error.retry !== 'never') return error
+  const { code, message, facts, hint } = error
+  return new HoldfastError(code, message, { facts, hint, cause: error, retry: 'later' })
 }
 
 /** Step 3, a job beside the one that makes the machine: it is over when every disk is whole. */

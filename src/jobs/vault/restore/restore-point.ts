@@ -13,6 +13,7 @@
  * Killed anywhere the job goes on from its last recorded step, on this process's successor. While it runs the record of the point
  * names it (`holds`), so that retention leaves the point alone; the bytes are pinned in the repository by who reads them.
  */
+import { isHoldfastError } from '#base'
 import { type BackupJobError, machineConfig, recreationTemplate } from '#domain'
 import type { ApiDesk } from '../../api-desk.ts'
 import { RESOURCE_QUEUE } from '../../resources/delete-group.ts'
@@ -28,6 +29,7 @@ import {
   type Hydrated,
   type HydrateInput,
   makeOverlays,
+  releaseOverlays,
 } from '../instant/instant-restore.ts'
 import { findPoint } from './find-point.ts'
 import { makeMachine, type NewMachineOrder } from './make-machine.ts'
@@ -78,6 +80,16 @@ function readPoint(parts: RestoreParts, job: JobContext, order: RestoreOrder): P
 
 type Made = Readonly<{ order: RestoreOrder; read: ReadVaultPoint; disks: readonly RestoredDisk[] }>
 
+/** An account that takes nothing, for it is full or not ours to write to, costs a warning and no disk. */
+async function orNot(written: Promise<boolean>): Promise<boolean> {
+  try {
+    return await written
+  } catch (error) {
+    if (!isHoldfastError(error) || isHoldfastError(error, 'cancelled', 'job_lost', 'engine_stopping')) throw error
+    return false
+  }
+}
+
 /** Writes template and configuration into the staging account. Undefined: they are there, or nobody wants them. */
 async function stage(job: JobContext, { desk }: RestoreParts, made: Made): Promise<Result> {
   const { order, read, disks } = made
@@ -87,14 +99,16 @@ async function stage(job: JobContext, { desk }: RestoreParts, made: Made): Promi
   const container = `${CONTAINER_PREFIX}${job.jobId}`
   const template = `azuredeploy${job.jobId}.json`
   const config = `config-${order.friendlyName.toLowerCase().replaceAll(/[^a-z0-9-]/g, '-')}-${job.jobId}.json`
-  const isThere = await job.step('write the template', async ({ signal }) => {
-    const text = (value: unknown): string => JSON.stringify(value, null, 2)
-    const api = await desk.host(signal)
-    return api.writeBlobs(storage, container, [
-      { name: template, contentType: 'application/json', text: text(recreationTemplate(azure, order.region, disks)) },
-      { name: config, contentType: 'application/json', text: text(machineConfig(azure, disks)) },
-    ])
-  })
+  const text = (value: unknown): string => JSON.stringify(value, null, 2)
+  const blobs = [
+    { name: template, contentType: 'application/json', text: text(recreationTemplate(azure, order.region, disks)) },
+    { name: config, contentType: 'application/json', text: text(machineConfig(azure, disks)) },
+  ]
+  const isThere = await orNot(
+    job.step('write the template', async ({ signal }) =>
+      (await desk.host(signal)).writeBlobs(storage, container, blobs),
+    ),
+  )
   const templateUrl = `${order.storageUrl ?? ''}/${container}/${template}`
   return isThere ? { storage, container, template, config, templateUrl } : { storage }
 }
@@ -140,12 +154,23 @@ async function exchange(job: JobContext, { order, read, disks }: Made): Promise<
 async function restore(job: JobContext, parts: RestoreParts, order: RestoreOrder): Promise<Done> {
   const rows = { catalog: parts.catalog, clock: parts.host.clock }
   const read = await readPoint(parts, job, order)
-  job.cleanup('give up the disks', (step) => giveUpDisks(parts, step, order), { retry: WORKER_RETRY })
+  let isKept = false
+  job.cleanup(
+    'give up the disks',
+    async (step) => {
+      // From the moment that they are kept they are the user's, but for those that were to replace others and did not.
+      if (isKept && order.kind !== 'replace') return
+      if (order.instant) await releaseOverlays(parts, step)
+      await giveUpDisks(parts, step, order)
+    },
+    { retry: WORKER_RETRY },
+  )
   const disks = await job.step('announce the disks', () => announceDisks(parts, job, order, read))
   const instant = order.instant ? await makeOverlays(job, parts, order, read, disks) : undefined
   if (instant === undefined) await makeDisks(job, parts, order, read, disks)
   await job.step('no way back', () => forbidCancel(rows, job.jobId))
   await job.step('keep the disks', () => keepDisks(parts, disks))
+  isKept = true
   const made: Made = { order, read, disks }
   if (instant === undefined) await job.step('transferred', () => passTask(rows, job.jobId, TRANSFER_TASK))
   const [moved, rest] = await Promise.all([moveIn(job, instant, disks), restOfIt(job, parts, made)])
@@ -189,7 +214,7 @@ async function restOfIt(job: JobContext, parts: RestoreParts, made: Made): Promi
   const unstaged = warning(
     'UserErrorStagingAccountNotFound',
     'The template was not written.',
-    `The storage account ${name} is not there any more.`,
+    `The storage account ${name} is not there any more, or could not be written to.`,
     'The disks are restored: make the machine from them by hand.',
   )
   return {
