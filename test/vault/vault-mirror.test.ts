@@ -70,6 +70,24 @@ test('Bit rot on either side is found by the check, healed, told of and noted', 
   }
 })
 
+test('A vault whose configuration and only key slot rotted is opened again after the check of its mirror', async () => {
+  const world = await VaultWorld.make()
+  try {
+    const point = await world.addPoint(1)
+    await world.run(MIRROR_VAULT_JOB, { vault: VAULT })
+    const [slot = ''] = await readdir(join(world.vaultFolder, 'keys'))
+    const frame = ['config', `keys/${slot}`]
+    for (const object of frame) await rot(join(world.vaultFolder, object))
+    const job = await world.run(MIRROR_VAULT_JOB, { vault: VAULT, check: true })
+    assert.equal(job.status, 'succeeded', job.error?.message)
+    const { checked } = await readMirrorStatus(world.catalog, UID)
+    assert.deepEqual([checked?.ok, checked?.source.healed, checked?.target.hurt], [true, frame, []])
+    await world.withVault(world.vaultFolder, (repository) => world.assertRestores(repository, point.id))
+  } finally {
+    await world.close()
+  }
+})
+
 test('Damage on both sides raises an alert that stays until a check finds none', async () => {
   const world = await VaultWorld.make()
   try {

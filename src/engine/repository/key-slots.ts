@@ -10,7 +10,7 @@
 import { argon2, hkdfSync } from 'node:crypto'
 import { promisify } from 'node:util'
 import { isHoldfastError, type Random, toHex } from '#base'
-import type { BlobStore } from './blob-store.ts'
+import type { BlobKey, BlobStore } from './blob-store.ts'
 import { KEY_BYTES, SealingKey, TAG_BYTES } from './crypto.ts'
 import { RepositoryError } from './errors.ts'
 import { parseObject, toJsonBytes } from './json.ts'
@@ -29,6 +29,8 @@ const KEY_FILE_BYTES_MIN = 32
 /** What a repository may have. Far fewer than are looked at, so that planted ones do not hide a good one. */
 const SLOTS_MAX = 64
 const SLOTS_READ_MAX = 1024
+/** What is larger is no slot, and is not read. */
+export const KEY_SLOT_BYTES_MAX = 64 * 1024
 const SALT_BYTES = 32
 
 export type KeySlot = Readonly<{
@@ -46,6 +48,7 @@ export type KeySlot = Readonly<{
 }>
 
 const slotKey = (id: string): string => `keys/${id}`
+export const keyOfSlot = ({ id }: KeySlot): BlobKey => slotKey(id)
 
 /** Derived in another thread, for it takes a fifth of a second and more: the caller's is free meanwhile. */
 const deriveArgon2 = promisify(argon2)
@@ -163,12 +166,30 @@ function decodeSlot(bytes: Uint8Array): KeySlot | undefined {
 export async function listKeySlots(store: BlobStore, repositoryId: string): Promise<KeySlot[]> {
   const slots: KeySlot[] = []
   for await (const { key, sizeBytes } of store.list('keys/')) {
-    if (slots.length >= SLOTS_READ_MAX || sizeBytes > 64 * 1024) continue
+    if (slots.length >= SLOTS_READ_MAX || sizeBytes > KEY_SLOT_BYTES_MAX) continue
     const slot = decodeSlot(await getUnlessGone(store, key))
     if (slot !== undefined && key === slotKey(slot.id) && slot.repository === repositoryId) slots.push(slot)
   }
   const costOf = ({ cost }: KeySlot): number => (cost === undefined ? 0 : cost.memoryKib * cost.passes)
   return slots.sort((a, b) => costOf(a) - costOf(b))
+}
+
+async function openSlot(slot: KeySlot, credential: Credential): Promise<Uint8Array | undefined> {
+  if (slot.kind !== credential.kind) return undefined
+  const kek = await wrappingKey(credential, Buffer.from(slot.salt, 'base64'), slot.cost ?? KDF_COST_DEFAULT)
+  return kek.open(0, wrapAad(slot.repository, slot.id), Buffer.from(slot.wrapped, 'base64'))
+}
+
+/** How much speaks for the bytes of a slot: 1 they are none of this repository, 2 they decode, 3 the key opens them. */
+export type SlotFit = 1 | 2 | 3
+
+export async function slotFitOf(
+  bytes: Uint8Array,
+  { key, id, credential }: Readonly<{ key: BlobKey; id: string; credential?: Credential | undefined }>,
+): Promise<SlotFit> {
+  const slot = decodeSlot(bytes)
+  if (slot === undefined || key !== slotKey(slot.id) || slot.repository !== id) return 1
+  return credential !== undefined && (await openSlot(slot, credential)) !== undefined ? 3 : 2
 }
 
 /** The master key. @throws key_wrong when no slot opens, repository_damaged when there is no slot at all */
@@ -185,9 +206,8 @@ export async function openMaster(
       hint: 'Copy the objects under "keys/" back from a mirror or backup of this store.',
     })
   }
-  for (const slot of slots.filter((candidate) => candidate.kind === credential.kind)) {
-    const kek = await wrappingKey(credential, Buffer.from(slot.salt, 'base64'), slot.cost ?? KDF_COST_DEFAULT)
-    const master = kek.open(0, wrapAad(repositoryId, slot.id), Buffer.from(slot.wrapped, 'base64'))
+  for (const slot of slots) {
+    const master = await openSlot(slot, credential)
     if (master !== undefined) return { master, slotId: slot.id }
   }
   throw new RepositoryError(

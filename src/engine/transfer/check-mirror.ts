@@ -1,18 +1,20 @@
 /**
  * Checks a repository and its mirror, every byte of both, and heals either from the other. Needs no key; with one the log's entries are
- * held against their MACs too.
+ * held against their MACs too, and slots against it.
  *
- * What is right is said by the objects themselves: a pack's name is the hash of its bytes, an entry's hash stands in the entry after it. So
- * neither side is believed more than the other, and what is hurt on both stays hurt and is named. Nothing is healed across
+ * What is right is said by the objects themselves: a pack's name is the hash of its bytes, an entry's hash stands in the entry after it,
+ * a slot opens with its key (`healFrame`). So neither side is believed more than the other, and what is hurt on both stays hurt and is named. Nothing is healed across
  * two histories: `standingOf` first. A crash leaves one side better than it was.
  */
 import { type Clock, type ProgressSink, type Random } from '#base'
 import {
   type BlobStore,
   CommitLog,
+  type Credential,
   type Damage,
   finishIncoming,
-  frameDamages,
+  healFrame,
+  type HealedFrame,
   healMirrorLog,
   lastEntryOf,
   logDamages,
@@ -21,7 +23,6 @@ import {
   readWholeLog,
   removeCheckpoints,
   removeOtherCheckpoints,
-  repairFrame,
   repairLog,
   repairPack,
   type Repository,
@@ -37,6 +38,10 @@ export type CheckMirrorParts = Readonly<{
   /** How threads open them; without it everything is read in this one. */
   places?: Readonly<{ source: StoreDescriptor; target: StoreDescriptor }>
   repository?: Repository
+  /** What opened it: which of two key slots that differ is right is known by it. */
+  credential?: Credential
+  /** What was healed of the source's frame before it could be opened. */
+  frame?: HealedFrame
   clock: Clock
   random: Random
   threads?: number
@@ -60,9 +65,12 @@ export type MirrorCheck = Readonly<{ ok: boolean; head: number; source: SideRepo
 export async function checkMirror(parts: CheckMirrorParts): Promise<MirrorCheck> {
   const { source, target } = parts
   await finishIncoming(target)
-  const frame = await healFrame(source, target)
+  const key = parts.credential === undefined ? {} : { credential: parts.credential }
+  const ourFrame = merged(parts.frame, await healFrame(source, target, { side: 'repository', ...key }))
   const whole = await healSourceLog(parts)
   const head = (await standingOf(source, whole.read.log, target, 0)).head
+  // A place without a log was never mirrored into, and is not made to look as if it had been.
+  const theirFrame = head === 0 ? NOTHING_HURT : await healFrame(target, source, { side: 'mirror', ...key })
   const isLogWhole = whole.read.log.damage.length === 0
   const log = isLogWhole
     ? await healMirrorLog(source, target, whole.read.log, { head, hasKey: parts.repository !== undefined })
@@ -70,13 +78,21 @@ export async function checkMirror(parts: CheckMirrorParts): Promise<MirrorCheck>
   const checkpoints = isLogWhole ? await removeOtherCheckpoints(source, target) : []
   const ours = await healPacks(parts, source, target, whole.read.log, parts.places?.source)
   const theirs = await healPacks(parts, target, source, await keyless(parts, target), parts.places?.target)
-  const sourceReport = sideOf(ours, [...frame, ...whole.hurt], [...frame, ...whole.healed], logDamages(whole.read.log))
+  const sourceReport = sideOf(
+    ours,
+    [...ourFrame.hurt, ...whole.hurt],
+    [...ourFrame.healed, ...whole.healed],
+    [...ourFrame.damage, ...logDamages(whole.read.log)],
+  )
   const left = log.hurt.filter((number) => !log.mended.includes(number))
   const targetReport = sideOf(
     theirs,
-    [...log.hurt.map(entryName), ...checkpoints],
-    [...log.mended.map(entryName), ...checkpoints],
-    left.map((number) => ({ kind: 'log_entry_corrupt', object: entryName(number), points: [] })),
+    [...theirFrame.hurt, ...log.hurt.map(entryName), ...checkpoints],
+    [...theirFrame.healed, ...log.mended.map(entryName), ...checkpoints],
+    [
+      ...theirFrame.damage,
+      ...left.map((number) => ({ kind: 'log_entry_corrupt' as const, object: entryName(number), points: [] })),
+    ],
   )
   const ok = sourceReport.damage.length === 0 && targetReport.damage.length === 0
   return { ok, head, source: sourceReport, target: targetReport }
@@ -106,11 +122,11 @@ function sideOf(
   }
 }
 
-/** Key slots are put back only where none is left: one that the mirror still has may have been withdrawn. */
-async function healFrame(source: BlobStore, target: BlobStore): Promise<string[]> {
-  const config = await source.head('config')
-  const lost = config === undefined ? ['config'] : await frameDamages(source, (await readConfig(source)).id)
-  return lost.length === 0 ? [] : repairFrame(source, target)
+const NOTHING_HURT: HealedFrame = { hurt: [], healed: [], damage: [] }
+
+function merged(before: HealedFrame | undefined, now: HealedFrame): HealedFrame {
+  if (before === undefined) return now
+  return { hurt: [...before.hurt, ...now.hurt], healed: [...before.healed, ...now.healed], damage: now.damage }
 }
 
 /** Reads the repository's log whole, mended from the mirror where it must be. */

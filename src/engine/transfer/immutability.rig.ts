@@ -21,7 +21,7 @@ import { restoreDisk } from './restore.ts'
 
 const CHUNK = 64 * 1024
 const CHUNKS = 12
-const CREDENTIAL = { kind: 'passphrase', passphrase: 'correct horse' } as const
+export const CREDENTIAL = { kind: 'passphrase', passphrase: 'correct horse' } as const
 const COST = { memoryKib: 8, passes: 1, parallelism: 1 }
 
 /** server: locks are kept by a server with a clock of its own. host: by this host's. folder: likewise, on a real one. */

@@ -10,7 +10,7 @@ import type { CommitLog } from '../log/log.ts'
 import type { PointId } from '../point.ts'
 
 /**
- * config_damaged, key_slots_missing  the repository's own objects
+ * config_damaged, key_slots_missing, key_slot_corrupt  the repository's own objects
  * log_entry_missing, log_entry_corrupt, log_chain_broken, log_rolled_back
  * checkpoint_corrupt                 it is unreadable, or says other than the entries; readers pass it over or did not need it
  * pack_missing, pack_corrupt         `points`: exact with the key, an upper bound without
@@ -19,6 +19,7 @@ import type { PointId } from '../point.ts'
 export type DamageKind =
   | 'config_damaged'
   | 'key_slots_missing'
+  | 'key_slot_corrupt'
   | 'log_entry_missing'
   | 'log_entry_corrupt'
   | 'log_chain_broken'

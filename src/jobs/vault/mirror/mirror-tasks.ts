@@ -6,11 +6,21 @@
  * system that holds it is away.
  */
 import { dirname } from 'node:path'
-import { openStore, parseStoreLocation, repairFrame, Mirror, type PassReport, type BlobStore } from '#engine/repository'
+import {
+  type BlobStore,
+  type Credential,
+  healFrame,
+  type HealedFrame,
+  Mirror,
+  openStore,
+  parseStoreLocation,
+  type PassReport,
+} from '#engine/repository'
 import { checkMirror, type SideReport } from '#engine/transfer'
 import { makeFolderDurable } from '#runtime'
 import {
   inputInvalid,
+  readCredential,
   readTaskAccess,
   recordOf,
   type RepositoryHost,
@@ -100,11 +110,13 @@ export function checkMirrorTask(host: RepositoryHost): TaskHandler {
     const { source, target: location } = inputOf(given)
     const target = await openTarget(location, false)
     try {
-      await healConfiguration(source.store, target)
+      const credential = await readCredential(source.credential)
+      const frame = await healOwnFrame(source.store, target, credential)
       return await withRepository(source, host, async (repository, descriptor) => {
         const places = { source: descriptor, target: parseStoreLocation(location) }
         const { signal, progress } = context
-        const parts = { source: repository.store, target, repository, places, ...host, signal, progress }
+        const all = { source: repository.store, target, repository, credential, frame, places }
+        const parts = { ...all, ...host, signal, progress }
         const found = await checkMirror(parts)
         // What verify told this user's index to suspect is whole again.
         if (found.source.healed.length > 0 && found.source.damage.length === 0)
@@ -118,11 +130,11 @@ export function checkMirrorTask(host: RepositoryHost): TaskHandler {
   }
 }
 
-/** A repository without its configuration cannot even be opened: it is put back first. */
-async function healConfiguration(location: string, target: BlobStore): Promise<void> {
+/** A repository without its configuration or a slot that opens cannot even be opened: they are put back first. */
+async function healOwnFrame(location: string, target: BlobStore, credential: Credential): Promise<HealedFrame> {
   const store = await openStore(location)
   try {
-    if ((await store.head('config')) === undefined) await repairFrame(store, target)
+    return await healFrame(store, target, { side: 'repository', credential })
   } finally {
     await store.close()
   }
