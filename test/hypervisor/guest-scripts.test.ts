@@ -230,6 +230,16 @@ printf '#!/bin/sh\\necho $1 >> ${ORDER}\\n' > ${HOOK}; chmod +x ${HOOK}`,
     assert.match(instant.notes.join(), /\/data\/b/)
   })
 
+  it('make it application-consistent alone where vmbackup.conf forbids freezing, and no weaker point passes as one', async () => {
+    await install({})
+    await guest.run(`printf '[SnapshotThread]\\nfsfreeze = no\\n' > /etc/azure/vmbackup.conf`)
+    const taken = await take({ strict: true })
+    assert.deepEqual([taken.consistency, taken.reasons], ['application', []])
+    assert.deepEqual(await order(), ['pre before', 'post after'])
+    const files = open({ consistency: 'filesystem', strict: true })
+    await assert.rejects(files, { code: 'quiesce_failed', facts: { reason: 'freeze_disabled' } })
+  })
+
   it('of two machines end both before either is frozen, at one instant', async () => {
     await using other = await startMicroGuest({ name: 'other', disks: [{ sizeMib: 16 }] })
     await install({})

@@ -63,6 +63,8 @@ export type RunningRecord = RecordOfAny &
   Readonly<{
     kind: 'running'
     access: MachineSockets
+    /** The QEMU that the guest runs in, where its process is known: what is owed to the guest ends with it. */
+    guestProcess?: HostProcess | undefined
     /** The guest was running when it began, so it may be continued. */
     wasRunning: boolean
     /** Quieted applications wait for it. */
@@ -126,18 +128,18 @@ function decode(path: string, text: string): InstantRecord {
 }
 
 export class InstantJournal {
-  readonly #folder: string
+  readonly folder: string
 
   constructor(folder: string) {
-    this.#folder = folder
+    this.folder = folder
   }
 
   pathOf(id: string): string {
-    return join(this.#folder, `${id}${ENDING}`)
+    return join(this.folder, `${id}${ENDING}`)
   }
 
   async create(record: InstantRecord): Promise<void> {
-    await makeFolderDurable(this.#folder)
+    await makeFolderDurable(this.folder)
     const outcome = await createFileOnce(this.pathOf(record.id), encode(record))
     if (outcome === 'created') return
     throw new HypervisorError('instant_open', 'An instant with this id is in the journal already.', {
@@ -149,6 +151,11 @@ export class InstantJournal {
     await replaceFile(this.pathOf(record.id), encode(record))
   }
 
+  /** Not when another recoverer removed the record meanwhile: that instant is closed. */
+  async replaceIfThere(record: InstantRecord): Promise<void> {
+    if ((await this.read(record.id)) !== undefined) await this.replace(record)
+  }
+
   /** Gives an instant up to recovery and the watchdog, which otherwise leave those of living owners alone. Idempotent. */
   async abandon(id: string): Promise<void> {
     const record = await this.read(id)
@@ -157,7 +164,7 @@ export class InstantJournal {
 
   /** All is taken apart; what is owed to the guest's application stays, for recovery and the watchdog. */
   async leaveOwing(record: RunningRecord): Promise<void> {
-    await this.replace({ ...record, step: 'dismantled', owner: NOBODY })
+    await this.replaceIfThere({ ...record, step: 'dismantled', owner: NOBODY })
   }
 
   /** Idempotent. */
@@ -168,7 +175,7 @@ export class InstantJournal {
       if (errnoOf(error) === 'ENOENT') return
       throw error
     }
-    await syncFolder(this.#folder)
+    await syncFolder(this.folder)
   }
 
   /** The record as it stands now; undefined when its instant is closed. */
@@ -185,7 +192,7 @@ export class InstantJournal {
   /** Ids of all instants that are open or were left behind. An absent folder holds none. */
   async ids(): Promise<string[]> {
     try {
-      const names = await readdir(this.#folder)
+      const names = await readdir(this.folder)
       return names
         .filter((name) => name.endsWith(ENDING))
         .map((name) => name.slice(0, -ENDING.length))

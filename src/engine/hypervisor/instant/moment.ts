@@ -174,7 +174,7 @@ function judge(request: MomentRequest, quiet: QuietGuest, taken: Taken, failed: 
   const shortfalls = [...(taken.thawedEarly ? [THAWED_EARLY] : []), ...quiet.shortfalls, ...failed]
   const isFrozen = quiet.frozen !== undefined && !taken.thawedEarly
   if (consistency === 'crash' || !wasRunning) return { level: 'crash', shortfalls } as const
-  const isFrozenOrNeedsNot = isFrozen || quiet.scripts?.freezes === false
+  const isFrozenOrNeedsNot = isFrozen || !quiet.freezes
   if (quiet.scripts !== undefined && quiet.scriptsRan && failed.length === 0 && isFrozenOrNeedsNot)
     return { level: 'application', shortfalls } as const
   return { level: isFrozen ? quiet.frozenIs : 'crash', shortfalls } as const

@@ -18,6 +18,7 @@ import { findDrive, type Inventory, readInventory } from './inventory.ts'
 import { InstantJournal, type RunningRecord } from './journal.ts'
 import { takeMoment } from './moment.ts'
 import { startNbdServer } from './nbd-server.ts'
+import { isOwedByAnother } from './post-script-debt.ts'
 import { type InstantPlan, type InstantRequest, planInstant } from './plan.ts'
 import { closeInstant, enterStep, type OpenState, RunningInstant } from './running-instant.ts'
 import { trackingRecord } from './tracking.ts'
@@ -136,6 +137,8 @@ async function recordOf(
     owner: must(identityOf(), 'This process is alive'),
     step: 'prepare',
     access: machine.sockets,
+    // Without a number `identityOf` would be of ourselves.
+    guestProcess: machine.sockets.processId === undefined ? undefined : identityOf(machine.sockets.processId),
     wasRunning,
     disks: plan.disks.map((disk, i) => ({
       ...disk,
@@ -181,6 +184,7 @@ async function carryOut(
     enter: (step, change) => enterStep(state, step, change),
     signal: options.signal,
     together: host.whenStill !== undefined,
+    isOwedByAnother: () => isOwedByAnother(host.journalFolder, state.record),
     whenStill: host.whenStill,
     pass: async (step) => host.onStep?.(step),
   })

@@ -4,8 +4,8 @@
  *   look at the guest -> pre-script -> (all machines of the instant are as far) -> freeze -> INSTANT -> thaw -> post-script
  *
  * Whoever was quieted is woken. Before the pre-script begins, the journal holds the post-script: from then on it is owed, and
- * `payPostScript` runs it, whoever takes the instant apart (running-instant.ts, recover.ts, the watchdog). It may be run twice
- * where somebody died between running it and noting so; it is never left out while the guest can be reached.
+ * paid (post-script-debt.ts) by whoever takes the instant apart (running-instant.ts, recover.ts, the watchdog). It may be run
+ * twice where somebody died between running it and noting so; it is never left out while the guest can be reached.
  */
 import { assert, type Clock, isHoldfastError, messageOf } from '#base'
 import { AgentClient, withAgent } from '../agent/client.ts'
@@ -14,13 +14,7 @@ import { HypervisorError } from '../errors.ts'
 import type { ConsistencyLevel } from '../machine.ts'
 import type { ConsistencyReason, Shortfall } from '../quiesce/consistency-reason.ts'
 import { type GuestLook, lookAtFiles, lookAtGuest } from '../quiesce/guest-look.ts'
-import {
-  endGuestScript,
-  type GuestChannel,
-  runGuestScript,
-  type ScriptEnd,
-  type ScriptKind,
-} from '../quiesce/guest-script.ts'
+import { type GuestChannel, runGuestScript, type ScriptEnd, type ScriptKind } from '../quiesce/guest-script.ts'
 import { type Freezing, planQuiet, type QuietPlan, scriptFault, settingsIn } from '../quiesce/plan-quiet.ts'
 import { SCRIPT_SECONDS_MAX, type ScriptSettings } from '../quiesce/script-settings.ts'
 import type { InstantStep, RunningRecord } from './journal.ts'
@@ -34,6 +28,8 @@ export type QuietRequest = Readonly<{
   signal: AbortSignal | undefined
   /** Other machines share the instant: their scripts are waited for. */
   together: boolean
+  /** An earlier instant of the machine still owes its post-script: then no scripts are run. */
+  isOwedByAnother: () => Promise<boolean>
   /** Writes the step to the journal before it is done. */
   enter: (step: InstantStep, change?: Partial<Pick<RunningRecord, 'postScript' | 'stepMsMax'>>) => Promise<void>
   /** A place where others meet, or a test ends the process; nothing is written. */
@@ -49,6 +45,8 @@ export type QuietGuest = Readonly<{
   scripts: ScriptSettings | undefined
   /** The pre-script succeeded. */
   scriptsRan: boolean
+  /** The guest wants its file systems frozen; where it does not, scripts alone decide. */
+  freezes: boolean
   /** The point's level when it was frozen, unless scripts decide. */
   frozenIs: QuietPlan['frozenIs']
   shortfalls: readonly Shortfall[]
@@ -61,12 +59,13 @@ const WRITE_BACK_MS_MAX = 10_000
 const THAW_MS_MAX = 5_000
 const THAW_ATTEMPTS_MAX = 3
 /** Beyond what a script or a freeze may take, for what is done around it. */
-const MARGIN_MS = 60_000
+export const SCRIPT_MARGIN_MS = 60_000
 
 const LOUD: QuietGuest = {
   frozen: undefined,
   scripts: undefined,
   scriptsRan: false,
+  freezes: true,
   frozenIs: 'filesystem',
   shortfalls: [],
 }
@@ -83,10 +82,21 @@ function refused(level: ConsistencyLevel, { code, note }: Shortfall): Hypervisor
   })
 }
 
+const LEVELS: readonly ConsistencyLevel[] = ['crash', 'filesystem', 'application']
+
 /** Refuses when less than was asked for was reached, and that must not be. */
-export function refuseLess(request: QuietRequest, level: ConsistencyLevel, shortfalls: readonly Shortfall[]): void {
+export function refuseLess(
+  request: Pick<QuietRequest, 'strict' | 'consistency'>,
+  level: ConsistencyLevel,
+  shortfalls: readonly Shortfall[],
+): void {
   const [first] = shortfalls
-  if (!request.strict || first === undefined || level === request.consistency) return
+  if (!request.strict || LEVELS.indexOf(level) >= LEVELS.indexOf(request.consistency)) return
+  if (first === undefined)
+    throw new HypervisorError('quiesce_failed', `No ${request.consistency}-consistent instant: it is only ${level}.`, {
+      facts: { level },
+      retry: 'later',
+    })
   const isFreeze = ['freeze_failed', 'nothing_to_freeze', 'thawed_early', 'agent_unavailable', 'no_agent_channel']
   if (!isFreeze.includes(first.code)) throw refused(request.consistency, first)
   throw new HypervisorError('freeze_failed', `No ${request.consistency}-consistent instant: ${first.note}`, {
@@ -100,16 +110,26 @@ async function planOf(request: QuietRequest, agent: AgentClient): Promise<QuietP
   const { clock, consistency } = request
   assert(consistency !== 'crash', 'Whoever asks for a crash does not ask the guest')
   const look = await lookAtGuest(agent, clock)
-  return planQuiet(consistency, look, await scriptsOf(agent, clock, look))
+  return planQuiet(consistency, look, await scriptsOf(request, agent, look))
 }
 
-async function scriptsOf(agent: AgentClient, clock: Clock, look: GuestLook): Promise<Parameters<typeof planQuiet>[2]> {
+const OWED: Shortfall = {
+  code: 'Pre-ScriptExecutionFailed',
+  note: 'The pre-script was not run: the guest still waits for the post-script of an earlier backup.',
+}
+
+async function scriptsOf(
+  { clock, consistency, isOwedByAnother }: QuietRequest,
+  agent: AgentClient,
+  look: GuestLook,
+): Promise<Parameters<typeof planQuiet>[2]> {
   if (look.scriptSettings === undefined) return undefined
   const settings = settingsIn(look.scriptSettings)
   // Settings that cannot be read cannot forbid a backup: Azure's goes on then, too.
   if ('code' in settings) return { fault: settings, continues: true }
   const [pre, post] = await lookAtFiles(agent, clock, [settings.pre.path, settings.post.path])
-  const fault = scriptFault(settings, { pre, post })
+  const isOwed = consistency === 'application' && (await isOwedByAnother())
+  const fault = scriptFault(settings, { pre, post }) ?? (isOwed ? OWED : undefined)
   return fault === undefined ? settings : { fault, continues: settings.continues }
 }
 
@@ -133,17 +153,23 @@ function lastLine(text: string): string {
   return line.replaceAll(/\p{C}/gu, ' ').slice(0, SAID_CHARS_MAX)
 }
 
+type Run = Readonly<{
+  shortfall: Shortfall | undefined
+  /** It came to an end, whichever; false: it may never have begun. */
+  ended: boolean
+}>
+
 /** Runs it; an agent that falls silent meanwhile is as a script that does not end. */
-async function run(request: QuietRequest, kind: ScriptKind, scripts: ScriptSettings): Promise<Shortfall | undefined> {
+async function run(request: QuietRequest, kind: ScriptKind, scripts: ScriptSettings): Promise<Run> {
   const channel = channelOf(request)
   try {
-    return shortfallOf(kind, await runGuestScript(channel, kind, scripts[kind]))
+    return { shortfall: shortfallOf(kind, await runGuestScript(channel, kind, scripts[kind])), ended: true }
   } catch (error) {
     if (!isHoldfastError(error) || isHoldfastError(error, 'cancelled')) throw error
     const code = isHoldfastError(error, 'agent_unavailable', 'agent_busy', 'agent_frozen', 'timed_out')
       ? ('agent_unavailable' as const)
       : (`${kind === 'pre' ? 'Pre' : 'Post'}-ScriptExecutionFailed` as const)
-    return { code, note: `The ${kind}-script could not be run: ${messageOf(error)}` }
+    return { shortfall: { code, note: `The ${kind}-script could not be run: ${messageOf(error)}` }, ended: false }
   }
 }
 
@@ -156,9 +182,9 @@ async function runPreScript(request: QuietRequest, scripts: ScriptSettings): Pro
   const othersMs = request.together ? SCRIPT_SECONDS_MAX * 1_000 : 0
   await request.enter('quiesce', {
     postScript: scripts.post,
-    stepMsMax: scripts.pre.timeoutMs + othersMs + MARGIN_MS,
+    stepMsMax: scripts.pre.timeoutMs + othersMs + SCRIPT_MARGIN_MS,
   })
-  const shortfall = await run(request, 'pre', scripts)
+  const { shortfall } = await run(request, 'pre', scripts)
   await request.pass('quiesce.ran')
   if (shortfall !== undefined && !scripts.continues) throw refused(request.consistency, shortfall)
   return shortfall
@@ -173,7 +199,8 @@ export async function quietGuest(request: QuietRequest): Promise<QuietGuest> {
   const { plan, scriptFailed } = quiet
   const shortfalls = [...plan.shortfalls, ...(scriptFailed === undefined ? [] : [scriptFailed])]
   const { scripts, frozenIs } = plan
-  const whole = { scripts, frozenIs, scriptsRan: scripts !== undefined && scriptFailed === undefined }
+  const scriptsRan = scripts !== undefined && scriptFailed === undefined
+  const whole = { scripts, frozenIs, scriptsRan, freezes: plan.freeze !== undefined }
   if (plan.freeze === undefined) {
     if (scriptFailed !== undefined) shortfalls.push(only('freeze_disabled', 'the guest has freezing switched off'))
     return { ...whole, frozen: undefined, shortfalls }
@@ -235,7 +262,7 @@ async function freeze(request: QuietRequest, freezing: Freezing): Promise<Frozen
     await writeBackGuest(agent, clock, WRITE_BACK_MS_MAX)
     const mountpoints = await mountpointsOf(agent, freezing)
     begun = true
-    await request.enter('freeze', { stepMsMax: freezing.timeoutMs + MARGIN_MS })
+    await request.enter('freeze', { stepMsMax: freezing.timeoutMs + SCRIPT_MARGIN_MS })
     const beganMs = clock.monotonicMs()
     const wanted = { timeoutMs: freezing.timeoutMs, ...(mountpoints !== undefined && { mountpoints }) }
     const count = await freezeGuest(agent, wanted)
@@ -285,35 +312,15 @@ export async function thaw(request: QuietRequest, frozen: Frozen): Promise<{ tha
 }
 
 /**
- * Runs the post-script. One that cannot be run because the agent is silent stays owed.
+ * Runs the post-script. One that did not come to its end, because the agent is silent or refuses it, stays owed.
  * @throws `quiesce_failed` when the guest's settings forbid a backup whose post-script failed
  */
 export async function wakeApplications(request: QuietRequest, scripts: ScriptSettings): Promise<Shortfall | undefined> {
-  await request.enter('wake', { stepMsMax: scripts.post.timeoutMs + MARGIN_MS })
-  const shortfall = await run(request, 'post', scripts)
+  await request.enter('wake', { stepMsMax: scripts.post.timeoutMs + SCRIPT_MARGIN_MS })
+  const { shortfall, ended } = await run(request, 'post', scripts)
   await request.pass('wake.ran')
   // Back to a step in which the guest suffers nothing.
-  if (shortfall?.code === 'agent_unavailable') await request.enter('prepare')
-  else await request.enter('prepare', { postScript: undefined })
+  await request.enter('prepare', ended ? { postScript: undefined } : {})
   if (shortfall !== undefined && !scripts.continues) throw refused(request.consistency, shortfall)
   return shortfall
-}
-
-/**
- * Runs the post-script that a record owes, after ending a pre-script that still runs. Its own failure is its end: it was run.
- * @returns whether nothing is owed any more: false while the agent is silent
- */
-export async function payPostScript(clock: Clock, record: RunningRecord): Promise<boolean> {
-  const { postScript, access } = record
-  const { agentSocketPath } = access
-  if (postScript === undefined || agentSocketPath === undefined) return true
-  const channel = { agentSocketPath, clock }
-  try {
-    await endGuestScript(channel, 'pre')
-    await runGuestScript(channel, 'post', postScript)
-    return true
-  } catch (error) {
-    if (!isHoldfastError(error)) throw error
-    return false
-  }
 }

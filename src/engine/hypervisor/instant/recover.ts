@@ -12,7 +12,7 @@ import type { Generation, TrackerId } from '../port.ts'
 import { QmpClient } from '../qmp/client.ts'
 import { continueIfLeftPaused, dismantle, relieveGuest, removeFiles, type Verdict } from './dismantle.ts'
 import { InstantJournal, type InstantRecord, type RunningRecord } from './journal.ts'
-import { payPostScript } from './quiet-guest.ts'
+import { payDebt, type Payment, payPostScript } from './post-script-debt.ts'
 import { dismantleStopped } from './storage-daemon.ts'
 
 /** Whether the repository's log holds this generation. */
@@ -74,7 +74,16 @@ export async function continueForOwner(clock: Clock, record: InstantRecord): Pro
 }
 
 /** @returns whether nothing is owed to the guest any more */
-async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdict): Promise<boolean> {
+async function cleanRunning(
+  clock: Clock,
+  journal: InstantJournal,
+  record: RunningRecord,
+  verdict: Verdict,
+): Promise<boolean> {
+  const pay = async (): Promise<boolean> =>
+    record.step === 'dismantled'
+      ? (await payDebt(clock, journal.folder, record)) === 'paid'
+      : payPostScript(clock, record)
   const qmp = await connectRescue(clock, record)
   // The next instant judges the bitmaps by what is in the images; and who waited for a post-script is gone.
   if (qmp === undefined) return true
@@ -84,7 +93,7 @@ async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdic
       () => undefined,
       (error: unknown) => error,
     )
-    paying = relieved === undefined ? payPostScript(clock, record) : Promise.resolve(false)
+    paying = relieved === undefined ? pay() : Promise.resolve(false)
     const [dismantled] = await Promise.allSettled([dismantle(qmp, clock, record, verdict)])
     for (const error of [relieved, dismantled.status === 'rejected' ? dismantled.reason : undefined])
       if (error !== undefined)
@@ -99,17 +108,15 @@ async function cleanRunning(clock: Clock, record: RunningRecord, verdict: Verdic
   return paying
 }
 
-/**
- * Runs what a record still owes to the guest's application, of which nothing else is left.
- * @returns whether nothing is owed any more
- */
-export async function payOwed(clock: Clock, journal: InstantJournal, id: string): Promise<boolean> {
+/** Runs what a record still owes to the guest's application, of which nothing else is left. */
+export async function payOwed(clock: Clock, journal: InstantJournal, id: string): Promise<Payment> {
   const record = await journal.read(id)
-  if (record?.kind !== 'running' || record.postScript === undefined) return true
-  if (!(await payPostScript(clock, record))) return false
+  if (record?.kind !== 'running' || record.postScript === undefined) return 'paid'
+  const payment = await payDebt(clock, journal.folder, record)
+  if (payment !== 'paid') return payment
   if (record.tracking === undefined) await journal.remove(id)
-  else await journal.replace({ ...record, postScript: undefined })
-  return true
+  else await journal.replaceIfThere({ ...record, postScript: undefined })
+  return 'paid'
 }
 
 /** Takes over one instant whose owner is dead. @throws what has to be tried again; the record stays then. */
@@ -125,33 +132,55 @@ export async function takeOver(
   const verdict = await decide(record, isCommitted)
   if (record.kind === 'stopped') {
     await dismantleStopped(clock, record, verdict)
-    if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled' })
+    if (verdict === 'undecided') await journal.replaceIfThere({ ...record, step: 'dismantled' })
     else await journal.remove(id)
     return OUTCOMES[verdict]
   }
-  const isPaid = await cleanRunning(clock, record, verdict)
+  const isPaid = await cleanRunning(clock, journal, record, verdict)
   await removeFiles(record)
   if (!isPaid) await journal.leaveOwing(record)
-  else if (verdict === 'undecided') await journal.replace({ ...record, step: 'dismantled', postScript: undefined })
+  else if (verdict === 'undecided')
+    await journal.replaceIfThere({ ...record, step: 'dismantled', postScript: undefined })
   else await journal.remove(id)
   return OUTCOMES[verdict]
 }
 
-/** Recovers every instant in the journal whose owner is dead. Reports each; one failure does not keep the others. */
+/** A machine's instants one after another, as they need the same monitor; what is only owed last, as it waits for the others. */
+async function byMachine(journal: InstantJournal): Promise<string[][]> {
+  const machines = new Map<string, { id: string; isOnlyOwed: boolean }[]>()
+  for (const id of await journal.ids()) {
+    // What cannot be read is reported by whoever takes it over.
+    const record = await journal.read(id).catch(() => undefined)
+    const key = record?.machineUuid ?? id
+    const one = { id, isOnlyOwed: record?.step === 'dismantled' }
+    machines.set(key, [...(machines.get(key) ?? []), one])
+  }
+  const last = (one: Readonly<{ isOnlyOwed: boolean }>): number => (one.isOnlyOwed ? 1 : 0)
+  return [...machines.values()].map((all) => all.toSorted((a, b) => last(a) - last(b)).map(({ id }) => id))
+}
+
+/**
+ * Recovers every instant in the journal whose owner is dead. Reports each; one failure, or one machine's long post-script, does
+ * not keep the others.
+ */
 export async function recoverInstants(
   options: Readonly<{ clock: Clock; journalFolder: string; isCommitted: IsCommitted }>,
 ): Promise<Recovered[]> {
   const journal = new InstantJournal(options.journalFolder)
-  const recovered: Recovered[] = []
-  for (const id of await journal.ids()) {
+  const recover = async (id: string): Promise<Recovered> => {
     try {
-      recovered.push({ id, outcome: await takeOver(options.clock, journal, id, options.isCommitted) })
+      return { id, outcome: await takeOver(options.clock, journal, id, options.isCommitted) }
     } catch (cause) {
       const error = isHoldfastError(cause)
         ? cause
         : new HypervisorError('instant_failed', 'An instant that was left behind could not be recovered.', { cause })
-      recovered.push({ id, outcome: 'failed', error })
+      return { id, outcome: 'failed', error }
     }
   }
-  return recovered
+  const recoverMachine = async (ids: readonly string[]): Promise<Recovered[]> => {
+    const recovered: Recovered[] = []
+    for (const id of ids) recovered.push(await recover(id))
+    return recovered
+  }
+  return (await Promise.all((await byMachine(journal)).map(recoverMachine))).flat()
 }

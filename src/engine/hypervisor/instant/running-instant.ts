@@ -16,7 +16,8 @@ import { cancelJob, insertedNode, presentExport } from './graph.ts'
 import { queryStatus } from './inventory.ts'
 import type { InstantJournal, RunningRecord, InstantStep } from './journal.ts'
 import type { Moment } from './moment.ts'
-import { payPostScript } from './quiet-guest.ts'
+import { payPostScript } from './post-script-debt.ts'
+import { SCRIPT_MARGIN_MS } from './quiet-guest.ts'
 import type { InstantPlan } from './plan.ts'
 import { canRead, readableOffset } from './probe.ts'
 import { takeOver } from './recover.ts'
@@ -69,6 +70,10 @@ async function takeApart(state: OpenState, verdict: 'commit' | 'abort'): Promise
     await dismantle(state.qmp, clock, state.record, verdict)
     throw error
   }
+  const { postScript, step } = state.record
+  // It may run for as long as the guest's settings allow, which is not the limit of the step that failed.
+  if (postScript !== undefined && step !== verdict)
+    await enterStep(state, 'wake', { stepMsMax: postScript.timeoutMs + SCRIPT_MARGIN_MS })
   const isPaid = await payPostScript(clock, state.record)
   const paid = isPaid ? { postScript: undefined } : {}
   // Only now: the step before told what the guest was suffering.

@@ -4,7 +4,7 @@
  *   owner   step                         the watchdog
  *   dead    any but `dismantled`         takes the instant apart at once (recover.ts); bitmaps wait for the log
  *   any     `dismantled`, and a          runs it as soon as the guest's agent answers, for OWED_MS_MAX
- *           post-script is owed
+ *           post-script is owed          (post-script-debt.ts: not beside another instant of the machine)
  *   alive   pause                        waits STEP_MS_MAX[step] from when it first saw the step, then continues the guest
  *                                        through the rescue monitor; the owner notices when it wakes
  *   alive   pause without such a         waits as long, then ends the owner's process, which holds the only way to the
@@ -100,21 +100,24 @@ export class Watchdog {
 
   #pay(record: InstantRecord): true {
     return this.#beside(record, async () => {
-      const isPaid = await payOwed(this.#options.clock, this.#journal, record.id)
-      return isPaid ? 'ran_post_script' : 'owes_post_script'
+      const payment = await payOwed(this.#options.clock, this.#journal, record.id)
+      if (payment === 'paid') return 'ran_post_script'
+      // What waits for another instant of the machine has not waited for the agent.
+      if (payment === 'waits') this.#owedSinceMs.delete(record.id)
+      return payment === 'waits' ? undefined : 'owes_post_script'
     })
   }
 
   /** Works on the instant while the looks go on. */
-  #beside(record: InstantRecord, work: () => Promise<string>): true {
+  #beside(record: InstantRecord, work: () => Promise<string | undefined>): true {
     this.#busy.add(record.id)
     void this.#workOn(record, work)
     return true
   }
 
-  async #workOn({ id, machine, step }: InstantRecord, work: () => Promise<string>): Promise<void> {
+  async #workOn({ id, machine, step }: InstantRecord, work: () => Promise<string | undefined>): Promise<void> {
     const did = await work().catch((error: unknown) => `failed: ${messageOf(error)}`)
-    this.#options.report({ id, did, detail: `machine ${machine}, step ${step}` })
+    if (did !== undefined) this.#options.report({ id, did, detail: `machine ${machine}, step ${step}` })
     this.#retryAtMs.set(id, this.#options.clock.monotonicMs() + RETRY_AFTER_MS)
     this.#busy.delete(id)
   }
