@@ -1,12 +1,12 @@
 /** Restores across regions by az's own calls, and restores in a region whose first store is gone: both from the vault's copy. */
 import assert from 'node:assert/strict'
-import { cp, rename } from 'node:fs/promises'
+import { cp, readFile, rename, rm } from 'node:fs/promises'
 import { describe, it } from 'node:test'
 import { must } from '#base'
 import { changeVaultPoint, findResource, listResources, type VaultPoint } from '#catalog'
 import { VAULT_SETTINGS_DEFAULT } from '#domain'
 import { type VaultBacking, vaultBackingOf, vaultPlace } from '#jobs'
-import { systemClock } from '#runtime'
+import { checkCommand, systemClock } from '#runtime'
 import { eventually } from '../rig/deadline.ts'
 import type { Failure } from './machine-api-world.ts'
 import { BACKUP_VERSION, type BackupJob, JOB_MS_MAX, VaultWorld } from './vault-world.ts'
@@ -39,6 +39,17 @@ async function mirror(world: VaultWorld, point: VaultPoint): Promise<VaultBackin
     changeVaultPoint(trx, point.itemKey, point.name, { mirroredMs: systemClock.nowMs() }),
   )
   return backing
+}
+
+/** The first six bytes that the disk shows. */
+async function beginningOf(file: string): Promise<string> {
+  const raw = `${file}.beginning`
+  await checkCommand('qemu-img', ['dd', '-f', 'qcow2', '-O', 'raw', 'bs=512', 'count=1', `if=${file}`, `of=${raw}`])
+  try {
+    return (await readFile(raw)).toString('latin1', 0, 6)
+  } finally {
+    await rm(raw)
+  }
 }
 
 function locationUrl(world: VaultWorld, region: string, what: string): string {
@@ -100,6 +111,11 @@ describe('restores from the copy of a vault', () => {
         ['westus Succeeded', 'westus Succeeded'],
       )
       assert.ok(made.every(({ backing: { file } }) => String(file).includes('westus')))
+      const data = must(
+        made.find(({ name }) => name.includes('datadisk')),
+        'It has a data disk',
+      )
+      assert.equal(await beginningOf(String(data.backing['file'])), 'before')
       const list = await machines.ask<{ value: unknown[] }>('POST', locationUrl(world, 'westus', 'backupCrrJobs'), {
         resourceId: world.vaultId,
       })

@@ -114,6 +114,11 @@ class KillWorld {
     return rows.filter(({ name }) => name.startsWith(prefix))
   }
 
+  /** Of disks, whole or not, in the region's pool. */
+  filesOf(): Promise<string[]> {
+    return readdir(join(this.home.home, 'regions', 'eastus', 'pool', 'disks'))
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     const host = hostOf(this.home.home)
     for (const { machine } of (await host.discover()).machines) await host.powerOff(machine.name)
@@ -163,6 +168,7 @@ test('restores go on after kill -9', async (t) => {
       })
 
   await t.test('a cancelled restore leaves no disk', async () => {
+    const filesBefore = (await world.filesOf()).length
     const answer = await world.vault.restore('web', point, {
       recoveryType: 'RestoreDisks',
       targetResourceGroupId: world.group,
@@ -175,7 +181,9 @@ test('restores go on after kill -9', async (t) => {
       return ['InProgress', 'Cancelling'].includes(seen.properties.status) ? undefined : seen
     })
     assert.ok(['Cancelled', 'Completed'].includes(job.properties.status), job.properties.status)
-    assert.equal((await world.restored('web-')).length, job.properties.status === 'Cancelled' ? 0 : 2)
+    const left = job.properties.status === 'Cancelled' ? 0 : 2
+    assert.equal((await world.restored('web-')).length, left)
+    assert.equal((await world.filesOf()).length - filesBefore, left, 'neither records nor files')
   })
 
   await t.test('an instant machine outlives server, worker and QEMU while its data moves in', async () => {
