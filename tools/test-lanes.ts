@@ -15,7 +15,9 @@ const STARTS_A_GUEST = /qemu-system-x86_64|micro-guest|guest-process/
  */
 export const LONG_FILES: readonly string[] = [
   'test/api/machine-changes-kill.test.ts',
+  'test/api/many-machines.test.ts',
   'test/api/restores-across.test.ts',
+  'test/api/restores-kill.test.ts',
   'test/files/unclean.test.ts',
   'test/files/volumes.test.ts',
   'test/hypervisor/guest-scripts-crash.test.ts',

@@ -4,6 +4,7 @@
  * version), and a model in memory keeps what the disks must hold.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
+import { randomFillSync } from 'node:crypto'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
@@ -26,6 +27,8 @@ export type BlankDisk = Readonly<{
   sizeBytes?: number
   /** qcow2 over a raw image that holds the content, as a disk that is still being hydrated. */
   overlay?: boolean
+  /** The written half is random and does not say where it belongs: it takes a backup as long as its bytes do. */
+  isRandom?: boolean
 }>
 
 /** Not a multiple of the 64 KiB that bitmaps and clusters use. */
@@ -78,7 +81,9 @@ export class BlankMachine {
     this.model = disks.map((disk, lun) => {
       const bytes = Buffer.alloc(disk.sizeBytes ?? BLANK_DISK_BYTES)
       // The first half is written, the rest is a hole, as on most disks.
-      stamp(bytes, 0, Math.floor(bytes.length / 2 / SECTOR_BYTES) * SECTOR_BYTES, lun, 0)
+      const written = Math.floor(bytes.length / 2 / SECTOR_BYTES) * SECTOR_BYTES
+      if (disk.isRandom === true) randomFillSync(bytes, 0, written)
+      else stamp(bytes, 0, written, lun, 0)
       return bytes
     })
   }
