@@ -13,6 +13,7 @@ export const CLI_ERROR_CODES = [
   'api_login_refused',
   'api_answer_invalid',
   'confirmation_missing',
+  'recovery_point_not_found',
   'file_exists',
   'download_failed',
   'defaults_invalid',

@@ -91,13 +91,16 @@ export class ApiClient {
 
   /** All pages of a list. */
   async list<T>(path: string): Promise<T[]> {
-    const all: T[] = []
+    return Array.fromAsync(this.each<T>(path))
+  }
+
+  /** A list, one by one: pages are asked for as far as it is read. */
+  async *each<T>(path: string): AsyncGenerator<T> {
     for (let next: string | undefined = path; next !== undefined;) {
       const page: Page<T> = await this.get<Page<T>>(next)
-      all.push(...page.value)
+      yield* page.value
       next = page.nextLink
     }
-    return all
   }
 
   close(): void {

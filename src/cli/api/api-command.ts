@@ -31,8 +31,9 @@ export function makeApiCommand(text: CommandText): Command {
     .option('--home <folder>', "the server's folder (default: HOLDFAST_ENDPOINT, else HOLDFAST_HOME or its default)")
 }
 
-export function withWaitOption(command: Command): Command {
-  return command.option('--no-wait', 'do not wait for the end; "holdfast operation watch" does')
+/** @param follower the command that waits for the end of what this one begins */
+export function withWaitOption(command: Command, follower = 'holdfast operation watch'): Command {
+  return command.option('--no-wait', `do not wait for the end; "${follower}" does`)
 }
 
 async function render({ value, table }: Shown, { output, query }: ApiOptions): Promise<[unknown, string]> {

@@ -35,8 +35,8 @@ export async function operationPath(client: ApiClient, id: string): Promise<stri
   return `/subscriptions/${subscription}/providers/Microsoft.Resources/locations/global/operationresults/${id}`
 }
 
-/** Asks once more after the server was away for a while. */
-async function askPatiently(client: ApiClient, url: string): Promise<HttpAnswer> {
+/** Asks until the server answers, for as long as a restart takes. @throws CliError `api_unreachable` after a minute */
+export async function askPatiently(client: ApiClient, url: string): Promise<HttpAnswer> {
   const { clock, signal } = client
   const endMs = clock.monotonicMs() + AWAY_MS_MAX
   for (;;) {
@@ -76,9 +76,30 @@ function resultOf(url: string, answer: HttpAnswer, body: Partial<OperationBody> 
   })
 }
 
+/** What following it broke off with, and how it is followed further. @param facts its id */
+export function leftAlone(
+  error: unknown,
+  { task, facts, command }: Readonly<{ task: string; facts: Readonly<Record<string, string>>; command: string }>,
+): unknown {
+  if (isHoldfastError(error, 'cancelled'))
+    return new BaseError('cancelled', `${task}: left alone; it goes on.`, {
+      facts,
+      hint: `Follow it with "${command}".`,
+      cause: error,
+    })
+  if (isHoldfastError(error, 'api_unreachable'))
+    return new CliError('api_unreachable', `${task}: ${error.message}`, {
+      facts: { ...error.facts, ...facts },
+      retry: 'later',
+      hint: `When the server answers again, follow it with "${command}".`,
+      cause: error,
+    })
+  return error
+}
+
 /**
  * Follows what an answer began, if it began anything. @param answer of the request that was accepted
- * @throws ApiError the operation's; `cancelled` when left, the operation goes on
+ * @throws ApiError the operation's; `cancelled` when left, the operation goes on; CliError `api_unreachable`
  */
 export async function followOperation(watching: Watching, answer: HttpAnswer): Promise<Followed> {
   const url = operationUrl(answer)
@@ -87,12 +108,8 @@ export async function followOperation(watching: Watching, answer: HttpAnswer): P
   try {
     return { operation, output: await poll(watching, url) }
   } catch (error) {
-    if (!isHoldfastError(error, 'cancelled')) throw error
-    throw new BaseError('cancelled', `${watching.task}: left alone; it goes on.`, {
-      facts: { operation },
-      hint: `Follow it with "holdfast operation watch ${operation}".`,
-      cause: error,
-    })
+    const { task } = watching
+    throw leftAlone(error, { task, facts: { operation }, command: `holdfast operation watch ${operation}` })
   }
 }
 

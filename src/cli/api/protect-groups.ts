@@ -1,15 +1,8 @@
 /** holdfast protect group: machines of a vault that are backed up at one instant. */
 import { Command } from 'commander'
 import { textTable } from '../text-table.ts'
-import {
-  type ApiContext,
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
-import { followJob, jobIdOf, type JobJson, jobPath, oneJob } from './protect-jobs.ts'
+import { type ApiContext, makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
+import { concludeJob, withJobWaitOption } from './protect-jobs.ts'
 import { itemIdOf, machineIdOf, pathOfId, vaultIdOf, type VaultOptions, withVaultOptions } from './protect-names.ts'
 import { factLines, textCell, timeCell } from './words.ts'
 
@@ -124,14 +117,12 @@ function nowCommand(): Command {
     summary: 'backs all its machines up now, at one instant',
     examples: ['holdfast protect group now shop -g web -v vault1'],
   })
-  return withVaultOptions(withWaitOption(command)).action((name: string, options: VaultOptions & WaitOptions) =>
+  return withVaultOptions(withJobWaitOption(command)).action((name: string, options: VaultOptions & WaitOptions) =>
     runApiCommand(options, async (context) => {
-      const { client } = context
       const vaultId = await vaultIdOf(context, options)
       const properties = { objectType: 'IaasVMBackupRequest' }
-      const id = jobIdOf(await client.ask('POST', `${await pathIn(context, options, name)}/backup`, { properties }))
-      if (options.wait) return oneJob(await followJob(context, vaultId, id, `Backing up ${name}`))
-      return oneJob(await client.get<JobJson>(jobPath(vaultId, id)))
+      const answer = await context.client.ask('POST', `${await pathIn(context, options, name)}/backup`, { properties })
+      return concludeJob(context, options, answer, { vaultId, task: `Backing up ${name}` })
     }),
   )
 }

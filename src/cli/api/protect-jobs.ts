@@ -2,8 +2,16 @@
 import { Command, Option } from 'commander'
 import { CliError } from '../errors.ts'
 import { textTable } from '../text-table.ts'
-import { type ApiContext, makeApiCommand, runApiCommand, type Shown } from './api-command.ts'
+import {
+  type ApiContext,
+  makeApiCommand,
+  runApiCommand,
+  type Shown,
+  type WaitOptions,
+  withWaitOption,
+} from './api-command.ts'
 import { apiErrorOfParts } from './api-error.ts'
+import { askPatiently, begunBy, leftAlone, operationIdOf, operationUrl } from './follow-operation.ts'
 import type { HttpAnswer } from './https.ts'
 import { pathOfId, vaultIdOf, type VaultOptions, withVaultOptions } from './protect-names.ts'
 import { factLines, textCell, timeCell } from './words.ts'
@@ -29,23 +37,52 @@ export type JobJson = Readonly<{
 const POLL_MS = 500
 const RUNNING: readonly string[] = ['InProgress', 'Cancelling']
 
-export function jobPath(vaultId: string, id: string): string {
+function jobPath(vaultId: string, id: string): string {
   return `${pathOfId(vaultId)}/backupJobs/${encodeURIComponent(id)}`
 }
 
-/** The id of the job that an answer began. @throws CliError when it began none */
-export function jobIdOf({ headers }: HttpAnswer): string {
-  const url = headers['azure-asyncoperation']
-  const id = url === undefined ? undefined : new URL(url).pathname.split('/').at(-1)
-  if (id !== undefined && id !== '') return id
+export function withJobWaitOption(command: Command): Command {
+  return withWaitOption(command, 'holdfast protect job wait')
+}
+
+/** The id of the job that an answer began, which is that of its operation. @throws CliError when it began none */
+export function jobIdOf(answer: HttpAnswer): string {
+  const url = operationUrl(answer)
+  const id = url === undefined ? '' : operationIdOf(url)
+  if (id !== '') return id
   throw new CliError('api_answer_invalid', 'The answer names no job.')
 }
 
-/** Follows it to its end. @throws ApiError when it failed or was cancelled */
-export async function followJob(context: ApiContext, vaultId: string, id: string, task: string): Promise<JobJson> {
-  const { client, output } = context
+type Following = Pick<ApiContext, 'client'> & Readonly<{ output: Pick<ApiContext['output'], 'progress'> }>
+
+/**
+ * Follows it to its end. Leaving (Ctrl-C), or a server that stays away, leaves the job alone.
+ * @throws ApiError when it failed or was cancelled; `cancelled` when left; CliError `api_unreachable`
+ */
+export async function followJob(context: Following, vaultId: string, id: string, task: string): Promise<JobJson> {
+  try {
+    return await pollJob(context, vaultId, id, task)
+  } catch (error) {
+    const command = `holdfast protect job wait ${id} --vault ${vaultId}`
+    throw leftAlone(error, { task, facts: { job: id }, command })
+  }
+}
+
+/** The end of a change: with `--no-wait` what was begun, else its job when that is over. */
+export async function concludeJob(
+  context: ApiContext,
+  options: WaitOptions,
+  answer: HttpAnswer,
+  { vaultId, task }: Readonly<{ vaultId: string; task: string }>,
+): Promise<Shown> {
+  const id = jobIdOf(answer)
+  if (options.wait) return oneJob(await followJob(context, vaultId, id, task))
+  return { value: begunBy(answer), table: () => `${task}: goes on as job ${id}.` }
+}
+
+async function pollJob({ client, output }: Following, vaultId: string, id: string, task: string): Promise<JobJson> {
   for (;;) {
-    const job = await client.get<JobJson>(jobPath(vaultId, id))
+    const job = (await askPatiently(client, jobPath(vaultId, id))).body as JobJson
     const { status, extendedInfo, errorDetails = [] } = job.properties
     if (!RUNNING.includes(status)) {
       if (status !== 'Failed' && status !== 'Cancelled') return job

@@ -1,9 +1,9 @@
 /** holdfast protect point: the recovery points of a protected machine. */
 import { Command } from 'commander'
 import { textTable } from '../text-table.ts'
-import { makeApiCommand, runApiCommand, type Shown, type WaitOptions, withWaitOption } from './api-command.ts'
+import { makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
 import { confirmed, type ConfirmOptions } from './confirm.ts'
-import { followJob, jobIdOf, oneJob } from './protect-jobs.ts'
+import { concludeJob, withJobWaitOption } from './protect-jobs.ts'
 import { itemIdOf, machineIdOf, pathOfId, vaultIdOf, type VaultOptions, withVaultOptions } from './protect-names.ts'
 import { factLines, sizeCell, textCell, timeCell } from './words.ts'
 
@@ -97,7 +97,7 @@ function deleteCommand(): Command {
     summary: 'deletes one recovery point, where immutability allows; it stays for the days of soft delete',
     examples: ['holdfast protect point delete web1 121796064123 -g web -v vault1 --yes'],
   }).option('-y, --yes', 'do not ask')
-  return withVaultOptions(withWaitOption(command)).action(
+  return withVaultOptions(withJobWaitOption(command)).action(
     (machine: string, point: string, options: VaultOptions & WaitOptions & ConfirmOptions) =>
       runApiCommand(options, async (context) => {
         const vaultId = await vaultIdOf(context, options)
@@ -106,7 +106,7 @@ function deleteCommand(): Command {
         const path = `${pathOfId(item)}/recoveryPoints/${encodeURIComponent(point)}`
         const answer = await context.client.ask('DELETE', path)
         if (answer.status === 204) return undefined
-        return oneJob(await followJob(context, vaultId, jobIdOf(answer), `Deleting ${point}`))
+        return concludeJob(context, options, answer, { vaultId, task: `Deleting ${point}` })
       }),
   )
 }

@@ -2,16 +2,9 @@
 import { Command, Option } from 'commander'
 import { CliError } from '../errors.ts'
 import { textTable } from '../text-table.ts'
-import {
-  type ApiContext,
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
+import { type ApiContext, makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
 import { confirmed, type ConfirmOptions } from './confirm.ts'
-import { followJob, jobIdOf, type JobJson, jobPath, oneJob, protectJobCommand } from './protect-jobs.ts'
+import { concludeJob, followJob, jobIdOf, oneJob, protectJobCommand, withJobWaitOption } from './protect-jobs.ts'
 import {
   itemIdOf,
   machineIdOf,
@@ -33,6 +26,7 @@ type ItemJson = Readonly<{
     protectionState: string
     healthStatus?: string
     healthDetails?: readonly Readonly<{ title: string; message: string }>[]
+    policyId?: string
     policyName?: string
     lastBackupStatus?: string
     lastRecoveryPoint?: string
@@ -45,6 +39,8 @@ type ItemJson = Readonly<{
     }>
   }>
 }>
+
+const NEW_ITEM_POLICY = 'DefaultPolicy'
 
 type Where = Readonly<{ vaultId: string; machineId: string; path: string }>
 
@@ -179,7 +175,19 @@ function showCommand(): Command {
   )
 }
 
-type EnableOptions = VaultOptions & DiskOptions & Readonly<{ policy: string }>
+type EnableOptions = VaultOptions & DiskOptions & Readonly<{ policy?: string }>
+
+/** The policy that is named, else the one that the item has: nobody loses points for having named another disk. */
+async function policyFor({ client }: ApiContext, { vaultId, path }: Where, named: string | undefined): Promise<string> {
+  if (named !== undefined) return policyIdOf(vaultId, named)
+  const item = await client.find<ItemJson>(path)
+  if (item === undefined) return policyIdOf(vaultId, NEW_ITEM_POLICY)
+  const { policyId = '' } = item.properties
+  if (policyId !== '') return policyId
+  throw new CliError('usage_invalid', 'Its protection was stopped: say by which --policy it goes on.', {
+    hint: 'See the policies with "holdfast policy list".',
+  })
+}
 
 function enableCommand(): Command {
   const command = makeApiCommand({
@@ -189,12 +197,12 @@ function enableCommand(): Command {
       'holdfast protect enable web1 -g web -v vault1',
       'holdfast protect enable web1 -g web -v vault1 --policy EnhancedPolicy --except-luns 2',
     ],
-  }).option('-p, --policy <name>', 'a policy of the vault', 'DefaultPolicy')
+  }).option('-p, --policy <name>', `a policy of the vault (default: the one it has; at first ${NEW_ITEM_POLICY})`)
   return withVaultOptions(withDiskOptions(command)).action((machine: string, options: EnableOptions) =>
     runApiCommand(options, async (context) => {
       const wish = diskWish(options)
       const where = await whereOf(context, machine, options)
-      const properties = { policyId: policyIdOf(where.vaultId, options.policy), ...wish }
+      const properties = { policyId: await policyFor(context, where, options.policy), ...wish }
       return changeItem(context, where, properties, `Protecting ${machine}`)
     }),
   )
@@ -265,14 +273,13 @@ function nowCommand(): Command {
     summary: 'backs a machine up now',
     examples: ['holdfast protect now web1 -g web -v vault1 --keep-days 90'],
   }).option('--keep-days <days>', 'how long the point is kept (default: 30)')
-  return withVaultOptions(withWaitOption(command)).action((machine: string, options: NowOptions) =>
+  return withVaultOptions(withJobWaitOption(command)).action((machine: string, options: NowOptions) =>
     runApiCommand(options, async (context) => {
       const where = await whereOf(context, machine, options)
       const { client } = context
       const properties = { objectType: 'IaasVMBackupRequest', ...expiryOf(client.clock.nowMs(), options.keepDays) }
-      const id = jobIdOf(await client.ask('POST', `${where.path}/backup`, { properties }))
-      if (options.wait) return oneJob(await followJob(context, where.vaultId, id, `Backing up ${machine}`))
-      return oneJob(await client.get<JobJson>(jobPath(where.vaultId, id)))
+      const answer = await client.ask('POST', `${where.path}/backup`, { properties })
+      return concludeJob(context, options, answer, { vaultId: where.vaultId, task: `Backing up ${machine}` })
     }),
   )
 }

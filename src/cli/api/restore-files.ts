@@ -147,6 +147,9 @@ function scriptCommand(): Command {
   return withPointOptions(command).action((machine: string, options: ScriptOptions) =>
     runApiCommand(options, async (context): Promise<Shown> => {
       const { client } = context
+      const free = (path: string): Promise<void> => checkFree({ path, force: options.force === true, format: 'raw' })
+      // Before anything else: a new session ends the one that somebody may be using.
+      if (options.to !== undefined) await free(options.to)
       const point = await choosePoint(context, machine, options)
       const properties = { objectType: 'IaasVMILRRegistrationRequest', recoveryPointId: point.name }
       await client.ask('POST', `${point.path}/provisionInstantItemRecovery`, { properties })
@@ -157,7 +160,7 @@ function scriptCommand(): Command {
       const at = name.lastIndexOf('_') + PASSWORD_OFFSET
       const password = name.slice(at)
       const path = options.to ?? `${name.slice(0, at)}.py`
-      await checkFree({ path, force: options.force === true, format: 'raw' })
+      if (options.to === undefined) await free(path)
       const text = Buffer.from(script.scriptContent, 'base64').toString('utf8')
       await writeFile(path, text.replace(`TargetPassword="${password}"`, 'TargetPassword="UserInput012345"'), {
         mode: 0o600,

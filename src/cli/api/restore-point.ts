@@ -8,13 +8,20 @@ export type PointOptions = VaultOptions & Readonly<{ point: string }>
 /** `path`: of the API. */
 export type ChosenPoint = Readonly<{ vaultId: string; machineId: string; name: string; path: string; location: string }>
 
-type PointJson = Readonly<{ name: string; properties: Readonly<{ recoveryPointTime: string }> }>
+type PointJson = Readonly<{
+  name: string
+  properties: Readonly<{ recoveryPointProperties: Readonly<{ isSoftDeleted?: boolean }> }>
+}>
 
 export function withPointOptions(command: Command): Command {
-  return withVaultOptions(command).option('--point <name>', 'the recovery point; "latest": the newest one', 'latest')
+  return withVaultOptions(command).option(
+    '--point <name>',
+    'the recovery point; "latest": the newest that is not deleted',
+    'latest',
+  )
 }
 
-/** @throws CliError `not_found` when the machine has no recovery point */
+/** @throws CliError `recovery_point_not_found` */
 export async function choosePoint(context: ApiContext, machine: string, options: PointOptions): Promise<ChosenPoint> {
   const { client } = context
   const vaultId = await vaultIdOf(context, options)
@@ -25,11 +32,11 @@ export async function choosePoint(context: ApiContext, machine: string, options:
   return { vaultId, machineId, name, location, path: `${item}/recoveryPoints/${encodeURIComponent(name)}` }
 }
 
-async function newest({ client }: ApiContext, item: string, machine: string): Promise<string> {
-  const points = await client.list<PointJson>(`${item}/recoveryPoints`)
-  const [first] = points.toSorted((a, b) => (a.properties.recoveryPointTime < b.properties.recoveryPointTime ? 1 : -1))
-  if (first !== undefined) return first.name
-  throw new CliError('usage_invalid', `The machine ${machine} has no recovery point in this vault.`, {
-    hint: 'Make one with "holdfast protect now".',
+/** The list has the newest first. What somebody deleted is brought back only by its name. */
+export async function newest({ client }: Pick<ApiContext, 'client'>, item: string, machine: string): Promise<string> {
+  for await (const { name, properties } of client.each<PointJson>(`${item}/recoveryPoints`))
+    if (properties.recoveryPointProperties.isSoftDeleted !== true) return name
+  throw new CliError('recovery_point_not_found', `The machine ${machine} has no recovery point in this vault.`, {
+    hint: 'Make one with "holdfast protect now"; see deleted ones with "holdfast protect point list".',
   })
 }

@@ -2,16 +2,9 @@
 import { Command } from 'commander'
 import { resourceIdIn } from '#contract'
 import { CliError } from '../errors.ts'
-import {
-  type ApiContext,
-  makeApiCommand,
-  runApiCommand,
-  type Shown,
-  type WaitOptions,
-  withWaitOption,
-} from './api-command.ts'
+import { type ApiContext, makeApiCommand, runApiCommand, type Shown, type WaitOptions } from './api-command.ts'
 import { confirmed, type ConfirmOptions } from './confirm.ts'
-import { followJob, jobIdOf, oneJob } from './protect-jobs.ts'
+import { concludeJob, withJobWaitOption } from './protect-jobs.ts'
 import { restoreFilesCommand } from './restore-files.ts'
 import { choosePoint, type ChosenPoint, type PointOptions, withPointOptions } from './restore-point.ts'
 import { groupIn, idOf, MACHINE_TYPE, nameOf, pathOfGroup } from './targets.ts'
@@ -45,7 +38,7 @@ export function restoreCommand(): Command {
 }
 
 function withRestoreOptions(command: Command): Command {
-  return withWaitOption(
+  return withJobWaitOption(
     withPointOptions(command)
       .option('--to-group <name>', 'resource group of what is made (default: that of the machine)')
       .option('--storage <account>', 'storage account that gets the template which makes the machine again'),
@@ -72,9 +65,7 @@ async function begin(
     ...wanted,
   }
   const answer = await context.client.ask('POST', `${point.path}/restore`, { properties })
-  const id = jobIdOf(answer)
-  if (options.wait) return oneJob(await followJob(context, point.vaultId, id, task))
-  return { value: { job: id }, table: () => `${task}: goes on as job ${id}.` }
+  return concludeJob(context, options, answer, { vaultId: point.vaultId, task })
 }
 
 function targetGroup(context: ApiContext, options: RestoreOptions, point: ChosenPoint): Promise<string> {
