@@ -255,3 +255,26 @@ test('A vault that is moved takes its policies, items, points, jobs and alerts a
   await catalog.write((trx) => deleteVaultRecords(trx, VAULT))
   assert.deepEqual(await listVaultPoints(catalog, { vaultKey: VAULT_KEY }), [])
 })
+
+test('A vault is moved and brought back with a child whose id does not stand below its own', async () => {
+  const deleted = '/subscriptions/s/providers/Microsoft.RecoveryServices/locations/l/deletedVaults/U'
+  const rest = { location: undefined, tags: {}, state: 'Succeeded', body: {}, backing: {} }
+  const far = { ...rest, id: '/providers/T/far', subscription: 's', group: undefined, type: 'T', name: 'far' }
+  const near = { ...rest, id: `${VAULT}2`, subscription: 's', group: GROUP, type: TYPE, name: 'V12' }
+  await insertVault()
+  await catalog.write(async (trx) => {
+    await insertResource(trx, { ...far, parentId: VAULT }, source)
+    await insertResource(trx, { ...near, parentId: VAULT }, source)
+  })
+  const before = await listResources(catalog, {})
+  await catalog.write((trx) =>
+    moveVault(trx, VAULT, { id: deleted, type: 'deletedVaults', name: 'U', group: undefined }),
+  )
+  const children = await listResources(catalog, { parent: deleted })
+  assert.deepEqual(
+    children.map(({ id }) => id),
+    [far.id, near.id, `${deleted}/backupPolicies/P`].toSorted((a, b) => (a.toLowerCase() < b.toLowerCase() ? -1 : 1)),
+  )
+  await catalog.write((trx) => moveVault(trx, deleted, { id: VAULT, type: TYPE, name: 'V1', group: GROUP }))
+  assert.deepEqual(await listResources(catalog, {}), before)
+})

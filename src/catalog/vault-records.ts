@@ -15,18 +15,21 @@ export type MovedVault = Readonly<{
 
 /**
  * Gives the vault another id, and its policies, items, points, jobs and alerts with it. Policies keep their type: their parent says
- * whose they are.
+ * whose they are. Only a child whose id stands below the vault's gets another one.
  */
 export async function moveVault(trx: CatalogTransaction, fromId: string, to: MovedVault): Promise<void> {
   const from = fromId.toLowerCase()
   const key = to.id.toLowerCase()
   const head = (text: string, column: string) =>
     sql<string>`${text} || substr(${sql.ref(column)}, ${sql.lit(from.length + 1)})`
+  const below = `${from}/`
   await trx
     .updateTable('resource')
     .set({ key: head(key, 'key'), id: head(to.id, 'id'), parent_key: key, group_key: to.group?.toLowerCase() ?? '' })
     .where('parent_key', '=', from)
+    .where(sql`substr(key, 1, ${sql.lit(below.length)})`, '=', below)
     .execute()
+  await trx.updateTable('resource').set({ parent_key: key }).where('parent_key', '=', from).execute()
   await trx
     .updateTable('resource')
     .set({

@@ -6,13 +6,22 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
 import { must } from '#base'
-import type { VaultPoint } from '#catalog'
-import { checkCommand } from '#runtime'
+import {
+  changeProtectedItem,
+  findResource,
+  findVaultPoint,
+  listResources,
+  updateResource,
+  type VaultPoint,
+} from '#catalog'
+import { DELETED_VAULT_TYPE } from '#jobs'
+import { checkCommand, systemClock } from '#runtime'
+import { FILE_SESSION_TYPE } from '../../src/api/providers/recovery/files/file-sessions.ts'
 import { assertSameFolder } from '../files/compare-folders.ts'
 import { addLinks, makeExt, makeTree } from '../files/make-image.ts'
 import { VERSION } from './api-world.ts'
 import type { Failure } from './machine-api-world.ts'
-import { VaultWorld } from './vault-world.ts'
+import { BACKUP_VERSION, VaultWorld } from './vault-world.ts'
 
 type Entry = { name: string; kind: string; sizeBytes: number; mode: string; linkTarget?: string; fileSystem?: string }
 type Listing = { entry: Entry; value: Entry[]; notes: string[] }
@@ -53,6 +62,7 @@ describe('files of a recovery point', () => {
     await t.test('a session hands out a script that brings files out, until it is revoked', () =>
       inSession(world, point, { tree, folder }),
     )
+    await t.test('a vault that was looked into is deleted, kept and brought back', () => deletedAfter(world, point))
     await rm(folder, { recursive: true, force: true })
   })
 })
@@ -186,4 +196,47 @@ async function inSession(world: VaultWorld, point: VaultPoint, { tree, folder }:
   const after = await python(path, ['ls'], password)
   assert.equal(after.code, 1)
   assert.match(after.error, /over or was revoked/)
+}
+
+async function sessionsOf(world: VaultWorld): Promise<string[]> {
+  const { catalog } = world.machines.api
+  return (await listResources(catalog, { type: FILE_SESSION_TYPE })).map(({ name }) => name)
+}
+
+async function deletedAfter(world: VaultWorld, point: VaultPoint): Promise<void> {
+  const { machines } = world
+  const { catalog } = machines.api
+  await provisioned(world, point)
+  const [first, ...more] = await sessionsOf(world)
+  assert.deepEqual(more, [])
+  await provisioned(world, point)
+  const [second] = await sessionsOf(world)
+  assert.notEqual(second, first, 'the one before is over')
+  const other = await world.backUp('web')
+  const { backing } = must(await findResource(catalog, `/providers/${FILE_SESSION_TYPE}/${second}`), 'It is on record')
+  const old = { ...backing, expiresMs: 1 }
+  const source = { nowMs: () => 1, newEtag: () => 'W/"1"' }
+  await catalog.write((trx) =>
+    updateResource(trx, `/providers/${FILE_SESSION_TYPE}/${second}`, { backing: old }, source),
+  )
+  await provisioned(world, other)
+  assert.ok(!(await sessionsOf(world)).includes(must(second, 'Two')), 'one that is over goes with the next')
+  await provisioned(world, point)
+  assert.equal((await sessionsOf(world)).length, 2)
+  const nowMs = systemClock.nowMs()
+  await catalog.write((trx) =>
+    changeProtectedItem(
+      trx,
+      world.itemId('web').toLowerCase(),
+      { softDeletedMs: nowMs, purgeAtMs: nowMs + 1e9 },
+      nowMs,
+    ),
+  )
+  await machines.succeed(await machines.ask('DELETE', `${world.vaultId}?${BACKUP_VERSION}`))
+  assert.equal(await findResource(catalog, world.vaultId), undefined)
+  const [deleted] = await listResources(catalog, { type: DELETED_VAULT_TYPE })
+  const undelete = `${must(deleted, 'It is kept').id}/undelete?${BACKUP_VERSION}`
+  const back = await machines.ask('POST', undelete, {})
+  assert.equal(back.status, 200, back.text)
+  assert.ok(await findVaultPoint(catalog, world.itemId('web').toLowerCase(), point.name))
 }

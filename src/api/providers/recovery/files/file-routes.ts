@@ -23,7 +23,7 @@ import { ITEM_ACTION, POINT_PATH } from '../find-vault.ts'
 import { operationHeaders } from '../operation-urls.ts'
 import { findNamedPoint } from '../restore/named-point.ts'
 import { type ClientScript, clientScript } from './mount-script.ts'
-import { closeSessions, type FileSession, findSession, openSession, passwordOf } from './file-sessions.ts'
+import { closeSessions, type FileSession, findSession, openSession, passwordOf, sessionsOn } from './file-sessions.ts'
 import { filesOf } from './points-of-files.ts'
 import { DOWNLOAD_FORMATS, signedFileUrl } from './signed-files.ts'
 
@@ -103,9 +103,8 @@ export async function fileOperation(
 
 async function scriptAgain(call: ArmCall): Promise<ArmReply> {
   const { point } = await findNamedPoint(call)
-  const holds = (point.facts['holds'] ?? {}) as Readonly<Record<string, unknown>>
-  for (const by of Object.keys(holds)) {
-    const session = by.startsWith('files ') ? await findSession(call.host, by.slice('files '.length)) : undefined
+  for (const id of sessionsOn(point)) {
+    const session = await findSession(call.host, id)
     if (session !== undefined) return { status: 200, body: { clientScripts: [await scriptOf(call, session)] } }
   }
   throw new ArmError('ResourceNotFound', `No session is open on the recovery point '${point.name}'.`)

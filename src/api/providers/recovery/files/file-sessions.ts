@@ -3,13 +3,17 @@
  * mount-rp` writes. A session is a record that lives for twelve hours at most, or until it is revoked. Its password is derived from
  * the server's access key and the session's id, so that it is kept nowhere; a stolen catalog opens nothing.
  *
- * One point has one session; asking again gives the same one, renewed (`renewExistingRegistration`), or a new one.
+ * One point has one session: asking again ends the one before and begins a new one, in one transaction. A point's sessions are found by
+ * what its own record says it is held by; their records belong to no other, so that a vault is moved and deleted without them, and
+ * whoever opens one removes those that are over. A crash before the point is let go of leaves a hold that lapses with its time.
  */
 import { createHmac, timingSafeEqual } from 'node:crypto'
 import { randomUuid } from '#base'
 import {
+  type CatalogTransaction,
   deleteResource,
   findResource,
+  findVaultPoint,
   insertResource,
   listResources,
   type ResourceRecord,
@@ -62,22 +66,49 @@ export function isPassword(host: Pick<ArmHost, 'disks'>, session: string, given:
   return timingSafeEqual(digest(given), digest(passwordOf(host, session)))
 }
 
-/** Whether somebody may look into the point now: what Azure shows as `isInstantIlrSessionActive`. */
-export function hasFileSession({ facts }: Pick<VaultPoint, 'facts'>, nowMs: number): boolean {
-  const holds = (facts['holds'] ?? {}) as Readonly<Record<string, number | null>>
-  return Object.entries(holds).some(([by, untilMs]) => by.startsWith(HOLD) && (untilMs === null || untilMs > nowMs))
+type Held = Pick<VaultPoint, 'facts'>
+
+function holdsOf({ facts }: Held): Readonly<Record<string, number | null>> {
+  return (facts['holds'] ?? {}) as Readonly<Record<string, number | null>>
 }
 
-async function sessionsOf({ catalog }: ArmHost, { vault, item, point }: NamedPoint): Promise<FileSession[]> {
-  const rows = await listResources(catalog, { type: FILE_SESSION_TYPE, parent: vault.id })
-  return rows.map(sessionOf).filter(({ itemKey, point: name }) => itemKey === item.key && name === point.name)
+/** Whether somebody may look into the point now: what Azure shows as `isInstantIlrSessionActive`. */
+export function hasFileSession(point: Held, nowMs: number): boolean {
+  return Object.entries(holdsOf(point)).some(
+    ([by, untilMs]) => by.startsWith(HOLD) && (untilMs === null || untilMs > nowMs),
+  )
+}
+
+/** Ids of the sessions that hold the point, some of which may be over. */
+export function sessionsOn(point: Held): string[] {
+  return Object.keys(holdsOf(point)).flatMap((by) => (by.startsWith(HOLD) ? [by.slice(HOLD.length)] : []))
+}
+
+/** Removes the records of the point's sessions. Their ids. */
+async function endSessions(trx: CatalogTransaction, { item, point }: NamedPoint): Promise<string[]> {
+  const now = await findVaultPoint(trx, item.key, point.name)
+  const sessions = now === undefined ? [] : sessionsOn(now)
+  for (const session of sessions) await deleteResource(trx, idOf(session))
+  return sessions
+}
+
+async function removeExpired(trx: CatalogTransaction, nowMs: number): Promise<void> {
+  for (const record of await listResources(trx, { type: FILE_SESSION_TYPE }))
+    if (sessionOf(record).expiresMs <= nowMs) await deleteResource(trx, record.id)
+}
+
+/** Ends what those sessions read right now, and lets go of the point. */
+async function letGo(host: ArmHost, { item, point }: NamedPoint, sessions: readonly string[]): Promise<void> {
+  for (const session of sessions) {
+    host.disks.streams.end(idOf(session))
+    await releasePoint(host.catalog, { itemKey: item.key, point: point.name }, HOLD + session)
+  }
 }
 
 /** Opens a session on the point; those that it had are over. */
 export async function openSession(call: ArmCall, named: NamedPoint): Promise<FileSession> {
   const { host } = call
   const { vault, item, point } = named
-  await closeSessions(host, named)
   const session: FileSession = {
     id: randomUuid(host.random),
     vaultKey: vault.key,
@@ -88,7 +119,9 @@ export async function openSession(call: ArmCall, named: NamedPoint): Promise<Fil
     baseUrl: call.bytesUrl === call.baseUrl ? call.baseUrl : await host.links.endpoint(),
   }
   const { id: name, ...backing } = session
-  await host.catalog.write(async (trx) => {
+  const ended = await host.catalog.write(async (trx) => {
+    const before = await endSessions(trx, named)
+    await removeExpired(trx, host.clock.nowMs())
     await insertResource(
       trx,
       {
@@ -96,7 +129,6 @@ export async function openSession(call: ArmCall, named: NamedPoint): Promise<Fil
         name,
         subscription: host.subscriptionId,
         group: undefined,
-        parentId: vault.id,
         type: FILE_SESSION_TYPE,
         location: undefined,
         tags: {},
@@ -107,19 +139,15 @@ export async function openSession(call: ArmCall, named: NamedPoint): Promise<Fil
       changeSourceOf(host),
     )
     await holdPoint(trx, { itemKey: item.key, point: point.name }, HOLD + name, session.expiresMs)
+    return before
   })
+  await letGo(host, named, ended)
   return session
 }
 
-/** Ends all sessions on the point, and what they read right now. How many there were. */
-export async function closeSessions(host: ArmHost, named: NamedPoint): Promise<number> {
-  const sessions = await sessionsOf(host, named)
-  for (const { id, itemKey, point } of sessions) {
-    await host.catalog.write((trx) => deleteResource(trx, idOf(id)))
-    await releasePoint(host.catalog, { itemKey, point }, HOLD + id)
-    host.disks.streams.end(idOf(id))
-  }
-  return sessions.length
+/** Ends all sessions on the point, and what they read right now. */
+export async function closeSessions(host: ArmHost, named: NamedPoint): Promise<void> {
+  await letGo(host, named, await host.catalog.write((trx) => endSessions(trx, named)))
 }
 
 /** Streams of the session, so that revoking ends them. */
