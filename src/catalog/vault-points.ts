@@ -33,7 +33,10 @@ export type VaultPoint = Readonly<{
   mirroredMs?: number | undefined
   /** Of one that was asked for, or was given an end of its own. */
   expiresMs?: number | undefined
-  /** How long retention last said that it is kept; none: for ever. A point that is given up before then is soft-deleted. */
+  /**
+   * How long retention last said that it is kept; none: for ever. A point that is given up before then is soft-deleted. One that is
+   * kept for ever by the rule `Retained` still has what it was promised before.
+   */
   keptUntilMs?: number | undefined
   isOnDemand: boolean
   /** Names of the rules that keep it. */

@@ -233,6 +233,7 @@ export {
   VAULT_TYPE,
   findPolicy,
   gfsPointOf,
+  isRetained,
   listDeletedVaults,
   type PolicyBacking,
   policyOf,

@@ -18,6 +18,7 @@ import {
   listProtectedItems,
   listVaultPoints,
   updateResource,
+  type VaultPoint,
 } from '#catalog'
 import { KEEP_POINTS_JOB, PURGE_POINTS_JOB, startDue } from '#jobs'
 import { systemClock, systemRandom } from '#runtime'
@@ -226,3 +227,50 @@ test('In an immutable vault neither points nor items are deleted, nor kept for l
   assert.equal((await other.ask('DELETE', other.url(other.item('c')))).status, 409)
   assert.equal((await other.points('c')).length, 2)
 })
+
+test('In an immutable vault protection that is stopped and resumed keeps no point for less than it was promised', async () => {
+  const other = new ProtectionWorld(api, world.ask, 'v1im')
+  const daily = await policyBody(other, 'DefaultPolicy')
+  const times = daily.schedulePolicy.scheduleRunTimes
+  const short = { ...daily, retentionPolicy: dailyRetention(times, 7) }
+  const made = await other.ask('PUT', other.url(other.policy('short')), { properties: short })
+  assert.equal(made.status, 200, made.text)
+  const key = other.item('c').toLowerCase()
+  const promised = await listVaultPoints(api.catalog, { itemKey: key })
+  const [, oldest] = promised
+  const until = (point: VaultPoint | undefined) => must(point?.keptUntilMs, 'It was promised something')
+  await other.jobOf(await other.putItem('c', { policyId: '', protectionState: 'ProtectionStopped' }), other.vault)
+  const [, stopped] = await listVaultPoints(api.catalog, { itemKey: key })
+  assert.deepEqual([stopped?.keptBy, until(stopped)], [['Retained'], until(oldest)])
+  const [, shown] = await other.points('c')
+  assert.equal(shown?.properties.recoveryPointProperties.expiryTime, undefined, 'it is kept for ever')
+
+  const refused = await other.putItem('c', { policyId: other.policy('short') })
+  assert.equal(refused.status, 409, refused.text)
+  assert.match(refused.text, /immutable/)
+  // The policy that it had is deleted, and one that keeps less has its name now.
+  assert.equal((await other.ask('DELETE', other.url(other.policy('DefaultPolicy')))).status, 200)
+  assert.equal((await other.ask('PUT', other.url(other.policy('DefaultPolicy')), { properties: short })).status, 200)
+  assert.equal((await other.putItem('c', { policyId: other.policy('DefaultPolicy') })).status, 409)
+
+  const long = { ...short, retentionPolicy: dailyRetention(times, 40) }
+  assert.equal((await other.ask('PUT', other.url(other.policy('long')), { properties: long })).status, 200)
+  await other.jobOf(await other.putItem('c', { policyId: other.policy('long') }), other.vault)
+  assert.equal((await findProtectedItem(api.catalog, key))?.facts['lastPolicy'], undefined)
+  const resumed = await listVaultPoints(api.catalog, { itemKey: key, softDeleted: false })
+  assert.deepEqual(resumed.map(until), promised.map(until))
+})
+
+type PolicyProperties = { schedulePolicy: { scheduleRunTimes: string[] } } & Record<string, unknown>
+
+async function policyBody(of: ProtectionWorld, name: string): Promise<PolicyProperties> {
+  const answer = await of.ask<{ properties: PolicyProperties }>('GET', of.url(of.policy(name)))
+  return answer.body.properties
+}
+
+function dailyRetention(retentionTimes: readonly string[], count: number) {
+  return {
+    retentionPolicyType: 'LongTermRetentionPolicy',
+    dailySchedule: { retentionTimes, retentionDuration: { count, durationType: 'Days' } },
+  }
+}

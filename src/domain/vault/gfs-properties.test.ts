@@ -237,9 +237,27 @@ test('planGfs() under immutability gives up nothing before its promised time, wh
       const promised = planGfs(points, before, { nowMs, mode: 'protected', softDeleteDays: 14 })
         .filter(({ action }) => action === 'keep')
         .map(({ point, ...decision }) => ({ ...point, promisedUntilMs: 'untilMs' in decision ? decision.untilMs : 0 }))
-      const plan = planGfs(promised, after, { nowMs, mode: 'protected', softDeleteDays: 14, immutable: {} })
-      const lost = plan.filter(({ point, action }) => action !== 'keep' && (point.promisedUntilMs ?? 0) > nowMs)
-      assert.deepEqual(lost, [])
+      const common = { nowMs, softDeleteDays: 14, immutable: {} } as const
+      const check = (from: readonly GfsPoint[]): void => {
+        const kept = new Set(
+          planGfs(from, after, { ...common, mode: 'protected' }).flatMap(({ point, action }) =>
+            action === 'keep' ? [point.id] : [],
+          ),
+        )
+        assert.deepEqual(
+          promised.filter(({ id, promisedUntilMs = 0 }) => promisedUntilMs > nowMs && !kept.has(id)),
+          [],
+        )
+      }
+      check(promised)
+      // Stopping protection, which keeps everything for ever, is no way around it.
+      check(
+        planGfs(promised, undefined, { ...common, mode: 'forever' }).map(({ point, ...decision }) => ({
+          ...point,
+          promisedUntilMs: 'untilMs' in decision ? decision.untilMs : undefined,
+          isRetained: true,
+        })),
+      )
     }),
     { numRuns: 40 },
   )

@@ -244,6 +244,25 @@ test('planGfs() gives up nothing where protection was stopped to keep the data, 
   assert.equal(plan[0]?.action === 'keep' && plan[0].untilMs, undefined)
 })
 
+test('planGfs() soft-deletes what was kept for ever and is cut off now, though the time that it was promised before is over', () => {
+  const policy = daily({})
+  const [first = assert.fail(), ...others] = every(policy, '2026-01-01T00:00Z', '2026-01-03T23:00Z')
+  const promised = { ...first, promisedUntilMs: ms('2026-01-08T22:00Z') }
+  const stopped = planGfs([promised, ...others], undefined, options('2026-06-01T00:00Z', { mode: 'forever' }))
+  assert.equal(stopped[2]?.action === 'keep' && stopped[2].untilMs, promised.promisedUntilMs, 'the promise is kept')
+  const resumed = planGfs([{ ...promised, isRetained: true }, ...others], policy, options('2026-06-01T00:00Z'))
+  assert.equal(resumed[2]?.action, 'soft-delete')
+})
+
+test('planGfs() brings back nothing whose purge is due: it may be going in this moment', () => {
+  const policy = daily({})
+  const [first = assert.fail(), ...others] = every(policy, '2026-11-01T00:00Z', '2026-11-02T23:00Z')
+  const purgeAtMs = ms('2026-11-03T00:00Z')
+  const deleted = { ...first, softDeleted: { purgeAtMs, byUser: false } }
+  const at = (now: string) => planGfs([deleted, ...others], policy, options(now)).at(-1)?.action
+  assert.deepEqual([at('2026-11-02T23:59Z'), at('2026-11-03T00:00Z')], ['restore', 'delete'])
+})
+
 test('planGfs() soft-deletes what an edit cuts off, lets go what is over, and brings back what a longer retention keeps', () => {
   const long = daily({ daily: { days: 30 } })
   const short = daily({ daily: { days: 7 } })

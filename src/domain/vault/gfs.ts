@@ -14,7 +14,8 @@
  *   - planned later, or again after what is to go has gone, the plan keeps no point longer than before, and none for another reason;
  *   - the newest point that is not given up is kept, whatever the rules say;
  *   - a point that is cut off before the time that it was promised is soft-deleted; one whose time is over goes;
- *   - under immutability nothing goes before the time that it was promised.
+ *   - what is soft-deleted is brought back before its purge is due, and not after;
+ *   - under immutability nothing goes before the time that it was promised, though protection was stopped and resumed meanwhile.
  */
 import { addMonths, civilOf, daysOf, lengthOfMonth, weekdayOf } from '../civil-days.ts'
 import {
@@ -40,6 +41,8 @@ export type GfsPoint = Readonly<{
   expiresMs?: number | undefined
   /** How long the last plan said that it is kept. */
   promisedUntilMs?: number | undefined
+  /** The last plan kept it for ever, whatever it was promised before. */
+  isRetained?: boolean | undefined
   /** `byUser`: it was deleted by name, so that no rule brings it back. */
   softDeleted?: Readonly<{ purgeAtMs: number; byUser: boolean }> | undefined
 }>
@@ -73,7 +76,7 @@ export type GfsDecision = Readonly<{ point: GfsPoint }> &
         /** `restore`: it was cut off, and is kept again. */
         action: 'keep' | 'restore'
         rules: readonly GfsRule[]
-        /** None: for ever. Past, where it is only kept as the newest. */
+        /** None: for ever. Past, where it is only kept as the newest. Of one that is retained: what it was promised before. */
         untilMs: number | undefined
       }>
     | Readonly<{ action: 'soft-delete' | 'wait'; purgeAtMs: number }>
@@ -204,8 +207,10 @@ function holding(reasons: readonly Reason[], nowMs: number): Found {
 
 function decideDeleted(point: GfsPoint, found: Found, nowMs: number): GfsDecision {
   const { purgeAtMs, byUser } = point.softDeleted ?? { purgeAtMs: 0, byUser: true }
+  // It may be going in this very moment: what is due is brought back no more.
+  if (purgeAtMs <= nowMs) return { point, action: 'delete' }
   if (!byUser && found.rules.length > 0) return { point, action: 'restore', ...found }
-  return purgeAtMs <= nowMs ? { point, action: 'delete' } : { point, action: 'wait', purgeAtMs }
+  return { point, action: 'wait', purgeAtMs }
 }
 
 function decide(point: GfsPoint, found: Found, isNewest: boolean, options: GfsOptions): GfsDecision {
@@ -213,7 +218,7 @@ function decide(point: GfsPoint, found: Found, isNewest: boolean, options: GfsOp
   if (point.softDeleted !== undefined) return decideDeleted(point, found, nowMs)
   if (found.rules.length > 0) return { point, action: 'keep', ...found }
   if (isNewest) return { point, action: 'keep', rules: ['Latest'], untilMs: found.untilMs }
-  const isOver = point.promisedUntilMs !== undefined && point.promisedUntilMs <= nowMs
+  const isOver = point.isRetained !== true && point.promisedUntilMs !== undefined && point.promisedUntilMs <= nowMs
   if (isOver || softDeleteDays === 0) return { point, action: 'delete' }
   return { point, action: 'soft-delete', purgeAtMs: nowMs + softDeleteDays * DAY_MS }
 }
@@ -227,7 +232,9 @@ export function planGfs(
   const newestFirst = points.toSorted((a, b) => order(b, a))
   if (options.mode === 'forever' || policy === undefined)
     return newestFirst.map((point) => {
-      if (point.softDeleted === undefined) return { point, action: 'keep', rules: ['Retained'], untilMs: undefined }
+      // The promise is kept through it: protection that is resumed under immutability is held to it.
+      if (point.softDeleted === undefined)
+        return { point, action: 'keep', rules: ['Retained'], untilMs: point.promisedUntilMs }
       return decideDeleted(point, { rules: [], untilMs: 0 }, options.nowMs)
     })
   const zone = zoneOf(policy.timeZone)

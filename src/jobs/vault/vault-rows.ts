@@ -7,7 +7,7 @@ import {
   type ResourceRecord,
   type VaultPoint,
 } from '#catalog'
-import type { BackupPolicy, GfsPoint, VaultSettings } from '#domain'
+import type { BackupPolicy, GfsPoint, GfsRule, VaultSettings } from '#domain'
 import { JobsError } from '../errors.ts'
 
 export const VAULT_TYPE = 'Microsoft.RecoveryServices/vaults'
@@ -66,6 +66,11 @@ export async function listDeletedVaults(from: Catalog | CatalogTransaction): Pro
   return listResources(from, { type: DELETED_VAULT_TYPE })
 }
 
+/** Whether it is kept for ever, protection having been stopped. */
+export function isRetained({ keptBy }: Pick<VaultPoint, 'keptBy'>): boolean {
+  return keptBy.includes('Retained' satisfies GfsRule)
+}
+
 /** A recovery point as retention looks at it. One that was deleted by name says so in its facts: `deletedByUser`. */
 export function gfsPointOf(point: VaultPoint): GfsPoint {
   const { name, takenMs, sequence, slotMs, isOnDemand, expiresMs, keptUntilMs, softDeletedMs, purgeAtMs } = point
@@ -77,6 +82,7 @@ export function gfsPointOf(point: VaultPoint): GfsPoint {
     isOnDemand,
     expiresMs,
     promisedUntilMs: keptUntilMs,
+    isRetained: isRetained(point),
     ...(softDeletedMs !== undefined && {
       softDeleted: { purgeAtMs: purgeAtMs ?? softDeletedMs, byUser: point.facts['deletedByUser'] === true },
     }),

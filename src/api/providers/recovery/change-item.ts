@@ -4,6 +4,7 @@
  */
 import { randomUuid } from '#base'
 import {
+  type Catalog,
   type CatalogTransaction,
   changeProtectedItem,
   findProtectedItem,
@@ -143,6 +144,15 @@ function whyNotPolicy(
   return weaker && `The vault is immutable, and the policy keeps less than the one before: ${weaker}.`
 }
 
+/** What the item was protected by until it was stopped for ever; its record may be gone, or another's of the same name, by now. */
+const LAST_POLICY = 'lastPolicy'
+
+function policyBefore(from: CatalogTransaction | Catalog, { policyId, facts }: ProtectedItem) {
+  return policyId === undefined
+    ? Promise.resolve(facts[LAST_POLICY] as BackupPolicy | undefined)
+    : findPolicy(from, policyId)
+}
+
 async function current(trx: CatalogTransaction, item: ProtectedItem): Promise<ProtectedItem> {
   const now = await findProtectedItem(trx, item.key)
   if (now?.changedMs === item.changedMs && now.state === item.state) return now
@@ -169,8 +179,7 @@ export async function modify(
     )
   await machineIn(call, vault, item.machineId)
   const policy = await policyIn(call, vault, policyId)
-  const before = item.policyId === undefined ? undefined : await findPolicy(catalog, item.policyId)
-  const why = whyNotPolicy(vault, before, policy)
+  const why = whyNotPolicy(vault, await policyBefore(catalog, item), policy)
   if (why !== undefined) throw refused(why)
   return beginVaultOperation(call, vault, {
     at: item.id,
@@ -190,6 +199,7 @@ export async function modify(
         now,
         {
           policyId: policyId.text,
+          facts: { ...now.facts, [LAST_POLICY]: undefined },
           ...due,
           ...(isStopped && { state: hasPoints ? ('Protected' as const) : ('IRPending' as const) }),
           ...(exclusion !== undefined && { exclusion: exclusion ?? undefined }),
@@ -221,7 +231,9 @@ export function stop(
     action: WRITE,
     announce: async (trx) => {
       const now = await current(trx, item)
-      const forever = state === 'ProtectionStopped' ? { policyId: undefined } : {}
+      const lastPolicy = await policyBefore(trx, now)
+      const forever =
+        state === 'ProtectionStopped' ? { policyId: undefined, facts: { ...now.facts, [LAST_POLICY]: lastPolicy } } : {}
       await change(trx, now, { state, nextDueMs: undefined, slotMs: undefined, ...forever }, nowMs)
     },
   })

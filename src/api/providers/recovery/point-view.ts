@@ -1,7 +1,7 @@
 /** Recovery points as Azure shows them. Where a point can be restored from is told by its tiers. */
 import { isoTime } from '#base'
 import type { ProtectedItem, ResourceRecord, VaultPoint } from '#catalog'
-import { vaultSettingsOf } from '#jobs'
+import { isRetained, vaultSettingsOf } from '#jobs'
 import { hasFileSession } from './files/file-sessions.ts'
 
 type Shown = Readonly<Record<string, unknown>>
@@ -39,6 +39,7 @@ function ruleOf({ keptBy, isOnDemand }: VaultPoint): string {
 function expiryOf(point: VaultPoint): Shown {
   if (point.softDeletedMs !== undefined)
     return point.purgeAtMs === undefined ? {} : { expiryTime: isoTime(point.purgeAtMs) }
+  if (isRetained(point)) return {}
   const untilMs = point.keptUntilMs ?? (point.isOnDemand ? point.expiresMs : undefined)
   return untilMs === undefined ? {} : { expiryTime: isoTime(untilMs) }
 }
