@@ -61,9 +61,9 @@ async function watched(work: Promise<unknown>): Promise<string[]> {
     report: (report) => did.push(report.did),
     endProcess: (pid) => did.push(`would end ${pid}`),
   })
-  let isOver = false
-  const over = work.finally(() => (isOver = true))
-  while (!isOver) {
+  const state = { isOver: false }
+  const over = work.finally(() => (state.isOver = true))
+  while (!state.isOver) {
     await watchdog.look()
     await systemClock.sleep(100)
   }
