@@ -4,7 +4,15 @@ import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { must, SeededRandom } from '#base'
-import { Catalog, findResource, findSetting, listProtectedItems, listRegions, listVaultPoints } from '#catalog'
+import {
+  Catalog,
+  changeVaultPoint,
+  findResource,
+  findSetting,
+  listProtectedItems,
+  listRegions,
+  listVaultPoints,
+} from '#catalog'
 import { FaultyStore, Mirror, openStore } from '#engine/repository'
 import { COPY_CATALOG_JOB, MIRROR_VAULT_JOB, vaultBackingOf, vaultKeyPath, vaultRepository } from '#jobs'
 import { openHome, recover } from '#server'
@@ -12,6 +20,15 @@ import { systemClock, systemRandom } from '#runtime'
 import { ITEM, SUBSCRIPTION, TENANT, UID, VAULT, VaultWorld } from './vault-world.ts'
 
 const source = { clock: systemClock, random: systemRandom }
+
+const HOUR_MS = 3_600_000
+
+async function softDelete(world: VaultWorld, pointId: string, purgeAtMs: number): Promise<void> {
+  const [point] = await listVaultPoints(world.catalog, { itemKey: ITEM.toLowerCase(), pointId })
+  const { itemKey, name } = must(point, 'The point is on record')
+  const softDeletedMs = systemClock.nowMs()
+  await world.catalog.write((trx) => changeVaultPoint(trx, itemKey, name, { softDeletedMs, purgeAtMs }))
+}
 
 /** The key is kept elsewhere; then the first region's home and store are gone. */
 async function loseFirstRegion(world: VaultWorld): Promise<string> {
@@ -26,6 +43,7 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
   const world = await VaultWorld.make()
   try {
     const [one, two] = [await world.addPoint(1), await world.addPoint(2)]
+    await softDelete(world, two.id, systemClock.nowMs() + HOUR_MS)
     assert.equal((await world.run(COPY_CATALOG_JOB, { vault: VAULT })).status, 'succeeded')
     const three = await world.addPoint(3)
     assert.equal((await world.run(MIRROR_VAULT_JOB, { vault: VAULT })).status, 'succeeded')
@@ -62,6 +80,10 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
       const ids = new Set(points.map(({ pointId }) => pointId))
       for (const { pointId } of shown) assert.ok(ids.has(pointId), 'nothing that was shown as mirrored is missing')
       assert.ok(!ids.has(four.id) || points.length === 4)
+      const deleted = points.find(({ pointId }) => pointId === two.id)
+      assert.ok(deleted?.softDeletedMs !== undefined)
+      const hours = ((deleted.purgeAtMs ?? 0) - systemClock.nowMs()) / HOUR_MS
+      assert.ok(hours > 13 * 24, 'what was deleted is not purged before somebody has looked')
       const parts = { catalog, keysFolder: join(fresh.folder, 'keys'), host: world.host }
       const { access } = await vaultRepository(parts, VAULT)
       assert.equal(access.store, world.mirrorFolder)

@@ -6,7 +6,8 @@
  *   from the points themselves     what the copy does not know, or all of it where there is none: vault, item and point, by `azure.json`
  *
  * Nothing is protected after this: the machines are not there. Items are as if their protection had been stopped with their data kept, so nothing
- * is scheduled and no retention deletes anything before somebody has looked.
+ * is scheduled and no retention deletes anything before somebody has looked. What is soft-deleted gets its days anew: the time that passed until
+ * somebody recovered the home is not held against it.
  */
 import {
   type Catalog,
@@ -31,7 +32,7 @@ import {
   recordRepository,
   type ResourceRecord,
 } from '#catalog'
-import { DEFAULT_POLICIES, VAULT_SETTINGS_DEFAULT, type VaultSettings } from '#domain'
+import { DAY_MS, DEFAULT_POLICIES, VAULT_SETTINGS_DEFAULT, type VaultSettings } from '#domain'
 import { DELETED_VAULT_TYPE, insertPolicy, POLICY_TYPE, VAULT_TYPE, type VaultBacking, vaultBackingOf } from '#jobs'
 import type { OpenedVault, VaultPointFound } from './read-vault.ts'
 
@@ -90,7 +91,9 @@ export class RecordImport {
   async #vaultOfCatalog(trx: CatalogTransaction, old: Catalog, row: ResourceRecord, pair: FoundPair): Promise<void> {
     const group = row.groupKey === '' ? undefined : await findResource(old, row.groupKey)
     if (group !== undefined) await this.#put(trx, group)
-    await this.#put(trx, { ...row, backing: backingNow(vaultBackingOf(row), pair), state: 'Succeeded' })
+    const { deleted, ...backing } = backingNow(vaultBackingOf(row), pair)
+    const kept = deleted && { deleted: { ...deleted, purgeAtMs: this.#laterPurge(deleted.purgeAtMs) } }
+    await this.#put(trx, { ...row, backing: { ...backing, ...kept }, state: 'Succeeded' })
     await this.#sayImmutability(trx, pair)
     this.done.vaults += 1
     for (const policy of await listResources(old, { type: POLICY_TYPE, parent: row.id })) {
@@ -99,16 +102,22 @@ export class RecordImport {
     }
     const held = new Set(openedOf(pair).points.map(({ point }) => point.id))
     for (const item of await listProtectedItems(old, { vaultKey: row.key })) {
-      await insertProtectedItem(trx, { ...item, state: 'ProtectionStopped', nextDueMs: undefined })
+      const purgeAtMs = this.#laterPurge(item.purgeAtMs)
+      await insertProtectedItem(trx, { ...item, state: 'ProtectionStopped', nextDueMs: undefined, purgeAtMs })
       this.done.items += 1
       for (const point of (await listVaultPoints(old, { itemKey: item.key })).filter(({ pointId }) =>
         held.has(pointId),
       )) {
-        await insertVaultPoint(trx, { ...point, landed: undefined })
+        await insertVaultPoint(trx, { ...point, landed: undefined, purgeAtMs: this.#laterPurge(point.purgeAtMs) })
         this.done.points += 1
       }
     }
     await this.#history(trx, old, row.key)
+  }
+
+  #laterPurge<T extends number | undefined>(purgeAtMs: T): T | number {
+    const { days } = VAULT_SETTINGS_DEFAULT.softDelete
+    return purgeAtMs === undefined ? purgeAtMs : Math.max(purgeAtMs, this.#source.nowMs() + days * DAY_MS)
   }
 
   async #history(trx: CatalogTransaction, old: Catalog, vaultKey: string): Promise<void> {
