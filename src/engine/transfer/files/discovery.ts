@@ -2,11 +2,12 @@
  * Looks into disks, partitions and volumes until nothing new turns up: a partition may be a member of a RAID, the RAID a
  * physical volume of LVM, the logical volume a file system. Volumes are opened when all that they could consist of is known.
  *
- * Bounded by DEPTH_MAX and DEVICES_MAX: a disk that describes itself as a part of itself ends the search with a note.
+ * Bounded by DEPTH_MAX, DEVICES_MAX and TEXT_CHARS_MAX: a disk that describes itself as a part of itself ends the search with a
+ * note.
  */
 import { isHoldfastError } from '#base'
 import { type BtrfsDevice, openBtrfs, readBtrfsDevice } from './btrfs.ts'
-import { DiskView } from './disk-view.ts'
+import { damaged, DiskView } from './disk-view.ts'
 import { FileTree } from './file-tree.ts'
 import { type LogicalVolume, openVolumeGroups } from './lvm.ts'
 import { type PhysicalVolume, readPhysicalVolume } from './lvm-label.ts'
@@ -18,6 +19,8 @@ import { type Partition, readPartitions } from './partitions.ts'
 
 const DEPTH_MAX = 6
 const DEVICES_MAX = 4096
+/** Of all physical volumes of LVM together: each keeps the text of its group, and each text may be read in every round. */
+const TEXT_CHARS_MAX = 64 * 1024 * 1024
 
 type Device = Place & Readonly<{ view: DiskView; depth: number; isPartitionable: boolean }>
 type Member = Readonly<{ device: Device; member: MdMember }>
@@ -44,6 +47,7 @@ export class Discovery {
   readonly #pooled: Pooled[] = []
   readonly #seenVolumes = new Set<string>()
   #devices = 0
+  #textChars = 0
 
   /** @param throwsForTable a partition table that cannot be followed is thrown instead of being listed */
   constructor(throwsForTable: boolean) {
@@ -105,8 +109,10 @@ export class Discovery {
       this.#members.push({ device, member })
       return
     }
+    if (this.#textChars > TEXT_CHARS_MAX) throw damaged('the volume groups of the machine say too much')
     const disk = await readPhysicalVolume(view)
     if (disk !== undefined) {
+      this.#textChars += disk.text?.length ?? 0
       this.#physicals.push({ device, disk })
       return
     }

@@ -18,7 +18,8 @@ const SECTOR_BYTES = 512
 const LABEL_SECTORS = 4
 const AREAS_MAX = 16
 const AREA_HEADER_BYTES = 512
-const TEXT_BYTES_MAX = 16 * 1024 * 1024
+/** A text of thousands of volumes; LVM's own areas have 1 MiB unless more was asked for. */
+const TEXT_BYTES_MAX = 4 * 1024 * 1024
 const INITIAL_CRC = 0xf597a6cf
 
 /** LVM's checksum: CRC-32 from a start of its own, not inverted at either end. */
@@ -48,10 +49,18 @@ async function textIn(view: DiskView, start: number): Promise<string | undefined
     readU64(header, 24) === start && offset >= AREA_HEADER_BYTES && offset < areaBytes && size <= TEXT_BYTES_MAX
   if (!isSane || size === 0 || size > areaBytes - AREA_HEADER_BYTES) return undefined
   const first = Math.min(size, areaBytes - offset)
-  const parts = [await view.read(start + offset, first)]
-  if (first < size) parts.push(await view.read(start + AREA_HEADER_BYTES, size - first))
+  // Past the cache, which would keep it for as long as the disk is open.
+  const parts = [await view.readContent(start + offset, first)]
+  if (first < size) parts.push(await view.readContent(start + AREA_HEADER_BYTES, size - first))
   const text = Buffer.concat(parts)
-  return lvmCrc(text) === header.readUInt32LE(56) ? text.toString('utf8').replace(/\0+$/, '') : undefined
+  return lvmCrc(text) === header.readUInt32LE(56) ? withoutEnd(text) : undefined
+}
+
+/** Zeros may stand behind the text. */
+function withoutEnd(bytes: Buffer): string {
+  let end = bytes.length
+  while (end > 0 && bytes[end - 1] === 0) end -= 1
+  return bytes.toString('utf8', 0, end)
 }
 
 async function labelOf(view: DiskView): Promise<Readonly<{ sector: Buffer; at: number }> | undefined> {
@@ -84,5 +93,5 @@ export async function readPhysicalVolume(view: DiskView): Promise<PhysicalVolume
 
 /** The number of a text among those of its group; the whole is parsed for the chosen one only. */
 export function sequenceIn(text: string): number {
-  return Number(/^\s*seqno\s*=\s*(\d{1,15})\s*$/m.exec(text)?.[1] ?? -1)
+  return Number(/^[ \t]*seqno[ \t]*=[ \t]*(\d{1,15})[ \t]*$/m.exec(text)?.[1] ?? -1)
 }

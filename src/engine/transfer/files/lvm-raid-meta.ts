@@ -29,14 +29,16 @@ function isFailed(state: LegState, position: number): boolean {
   return ((word >>> (position % 32)) & 1) === 1
 }
 
-/** Whether the leg whose metadata is `metas[index]` may be read. Without any metadata, which LVM zeroes for a new mirror, all may. */
-export async function isHealthyLeg(metas: readonly ByteReader[], index: number): Promise<boolean> {
+/** Which of the legs with these metadata may be read. Without any metadata, which LVM zeroes for a new mirror, all may. */
+export async function healthyLegs(metas: readonly ByteReader[]): Promise<boolean[]> {
   const states: (LegState | undefined)[] = []
   for (const meta of metas) states.push(await stateOf(meta))
   const known = states.filter((state) => state !== undefined)
-  if (known.length === 0) return true
-  const own = states[index]
-  if (own === undefined || !own.isFilled) return false
-  const newest = known.reduce((best, state) => (state.events > best.events ? state : best))
-  return own.events === newest.events && !isFailed(newest, own.position)
+  const [first, ...others] = known
+  if (first === undefined) return states.map(() => true)
+  const newest = others.reduce((best, state) => (state.events > best.events ? state : best), first)
+  return states.map((own) => {
+    if (own === undefined || !own.isFilled) return false
+    return own.events === newest.events && !isFailed(newest, own.position)
+  })
 }

@@ -1,6 +1,7 @@
 /**
  * Reads LVM's metadata text: sections in braces, numbers, strings, arrays (lvm2, lib/config and lib/format_text).
- * Bounded: the text's length is bounded by its area, sections lie at most 8 deep, and every step goes forward.
+ * The text is a guest's. Bounded: its length (lvm-label.ts), how deep sections lie, how many values it has; each character is
+ * looked at once, and no pattern with a choice runs over it.
  */
 import { damaged } from './disk-view.ts'
 
@@ -8,32 +9,57 @@ export type LvmValue = number | string | readonly (number | string)[] | LvmSecti
 export type LvmSection = ReadonlyMap<string, LvmValue>
 
 const DEPTH_MAX = 8
-const TOKEN = /\s+|#[^\n]*|"(?:[^"\\]|\\.)*"|-?\d+(?![A-Za-z_])|[A-Za-z0-9_.+\-/]+|[{}[\]=,]/y
+/** Sections and values: groups of thousands of volumes have a tenth of it. */
+const VALUES_MAX = 400_000
+/** LVM itself allows 127. */
+const NAME_CHARS_MAX = 255
+const BLANK = /\s*/y
+const WORD = /[A-Za-z0-9_.+\-/]+/y
+const SIGNS = '{}[]=,'
+const [QUOTE, BACKSLASH] = ['"'.charCodeAt(0), '\\'.charCodeAt(0)]
 
-function* tokensOf(text: string): Generator<string> {
-  TOKEN.lastIndex = 0
-  while (TOKEN.lastIndex < text.length) {
-    const at = TOKEN.lastIndex
-    const token = TOKEN.exec(text)?.[0]
-    if (token === undefined) throw damaged('the text of a volume group cannot be read', { at })
-    const next = TOKEN.lastIndex
-    if (!/^[\s#]/.test(token)) yield token
-    TOKEN.lastIndex = next // whoever took the token may have read another text meanwhile
+function endOfWord(text: string, at: number): number {
+  WORD.lastIndex = at
+  return WORD.test(text) ? WORD.lastIndex : at
+}
+
+function afterBlanks(text: string, from: number): number {
+  for (let at = from; ;) {
+    BLANK.lastIndex = at
+    BLANK.test(text)
+    at = BLANK.lastIndex
+    if (text[at] !== '#') return at
+    const end = text.indexOf('\n', at)
+    if (end < 0) return text.length
+    at = end
   }
 }
 
+/** Where the string that begins at `from` has ended. */
+function endOfString(text: string, from: number): number {
+  for (let at = from + 1; at < text.length; at += 1) {
+    const code = text.charCodeAt(at)
+    if (code === QUOTE) return at + 1
+    if (code === BACKSLASH) at += 1
+  }
+  throw damaged('the text of a volume group ends too early')
+}
+
 class Parser {
-  readonly #tokens: readonly string[]
+  readonly #text: string
   #at = 0
+  #values = 0
 
   constructor(text: string) {
-    this.#tokens = [...tokensOf(text)]
+    this.#text = text
   }
 
   section(depth: number): LvmSection {
     if (depth > DEPTH_MAX) throw damaged('the text of a volume group is nested too deep', { depth })
     const section = new Map<string, LvmValue>()
     for (let name = this.#next(); name !== undefined && name !== '}'; name = this.#next()) {
+      if (name.length > NAME_CHARS_MAX) throw damaged('the text of a volume group has an impossibly long name')
+      this.#count()
       const sign = this.#next()
       if (sign === '{') section.set(name, this.section(depth + 1))
       else if (sign === '=') section.set(name, this.#value())
@@ -43,16 +69,30 @@ class Parser {
   }
 
   #next(): string | undefined {
-    const token = this.#tokens[this.#at]
-    this.#at += 1
-    return token
+    const text = this.#text
+    const at = afterBlanks(text, this.#at)
+    if (at >= text.length) return undefined
+    const isSign = SIGNS.includes(text[at] ?? '')
+    const end = isSign ? at + 1 : text.charCodeAt(at) === QUOTE ? endOfString(text, at) : endOfWord(text, at)
+    if (end === at) throw damaged('the text of a volume group cannot be read', { at })
+    this.#at = end
+    return text.slice(at, end)
+  }
+
+  #count(): void {
+    this.#values += 1
+    if (this.#values > VALUES_MAX) throw damaged('the text of a volume group holds too much', { values: VALUES_MAX })
   }
 
   #value(): LvmValue {
     const token = this.#next()
     if (token !== '[') return plain(token)
     const values: (number | string)[] = []
-    for (let item = this.#next(); item !== ']'; item = this.#next()) if (item !== ',') values.push(plain(item))
+    for (let item = this.#next(); item !== ']'; item = this.#next()) {
+      if (item === ',') continue
+      this.#count()
+      values.push(plain(item))
+    }
     return values
   }
 }

@@ -131,6 +131,90 @@ describe('openVolumeGroups()', () => {
     assert.equal(await readPhysicalVolume(viewOf(disk)), undefined)
   })
 
+  it('reads names that begin with digits, comments behind values, and strings with escapes', async () => {
+    const text = TEXT.replace('vg {', '2024-data.1 { # "{')
+      .replace('extent_size = 2048', 'extent_size = 2048\t\t# 1 "Megabytes')
+      .replaceAll('joined {', '7up {')
+      .replace('format = "lvm2"', String.raw`format = "lvm2 \"quoted\" \\"`)
+    const { volumes, notes } = await openVolumeGroups(await physical(makeDisk(1, text, 512), makeDisk(2, text, 512)))
+    assert.deepEqual(notes, [])
+    assert.deepEqual([volumes[0]?.group, volumes[0]?.name], ['2024-data.1', '7up'])
+    assert.equal(await byteAt(volumes[0], 0), 0x20 + 4)
+  })
+
+  const most = AREA_BYTES - 1024
+  const fill = (text: string, with_: string): string =>
+    text + with_.repeat(Math.floor((most - text.length) / with_.length))
+  const endless: readonly (readonly [string, string])[] = [
+    ['lines without anything', fill('vg {\n', '\n')],
+    ['blanks', fill('vg {\nid', ' ')],
+    ['blanks behind its number', fill('vg {\nseqno = 7', ' ')],
+    ['a string that does not end', fill('vg {\nid = "', String.raw`\"`)],
+    ['a comment', fill('vg {\n', '#')],
+    ['values', fill('vg {\nx = [', '1,')],
+    ['sections', fill('vg {\n', 'a{}')],
+    ['one name', fill('vg {\n', 'name')],
+    ['braces', fill('', 'a{')],
+  ]
+  for (const [what, text] of endless) {
+    // With time that grows by the square of the length this would take hours.
+    it(`comes to an end with a text of nothing but ${what}`, async () => {
+      const { volumes } = await openVolumeGroups(await physical(makeDisk(1, text, 512)))
+      assert.deepEqual(volumes, [])
+    })
+  }
+
+  it('opens each volume once, however many others lie on it in how many parts', async () => {
+    const parts = 40
+    const segments = (on: string, extent: (i: number) => number): string =>
+      Array.from(
+        { length: parts },
+        (_, i) =>
+          `segment${i + 1} {\nstart_extent = ${i}\nextent_count = 1\ntype = "striped"\nstripes = ["${on}", ${extent(i)}]\n}\n`,
+      ).join('')
+    const whole = (name: string, on: string, extent: (i: number) => number): string =>
+      `${name} {\nstatus = ["VISIBLE"]\n${segments(on, extent)}}\n`
+    const levels = ['a', 'b', 'c', 'd', 'e'].map((name, i) =>
+      whole(name, 'fabcd'.charAt(i) === 'f' ? 'pv0' : 'fabcd'.charAt(i), (part) => (i === 0 ? part % 4 : part)),
+    )
+    // The upper ones first: each would open all below it for each of its parts, a hundred million in all.
+    const tower = TEXT.replace('logical_volumes {', `logical_volumes {\n${levels.toReversed().join('')}`)
+    const { volumes } = await openVolumeGroups(await physical(makeDisk(1, tower, 512), makeDisk(2, tower, 512)))
+    const byName = new Map(volumes.map((one) => [one.name, one]))
+    assert.equal(await byteAt(byName.get('e'), 5 * MIB), 0x10 + 2)
+    const deeper = tower.replace('logical_volumes {', `logical_volumes {\n${whole('f', 'e', (part) => part)}`)
+    const { volumes: more } = await openVolumeGroups(await physical(makeDisk(1, deeper, 512), makeDisk(2, deeper, 512)))
+    const top = more.find(({ name }) => name === 'f')
+    assert.ok(top !== undefined && 'refusal' in top)
+    assert.match(top.refusal, /in each other/)
+    assert.equal(
+      await byteAt(
+        more.find(({ name }) => name === 'e'),
+        5 * MIB,
+      ),
+      0x10 + 2,
+    )
+  })
+
+  it('refuses volumes that lie in each other without end, and not their neighbours', async () => {
+    const one = (i: number): string =>
+      `v${i} { status = ["VISIBLE"] segment1 { start_extent = 0 extent_count = 1 type = "striped" stripes = ["v${i + 1}", 0] } }\n`
+    const chain = TEXT.replace(
+      'logical_volumes {',
+      `logical_volumes {\n${Array.from({ length: 3000 }, (_, i) => one(i)).join('')}`,
+    )
+    const { volumes } = await openVolumeGroups(await physical(makeDisk(1, chain, 512), makeDisk(2, chain, 512)))
+    const refused = volumes.filter((volume) => 'refusal' in volume && /in each other|not there/.test(volume.refusal))
+    assert.equal(refused.length, 3000 + 1)
+    assert.equal(
+      await byteAt(
+        volumes.find(({ name }) => name === 'joined'),
+        0,
+      ),
+      0x20 + 4,
+    )
+  })
+
   it('ends in a note or a refusal at worst, whatever the text says', async () => {
     let isOther = 0
     const [first, second] = [makeDisk(1, TEXT, 512), makeDisk(2, '', 512)]

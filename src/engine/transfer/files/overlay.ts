@@ -35,7 +35,8 @@ export class Overlay implements ByteReader {
   write(offset: number, bytes: Uint8Array): void {
     assert(offset % this.unitBytes === 0 && bytes.length % this.unitBytes === 0, 'Whole units are written')
     for (let at = 0; at < bytes.length; at += this.unitBytes) {
-      this.replace((offset + at) / this.unitBytes, bytes.slice(at, at + this.unitBytes))
+      // A copy: `slice` of a Buffer would keep the whole of it, for one unit that is left of it.
+      this.replace((offset + at) / this.unitBytes, new Uint8Array(bytes.subarray(at, at + this.unitBytes)))
     }
   }
 
