@@ -1,7 +1,8 @@
 /**
  * Walks the trees of Btrfs: nodes by key, each with its checksum, address and level compared. Damage ends a walk.
  *
- * Bounded: a node's level falls at each step down, and keys must ascend from item to item, so no walk runs in circles.
+ * Bounded: a node's level falls at each step down, keys never descend from item to item, and no walk comes to a node twice, so
+ * that it reads no more nodes than lie on the disks.
  */
 import type { ChunkMap } from './btrfs-chunks.ts'
 import { type BtrfsSuperblock, hasRightSum } from './btrfs-layout.ts'
@@ -50,7 +51,7 @@ export class BtrfsTrees {
   /** Items with `from <= key <= to`, ascending. @param root the tree's first node */
   async *items(root: number, from: BtrfsKey, to: BtrfsKey): AsyncGenerator<BtrfsItem> {
     const node = await this.#node(root, undefined)
-    yield* this.#within(node, from, to)
+    yield* this.#within(node, from, to, new Set())
   }
 
   async first(root: number, from: BtrfsKey, to: BtrfsKey): Promise<BtrfsItem | undefined> {
@@ -80,7 +81,8 @@ export class BtrfsTrees {
     }
   }
 
-  async *#within(node: Buffer, from: BtrfsKey, to: BtrfsKey): AsyncGenerator<BtrfsItem> {
+  /** @param seen addresses of the walk's nodes below its first */
+  async *#within(node: Buffer, from: BtrfsKey, to: BtrfsKey, seen: Set<number>): AsyncGenerator<BtrfsItem> {
     const level = node.readUInt8(100)
     const count = this.#countOf(node, level)
     const bytes = level === 0 ? ITEM_BYTES : POINTER_BYTES
@@ -96,10 +98,13 @@ export class BtrfsTrees {
       }
       const next = i + 1 < count ? keyAt(node, HEADER_BYTES + (i + 1) * bytes) : undefined
       if (next !== undefined && compareKeys(next, from) <= 0) continue
-      const child = await this.#node(readU64(node, HEADER_BYTES + i * POINTER_BYTES + 17), level - 1)
+      const logical = readU64(node, HEADER_BYTES + i * POINTER_BYTES + 17)
+      if (seen.has(logical)) throw damaged('a node of a tree stands in it twice', { logical })
+      seen.add(logical)
+      const child = await this.#node(logical, level - 1)
       const first = this.#countOf(child, level - 1) === 0 ? key : keyAt(child, HEADER_BYTES)
       if (compareKeys(first, key) < 0) throw damaged('a tree does not ascend')
-      yield* this.#within(child, from, next === undefined ? to : lesser(to, next))
+      yield* this.#within(child, from, next === undefined ? to : lesser(to, next), seen)
     }
   }
 

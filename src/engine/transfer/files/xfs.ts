@@ -103,11 +103,15 @@ export class XfsReader implements NodeReader<Node> {
     if (inode.format === 'local') return inode.fork.subarray(0, sizeBytes)
     const { blockBytes, version } = this.superblock
     const parts: Buffer[] = []
+    let found = 0
     for await (const run of xfsRuns(this.#view, this.superblock, inode)) {
+      if (found >= sizeBytes) break
       if (run.count * blockBytes > LINK_RUN_BYTES_MAX) throw damaged('a link is too long', { inode: inode.number })
       const bytes = await this.#view.read(run.offset, run.count * blockBytes)
-      if (version === 4) parts.push(bytes)
-      else parts.push(bytes.subarray(LINK_HEADER_BYTES, LINK_HEADER_BYTES + Math.min(bytes.readUInt32BE(8), sizeBytes)))
+      const part = version === 4 ? bytes : bytes.subarray(LINK_HEADER_BYTES, LINK_HEADER_BYTES + bytes.readUInt32BE(8))
+      if (part.length === 0) throw damaged('a link is cut off', { inode: inode.number })
+      parts.push(part)
+      found += part.length
     }
     const target = Buffer.concat(parts)
     if (target.length < sizeBytes) throw damaged('a link is cut off', { inode: inode.number })
