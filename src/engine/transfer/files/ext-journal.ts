@@ -6,6 +6,8 @@
  *   2. Blocks that a later transaction revoked may hold something else by now, and are passed over.
  *   3. Every other block is put over its place, by a note of where it stands in the journal, not by its bytes.
  *
+ * The journal is a guest's. Bounded: its length, its pieces, the blocks that it replaces and those that it revokes.
+ *
  * Fast commits, which name changes instead of blocks, are not replayed; that they are there is said in a note.
  */
 import { isHoldfastError } from '#base'
@@ -26,6 +28,11 @@ const SUM_BYTES = 4
 const ESCAPED_HEAD = Buffer.from([0xc0, 0x3b, 0x39, 0x98])
 const FAST_COMMIT_HEAD = 10
 const BLOCKS_REPLACED_MAX = 4 * 1024 * 1024
+const BLOCKS_REVOKED_MAX = 4 * 1024 * 1024
+/** mke2fs makes none that is longer. */
+const JOURNAL_BLOCKS_MAX = 10_240_000
+/** A journal of 1 GiB of which no two blocks lie together. */
+const PLACES_MAX = 262_144
 const FAST_COMMIT_NOTE =
   'Its journal holds fast commits, which are not replayed: changes of its last seconds may not be shown.'
 
@@ -81,6 +88,7 @@ class Journal {
     this.#super = parseSuper(head, blockBytes)
     this.overlay = new Overlay(view.reader, blockBytes)
     const { first, start } = this.#super
+    if (this.#super.blockCount > JOURNAL_BLOCKS_MAX) throw damaged('the journal is impossibly long')
     if (first < 1 || first >= this.#end || (start !== 0 && (start < first || start >= this.#end)))
       throw damaged('the journal begins outside of itself', { first, start })
   }
@@ -157,10 +165,15 @@ class Journal {
   }
 
   #offsetOf(journalBlock: number): number {
-    const run = this.#places.find(
-      ({ fileBlock, count }) => journalBlock >= fileBlock && journalBlock < fileBlock + count,
-    )
-    if (run === undefined) throw damaged('the journal has a hole', { journalBlock })
+    let [low, high] = [0, this.#places.length]
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      if ((this.#places[middle]?.fileBlock ?? 0) <= journalBlock) low = middle + 1
+      else high = middle
+    }
+    const run = this.#places[low - 1]
+    if (run === undefined || journalBlock >= run.fileBlock + run.count)
+      throw damaged('the journal has a hole', { journalBlock })
     return (run.diskBlock + journalBlock - run.fileBlock) * this.#blockBytes
   }
 
@@ -230,6 +243,7 @@ class Journal {
       const high = width === 8 ? block.readUInt32BE(at) : 0
       this.#revoked.set(high * 0x1_0000_0000 + block.readUInt32BE(at + width - 4), sequence)
     }
+    if (this.#revoked.size > BLOCKS_REVOKED_MAX) throw damaged('the journal revokes too much')
   }
 
   #replace({ block, isEscaped }: Tag, journalBlock: number, sequence: number): void {
@@ -239,6 +253,19 @@ class Journal {
     const offset = this.#offsetOf(journalBlock)
     this.overlay.replace(block, isEscaped ? { offset, head: ESCAPED_HEAD } : { offset })
   }
+}
+
+/** The pieces of the journal, ascending. */
+async function placesOf(runs: AsyncIterable<JournalRun>): Promise<JournalRun[]> {
+  const places: JournalRun[] = []
+  for await (const run of runs) {
+    const before = places.at(-1)
+    if (before !== undefined && run.fileBlock < before.fileBlock + before.count)
+      throw damaged('the pieces of the journal do not ascend')
+    if (places.length === PLACES_MAX) throw damaged('the journal lies in too many pieces')
+    places.push(run)
+  }
+  return places
 }
 
 /**
@@ -252,8 +279,7 @@ export async function replayExtJournal(
   runs: AsyncIterable<JournalRun>,
 ): Promise<ExtReplay> {
   try {
-    const places: JournalRun[] = []
-    for await (const run of runs) places.push(run)
+    const places = await placesOf(runs)
     const [first] = places
     if (first === undefined || first.fileBlock !== 0) throw damaged('the file system has no journal')
     const head = await view.read(first.diskBlock * blockBytes, 1024)
