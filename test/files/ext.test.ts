@@ -101,14 +101,21 @@ describe('openFileSystems() on ext', () => {
     assert.equal((await readWhole(root, '/crowd/entry-4321')).toString(), '4321')
   })
 
-  it('says that a journal was not replayed', async () => {
+  it('says that a journal could not be replayed, and shows the files all the same; an empty one is no matter', async () => {
     await using work = await temporaryWork()
     const [folder, image] = [join(work.path, 'in'), join(work.path, 'image')]
     await mkdir(folder)
     await makeTree(folder)
     await makeExt(image, folder, 32, ['-t', 'ext4'])
     await checkCommand('/usr/sbin/debugfs', ['-w', '-R', 'feature needs_recovery', image])
-    assert.match((await onlyFileSystem(work, image)).notes.join(), /journal/)
+    const empty = await onlyFileSystem(work, image)
+    assert.deepEqual(empty.notes, [])
+    const blocks = await checkCommand('/usr/sbin/debugfs', ['-R', 'blocks <8>', image])
+    const [first] = blocks.stdout.toString('latin1').trim().split(' ')
+    await checkCommand('/usr/sbin/debugfs', ['-w', '-R', `zap_block -p 0xaa ${first}`, image])
+    const hurt = await onlyFileSystem(work, image)
+    assert.match(hurt.notes.join(), /^Its journal cannot be replayed/)
+    assert.equal(await assertSameTree(hurt.root, '/', folder, ['lost+found']), 9)
   })
 
   it('refuses a path that does not exist, leads upwards, or goes through a file or a link', async () => {
