@@ -233,6 +233,15 @@ test('A pack that rotted before it was mirrored holds nothing else up: it is owe
   assert.deepEqual(report.owed.map(packKeyOf), [hurt])
   assert.deepEqual(report.lag.points, [one.id])
   await lab.assertRestores(await lab.open(target), two, content)
+  // Who mirrors from another host, or lost the cache, does not take it for complete.
+  const elsewhere = { cacheFolder: await cacheFolder(), repository }
+  for (const again of [
+    await mirrorOnce(lab, store, target, elsewhere),
+    await mirrorOnce(lab, store, target, elsewhere),
+  ]) {
+    assert.deepEqual(again.owed.map(packKeyOf), [hurt])
+    assert.deepEqual(again.lag.points, [one.id])
+  }
   store.overwrite(hurt, right)
   const mended = await mirrorOnce(lab, store, target, own)
   assert.deepEqual([mended.owed, mended.packs, mended.lag.points], [[], 1, []])

@@ -65,12 +65,18 @@ export async function copyPacks(packs: readonly PackAdded[], options: CopyPacksO
 /** Whether the mirror has an object of the pack's name and length. One of another length is damage, which the check mends. */
 async function presence(target: BlobStore, count: number): Promise<(pack: PackAdded) => Promise<boolean>> {
   if (count < LIST_FROM) return async ({ name }) => (await target.head(packKeyOf(name))) !== undefined
+  const there = await packsOf(target)
+  return async ({ name }) => there.has(name)
+}
+
+/** Names of the packs in a store. */
+export async function packsOf(store: BlobStore): Promise<Set<string>> {
   const there = new Set<string>()
-  for await (const { key } of target.list('packs/')) {
+  for await (const { key } of store.list('packs/')) {
     const name = packNameOf(key)
     if (name !== undefined) there.add(name)
   }
-  return async ({ name }) => there.has(name)
+  return there
 }
 
 /** The pack's bytes if they are what its name says; read twice, since the first reading may be what failed. */

@@ -1,6 +1,6 @@
 /**
  * What the host that mirrors remembers between its passes, in its cache folder. Nothing but work rests on it: without it the mirror's log is
- * listed whole, the packs in the mirror are looked through once, and what is to be deleted there waits anew.
+ * listed whole, the packs in the mirror are listed for what is owed and looked through once, and what is to be deleted there waits anew.
  */
 import { createHash } from 'node:crypto'
 import { readFile } from 'node:fs/promises'

@@ -37,7 +37,7 @@ import { CommitLog } from '../log/log.ts'
 import { getOrNothing } from '../log/read-ahead.ts'
 import type { Repository } from '../repository.ts'
 import { type Batch, BATCH_LIMITS, type BatchLimits, cutBatches } from './batches.ts'
-import { copyPacks } from './copy-packs.ts'
+import { copyPacks, packsOf } from './copy-packs.ts'
 import { hintsFolder, type MirrorHints, NO_HINTS, readHints, saveHints } from './mirror-hints.ts'
 import { finishIncoming, removeIncoming, writeIncoming } from './incoming.ts'
 import { lagOf, type MirrorLag } from './mirror-lag.ts'
@@ -87,6 +87,8 @@ export class Mirror {
   readonly #folder: string
   readonly #locks: MirrorLocks
   #hints: MirrorHints
+  /** Whether there were hints: without any, that nothing is owed would be a guess. */
+  #isRemembered: boolean
   /** Whether the mirror was looked through for what is to be deleted since this began or since the log deleted something. */
   #isSwept: boolean
 
@@ -97,6 +99,7 @@ export class Mirror {
     this.#folder = hintsFolder(parts.cacheFolder, repositoryId, parts.target.location)
     this.#locks = new MirrorLocks({ store: parts.target, log, clock: parts.clock, cacheFolder: this.#folder })
     this.#hints = hints ?? NO_HINTS
+    this.#isRemembered = hints !== undefined
     this.#isSwept = hints !== undefined
   }
 
@@ -168,8 +171,18 @@ export class Mirror {
       })
     if (!isMarked) await markTarget(target, parts)
     if (!isMarked || head === 0) await copyFrame(source, target)
-    if (head !== this.#hints.head) this.#hints = { ...this.#hints, head }
+    if (!this.#isRemembered || head !== this.#hints.head) await this.#remember(head)
     return head
+  }
+
+  /** What is remembered is gone, or of another moment of the mirror: what it lacks is found out by looking. */
+  async #remember(head: number): Promise<void> {
+    const there = await packsOf(this.#parts.target)
+    const owed = this.#log.state.packs
+      .filter(({ name, addedIn, status }) => addedIn <= head && status !== 'deleted' && !there.has(name))
+      .map(({ name }) => name)
+    await this.#save({ ...this.#hints, head, owed })
+    this.#isRemembered = true
   }
 
   #hasPacksAfter(head: number): boolean {
