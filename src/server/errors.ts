@@ -18,6 +18,7 @@ export const SERVER_ERROR_CODES = [
   'join_refused',
   'join_token_invalid',
   'nothing_to_recover',
+  'recover_ambiguous',
   'place_exists',
   'place_invalid',
   'place_in_use',

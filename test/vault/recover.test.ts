@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { existsSync } from 'node:fs'
-import { rename, rm, writeFile } from 'node:fs/promises'
+import { cp, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { must, SeededRandom } from '#base'
@@ -14,7 +14,14 @@ import {
   listVaultPoints,
 } from '#catalog'
 import { FaultyStore, Mirror, openStore } from '#engine/repository'
-import { COPY_CATALOG_JOB, MIRROR_VAULT_JOB, vaultBackingOf, vaultKeyPath, vaultRepository } from '#jobs'
+import {
+  CATALOG_HISTORY,
+  COPY_CATALOG_JOB,
+  MIRROR_VAULT_JOB,
+  vaultBackingOf,
+  vaultKeyPath,
+  vaultRepository,
+} from '#jobs'
 import { openHome, recover } from '#server'
 import { systemClock, systemRandom } from '#runtime'
 import { ITEM, SUBSCRIPTION, TENANT, UID, VAULT, VaultWorld } from './vault-world.ts'
@@ -43,6 +50,8 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
   const world = await VaultWorld.make()
   try {
     const [one, two] = [await world.addPoint(1), await world.addPoint(2)]
+    const untold = await world.addPoint(6, { isUntold: true })
+    const unknown = await world.addPoint(7, { isUntold: true, isUnrecorded: true })
     await softDelete(world, two.id, systemClock.nowMs() + HOUR_MS)
     assert.equal((await world.run(COPY_CATALOG_JOB, { vault: VAULT })).status, 'succeeded')
     const three = await world.addPoint(3)
@@ -56,7 +65,7 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
       await assert.rejects(mirror.pass(), { code: 'store_unavailable' })
     })
     const shown = (await world.points()).filter(({ mirroredMs }) => mirroredMs !== undefined)
-    assert.deepEqual(shown.map(({ pointId }) => pointId).sort(), [one.id, two.id, three.id].sort())
+    assert.deepEqual(shown.map(({ pointId }) => pointId).sort(), [one.id, two.id, untold.id, three.id].sort())
     await world.engine.stop()
     const key = await loseFirstRegion(world)
     const fresh = openHome(join(world.folder, 'new-home'))
@@ -67,6 +76,8 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
       [[UID, world.mirrorFolder, true, false]],
     )
     assert.ok(recovered.catalogOf !== undefined)
+    assert.equal(recovered.notes.length, 1, 'the catalog knows the other point that does not say whose it is')
+    assert.match(recovered.notes.join(), new RegExp(`${unknown.id} .* says not whose it is`))
     assert.deepEqual(recovered.home.identity, { tenantId: TENANT, subscriptionId: SUBSCRIPTION })
     const catalog = await Catalog.open(fresh.catalog, systemClock)
     try {
@@ -79,7 +90,7 @@ test('The first region is lost in mid-backup and mid-mirroring: all that was mir
       const points = await listVaultPoints(catalog, { vaultKey: vault.key })
       const ids = new Set(points.map(({ pointId }) => pointId))
       for (const { pointId } of shown) assert.ok(ids.has(pointId), 'nothing that was shown as mirrored is missing')
-      assert.ok(!ids.has(four.id) || points.length === 4)
+      assert.ok(!ids.has(four.id) || points.length === 5)
       const deleted = points.find(({ pointId }) => pointId === two.id)
       assert.ok(deleted?.softDeletedMs !== undefined)
       const hours = ((deleted.purgeAtMs ?? 0) - systemClock.nowMs()) / HOUR_MS
@@ -148,9 +159,18 @@ test('recover() finds the vault and its mirror as one, and refuses a key that op
       { from: [join(world.folder, 'home')], keyFiles: [key], promote: false },
     ])
       await assert.rejects(recover(fresh, wish, source), { code: 'nothing_to_recover' })
+    const copied = join(world.folder, 'copied')
+    await cp(world.east, copied, { recursive: true })
+    const twins = { from: [world.east, copied], keyFiles: [key], promote: false }
+    await assert.rejects(recover(fresh, twins, source), { code: 'recover_ambiguous' })
     assert.ok(!existsSync(fresh.catalog), 'nothing was made')
+    // The mirror has a copy of the catalog that the vault has no more.
+    await world.withVault(world.vaultFolder, (repository) =>
+      repository.forget(repository.points().flatMap(({ id, machine }) => (machine === CATALOG_HISTORY ? [id] : []))),
+    )
     const wish = { from: [world.east, world.west], keyFiles: [wrong, key], promote: false }
-    const { vaults } = await recover(fresh, wish, source)
+    const { vaults, catalogOf } = await recover(fresh, wish, source)
+    assert.ok(catalogOf !== undefined)
     assert.deepEqual(
       vaults.map(({ location, isMirror }) => [location, isMirror]),
       [[world.vaultFolder, false]],

@@ -224,13 +224,13 @@ export class VaultWorld {
     }
   }
 
-  /** A backup as it lies in the vault, and on record unless `isUnrecorded`. */
+  /** A backup as it lies in the vault, and on record unless `isUnrecorded`; it says whose it is unless `isUntold`. */
   async addPoint(
     version: number,
-    more: Readonly<{ lockMs?: number; isUnrecorded?: boolean }> = {},
+    more: Readonly<{ lockMs?: number; isUnrecorded?: boolean; isUntold?: boolean }> = {},
   ): Promise<PointRecord> {
     const content = contentOf(version)
-    const { lockMs, isUnrecorded = false } = more
+    const { lockMs, isUnrecorded = false, isUntold = false } = more
     return this.withVault(this.vaultFolder, async (repository) => {
       const azure = new TextEncoder().encode(JSON.stringify(azureMachine()))
       const disk = {
@@ -247,7 +247,7 @@ export class VaultWorld {
         consistency: 'crash' as const,
         notes: [],
         disks: [disk],
-        attachments: [{ name: 'azure.json', bytes: azure }],
+        attachments: isUntold ? [] : [{ name: 'azure.json', bytes: azure }],
         ...(lockMs !== undefined && { lockMs }),
       }
       const point = await backUp(repository, input, { ...this.host, store: repository.store })

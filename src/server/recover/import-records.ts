@@ -59,6 +59,8 @@ export const openedOf = ({ primary, mirror }: FoundPair): OpenedVault => {
 export class RecordImport {
   readonly #catalog: Catalog
   readonly #source: ChangeSource
+  /** What could not be put in. */
+  readonly notes: string[] = []
   readonly done: Imported = { vaults: 0, policies: 0, items: 0, points: 0, jobs: 0, fromPoints: 0 }
 
   constructor(catalog: Catalog, source: ChangeSource) {
@@ -74,6 +76,7 @@ export class RecordImport {
         const row = old === undefined ? undefined : await vaultIn(old, pair)
         if (old !== undefined && row !== undefined) await this.#vaultOfCatalog(trx, old, row, pair)
         await this.#vaultOfPoints(trx, row?.key, pair)
+        await this.#noteUnknown(trx, row?.key, pair)
       }
     })
     const nowMs = this.#source.nowMs()
@@ -100,7 +103,8 @@ export class RecordImport {
       await this.#put(trx, policy)
       this.done.policies += 1
     }
-    const held = new Set(openedOf(pair).points.map(({ point }) => point.id))
+    const { points, untold } = openedOf(pair)
+    const held = new Set([...points.map(({ point }) => point), ...untold].map(({ id }) => id))
     for (const item of await listProtectedItems(old, { vaultKey: row.key })) {
       const purgeAtMs = this.#laterPurge(item.purgeAtMs)
       await insertProtectedItem(trx, { ...item, state: 'ProtectionStopped', nextDueMs: undefined, purgeAtMs })
@@ -138,6 +142,16 @@ export class RecordImport {
       if ((await listVaultPoints(trx, { vaultKey: key, pointId: found.point.id, limit: 1 })).length > 0) continue
       await this.#pointOf(trx, key, found)
     }
+  }
+
+  /** What neither says itself whose it is nor is in the copy of the catalog stays in the vault, and is told of. */
+  async #noteUnknown(trx: CatalogTransaction, vaultKey: string | undefined, pair: FoundPair): Promise<void> {
+    const { untold, location } = openedOf(pair)
+    for (const { id, takenAt } of untold)
+      if (vaultKey === undefined || (await listVaultPoints(trx, { vaultKey, pointId: id, limit: 1 })).length === 0)
+        this.notes.push(
+          `Point ${id} of ${takenAt} in ${location} says not whose it is; "holdfast repo restore" brings it back by its id.`,
+        )
   }
 
   async #vaultOf(trx: CatalogTransaction, { machine }: VaultPointFound, pair: FoundPair): Promise<string> {

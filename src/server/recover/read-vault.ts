@@ -1,4 +1,4 @@
-/** What a vault that was found says by itself, opened by one of the keys given: its points with what Azure needs of each, and the newest copy of the catalog in it. */
+/** What a vault that was found says by itself, opened by one of the keys given: its points with what Azure needs of each, and the copies of the catalog in it. */
 import { isHoldfastError } from '#base'
 import { AZURE_MACHINE_ATTACHMENT, type AzureMachine } from '#domain'
 import {
@@ -28,11 +28,14 @@ export type OpenedVault = FoundVault &
   Readonly<{
     key: Key
     points: readonly VaultPointFound[]
-    /** Points that no machine of the API stands behind. */
-    others: number
+    /** Points that do not say, or not any more, which machine of the API stands behind them: a catalog may know. */
+    untold: readonly PointRecord[]
     immutability: ImmutabilityPolicy
-    catalog?: Readonly<{ point: PointRecord; facts: RecoverFacts | undefined }>
+    /** The newest first. */
+    catalogs: readonly CatalogCopy[]
   }>
+
+export type CatalogCopy = Readonly<{ point: PointRecord; facts: RecoverFacts | undefined }>
 
 /** Undefined when none of the keys opens it. @throws what the store throws */
 export async function openVault(
@@ -44,25 +47,23 @@ export async function openVault(
   if (key === undefined) return undefined
   return withVault(found, key, environment, async (repository) => {
     const points: VaultPointFound[] = []
-    let others = 0
+    const untold: PointRecord[] = []
     for (const point of repository.points().filter(({ machine }) => machine !== CATALOG_HISTORY)) {
       const machine = await readJson<AzureMachine>(repository, point, AZURE_MACHINE_ATTACHMENT)
       const sequence = repository.log.state.points.get(point.id)?.number ?? 0
       if (machine?.schema === 1) points.push({ point, sequence, machine })
-      else others += 1
+      else untold.push(point)
     }
-    const newest = repository.points().findLast(({ machine }) => machine === CATALOG_HISTORY)
-    const facts = newest && (await readJson<RecoverFacts>(repository, newest, RECOVER_ATTACHMENT))
     const { immutability } = repository.log.state
-    return {
-      ...found,
-      key,
-      points,
-      others,
-      immutability,
-      ...(newest !== undefined && { catalog: { point: newest, facts } }),
-    }
+    return { ...found, key, points, untold, immutability, catalogs: await catalogsIn(repository) }
   })
+}
+
+async function catalogsIn(repository: Repository): Promise<CatalogCopy[]> {
+  const copies: CatalogCopy[] = []
+  for (const point of repository.points().filter(({ machine }) => machine === CATALOG_HISTORY))
+    copies.unshift({ point, facts: await readJson<RecoverFacts>(repository, point, RECOVER_ATTACHMENT) })
+  return copies
 }
 
 async function keyOf(found: FoundVault, keys: readonly Key[]): Promise<Key | undefined> {

@@ -50,7 +50,7 @@ export type Recovered = Readonly<{
   closed: readonly FoundVault[]
   /** When the copy of the catalog was made that was used; undefined: the points alone were. */
   catalogOf?: string
-  /** Why a copy of the catalog was passed over. */
+  /** Why a copy of the catalog was passed over, and which points nobody knows. */
   notes: readonly string[]
   records: Imported
 }>
@@ -71,7 +71,7 @@ export async function recover(home: Home, wish: RecoverWish, source: Source): Pr
       await keepIdentity(home, chosen?.identity ?? identityOf(pairs), source.clock)
       const made = await initHome(home, source)
       for (const pair of pairs) await keepKey(home, pair)
-      const records = await importAll(home, pairs, chosen?.catalog, source)
+      const records = await importAll(home, pairs, chosen?.catalog, source, notes)
       const vaults: RecoveredVault[] = []
       for (const pair of pairs) vaults.push(await settle(pair, wish.promote))
       return { home: made, vaults, closed, notes, records, ...(chosen !== undefined && { catalogOf: chosen.takenAt }) }
@@ -129,13 +129,24 @@ async function openAll(
     if (opened === undefined) closed.push(one)
     else {
       const uid = uidOf(opened)
-      pairs.set(uid, { ...pairs.get(uid), uid, [opened.isMirror ? 'mirror' : 'primary']: opened })
+      const side = opened.isMirror ? 'mirror' : 'primary'
+      refuseTwins(pairs.get(uid)?.[side], opened)
+      pairs.set(uid, { ...pairs.get(uid), uid, [side]: opened })
     }
   }
   if (pairs.size > 0) return { pairs: [...pairs.values()], closed }
   throw new ServerError('nothing_to_recover', reasonFor(from, found), {
     facts: { from, found: found.map(({ location }) => location), keys: keyFiles },
     hint: 'Name the store of a region, or one vault in it, and the vault’s key file with --key (the home had it in "keys/vault-<uid>.key").',
+  })
+}
+
+/** Two that both say that they are the vault: only somebody who knows can say which is. */
+function refuseTwins(known: OpenedVault | undefined, { uid, location }: OpenedVault): void {
+  if (known === undefined || known.location === location) return
+  throw new ServerError('recover_ambiguous', `${known.location} and ${location} are both the same vault.`, {
+    facts: { uid: uid ?? '', one: known.location, other: location },
+    hint: 'Name with --from only the one that is right: the other may be an older copy. Nothing was changed.',
   })
 }
 
@@ -153,7 +164,7 @@ function uidOf({ uid, repositoryId: id }: OpenedVault): string {
 type Identity = Readonly<{ subscription?: string | undefined; tenant?: string | undefined }>
 type Chosen = Readonly<{ catalog: Catalog; identity: Identity; takenAt: string }>
 
-/** The newest copy of the catalog that opens; one that does not is passed over and told of. */
+/** The newest copy of the catalog that opens, in whichever vault or mirror; one that does not is passed over and told of. */
 async function bringCatalog(
   pairs: readonly FoundPair[],
   path: string,
@@ -161,10 +172,8 @@ async function bringCatalog(
   clock: Clock,
   notes: string[],
 ): Promise<Chosen | undefined> {
-  const copies = pairs.flatMap((pair) => {
-    const vault = openedOf(pair)
-    return vault.catalog === undefined ? [] : [{ vault, ...vault.catalog }]
-  })
+  const vaults = pairs.flatMap(({ primary, mirror }) => [primary ?? [], mirror ?? []].flat())
+  const copies = vaults.flatMap((vault) => vault.catalogs.map((copy) => ({ vault, ...copy })))
   for (const { vault, point, facts } of copies.sort((a, b) => (a.point.takenAt < b.point.takenAt ? 1 : -1))) {
     try {
       await restoreCatalog(vault, point, path, environment)
@@ -208,12 +217,14 @@ async function importAll(
   pairs: readonly FoundPair[],
   old: Catalog | undefined,
   { clock, random }: Source,
+  notes: string[],
 ): Promise<Imported> {
   const catalog = await Catalog.open(home.catalog, clock)
   try {
     const source = { nowMs: () => clock.nowMs(), newEtag: () => `W/"${randomUuid(random)}"` }
     const records = new RecordImport(catalog, source)
     await records.run(pairs, old)
+    notes.push(...records.notes)
     return records.done
   } finally {
     await catalog.close()
