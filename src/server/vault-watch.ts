@@ -113,6 +113,7 @@ export class VaultWatch {
       passedMs: status.passedMs,
       failedMs: status.failed?.atMs,
       checkedMs: status.checked?.atMs,
+      checkFailedMs: status.checkFailedMs,
       copiedMs: await this.#copiedMs(uid),
       madeMs: vault.createdMs,
     }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { careOf, type CareState, type CareTimes, MIRROR_RETRY_MS } from './care.ts'
+import { careOf, type CareState, type CareTimes, CHECK_RETRY_MS, MIRROR_RETRY_MS } from './care.ts'
 import { isLoopbackUrl, isWebhook } from './webhook.ts'
 
 const MINUTE = 60_000
@@ -45,6 +45,12 @@ test('careOf() checks a mirror a week after it was made or checked, and never be
   assert.equal(careOf({ ...well, checkedMs: undefined, madeMs: NOW - 7 * DAY }, times, NOW).check, true)
   assert.equal(careOf({ ...well, passedMs: undefined, checkedMs: undefined }, times, NOW).check, false)
   assert.equal(careOf({ ...well, checkedMs: NOW - 70 * DAY }, { ...times, checkEveryMs: 0 }, NOW).check, false)
+})
+
+test('careOf() asks for passes though the check of the mirror fails, and for the check hours later again', () => {
+  const failing = { ...well, waitingSinceMs: NOW - MINUTE, checkedMs: NOW - 8 * DAY, failedMs: NOW - 2 * MINUTE }
+  assert.deepEqual(careOf({ ...failing, checkFailedMs: NOW - 2 * MINUTE }, times, NOW), { ...NOTHING, pass: true })
+  assert.equal(careOf({ ...failing, checkFailedMs: NOW - CHECK_RETRY_MS }, times, NOW).check, true)
 })
 
 test('careOf() takes what lies ahead, since the clock was put back, for long ago', () => {

@@ -23,6 +23,8 @@ export type MirrorStatus = Readonly<{
   owed?: number
   /** Why the last attempt did not come to its end; absent when it did. */
   failed?: Readonly<{ atMs: number; code: string; message: string; hint?: string | undefined }>
+  /** When a check broke off; absent when the last one came to its end. */
+  checkFailedMs?: number
   checked?: Readonly<{ atMs: number; ok: boolean; source: CheckedSide; target: CheckedSide }>
 }>
 

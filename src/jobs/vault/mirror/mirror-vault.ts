@@ -66,7 +66,7 @@ export function mirrorVaultJob(parts: MirrorJobParts): JobDefinition<MirrorVault
       const look = await job.step('look', () => lookAt(parts, vault))
       if (look === null) return null
       const end: { error: unknown } = { error: undefined }
-      job.cleanup('say why', () => noteFailure(parts, look, end.error))
+      job.cleanup('say why', () => noteFailure(parts, look, end.error, check))
       try {
         return check ? await checkAndRecord(job, parts, look) : await passAndRecord(job, parts, look)
       } catch (error) {
@@ -119,7 +119,10 @@ async function recordPass({ repositories, alerts }: MirrorJobParts, look: Look, 
   await catalog.write(async (trx) => {
     for (const [itemKey, name] of mirrored) await changeVaultPoint(trx, itemKey, name, { mirroredMs: nowMs })
     const { head, owed } = pass
-    await changeMirrorStatus(trx, look.uid, { passedMs: nowMs, head, owed, failed: undefined })
+    await changeMirrorStatus(trx, look.uid, { passedMs: nowMs, head, owed })
+    // That checks break off is not over because a pass did not.
+    if ((await readMirrorStatus(trx, look.uid)).checkFailedMs !== undefined) return
+    await changeMirrorStatus(trx, look.uid, { failed: undefined })
     await closeAlert(trx, { vaultKey: look.key, kind: ALERTS.mirrorFailed }, alerts)
   })
   return null
@@ -134,7 +137,11 @@ async function checkAndRecord(job: JobContext, parts: MirrorJobParts, look: Look
     const vaultKey = look.key
     await repositories.catalog.write(async (trx) => {
       const atMs = repositories.host.clock.nowMs()
-      await changeMirrorStatus(trx, look.uid, { checked: { atMs, ...check }, failed: undefined })
+      await changeMirrorStatus(trx, look.uid, {
+        checked: { atMs, ...check },
+        failed: undefined,
+        checkFailedMs: undefined,
+      })
       if (check.ok) await closeAlert(trx, { vaultKey, kind: ALERTS.verifyFailed }, alerts)
       else await openAlert(trx, { vaultKey, ...verifyFailed(check) }, alerts)
       const healed = [...check.source.healed, ...check.target.healed]
@@ -163,12 +170,19 @@ function wasHealed({ source, target }: CheckTaskOutput, healed: readonly string[
   }
 }
 
-async function noteFailure({ repositories, alerts }: MirrorJobParts, look: Look, error: unknown): Promise<void> {
+async function noteFailure(
+  { repositories, alerts }: MirrorJobParts,
+  look: Look,
+  error: unknown,
+  isCheck: boolean,
+): Promise<void> {
   if (error === undefined || isHoldfastError(error, 'cancelled')) return
   const { code, message, hint } = errorShapeOf(error, 'job_failed')
   const { catalog, host } = repositories
   await catalog.write(async (trx) => {
-    await changeMirrorStatus(trx, look.uid, { failed: { atMs: host.clock.nowMs(), code, message, hint } })
+    const atMs = host.clock.nowMs()
+    const failed = { atMs, code, message, hint }
+    await changeMirrorStatus(trx, look.uid, { failed, ...(isCheck && { checkFailedMs: atMs }) })
     const severity = code === 'mirror_diverged' || code === 'mirror_promoted' ? 'Critical' : 'Warning'
     const facts = { code, ...(hint !== undefined && { hint }) }
     await openAlert(trx, { vaultKey: look.key, kind: ALERTS.mirrorFailed, severity, message, facts }, alerts)
